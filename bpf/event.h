@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * The contract between the kernel side, the sensor and the evaluator: every byte that crosses a border is laid out here.
+ *
+ * `bun run abi` compiles this header, reads its BTF and writes event.gen.ts from it; nobody writes a layout twice.
+ * A hash over all of it, the event ABI, opens every stream and every capture.
+ *
+ * Rules for this file: only __u8 to __u64, __s32, __s64, char[N] and structs of these; no member is ever an enum, a bit-field
+ * or a pointer; padding has a name; numbers are never reused. A member of type `struct text` or `struct text_list` announces
+ * bytes in the record's variable part, which follows the struct, in the order of the members.
+ */
+#ifndef WARDER_EVENT_H
+#define WARDER_EVENT_H
+
+#include <linux/types.h>
+
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
+
+enum limit {
+	CPUS_MAX = 1024,		/* CPUs that can be counted */
+	RINGS_MAX = 4,			/* ring buffers that a stream can carry */
+	KINDS_MAX = 128,		/* record kinds; a kind is an index into the counters */
+	PATH_SIZE_MAX = 4096,		/* bytes of a path in a record; its end is kept */
+	NAME_SIZE_MAX = 256,		/* bytes of a file name as the caller passed it to exec (kernel: NAME_MAX + 1) */
+	ARGS_HEAD_SIZE_MAX = 24576,	/* bytes kept of the beginning of an argument list */
+	ARGS_TAIL_SIZE_MAX = 8192,	/* bytes kept of the end of one that is longer */
+	ENV_SIZE_MAX = 8192,		/* bytes of allow-listed environment entries */
+	ENV_NAMES_MAX = 16,		/* names in the environment's allow-list */
+	ENV_NAME_SIZE_MAX = 32,		/* bytes of such a name, with its NUL */
+	CGROUP_SIZE_MAX = 512,		/* bytes of a cgroup's path; its end is kept */
+	RECORD_SIZE_MAX = 65536,	/* bytes of one record, all in all */
+	FRAME_SIZE_MAX = 1048576,	/* bytes of a frame's payload */
+};
+
+/* ---- records: what happened -------------------------------------------------------------------------------------- */
+
+/* Grouped by family: 1-31 process, 32-63 file, 64-95 network. */
+enum record_kind {
+	RECORD_EXEC = 1,	/* a program was executed */
+	RECORD_FORK = 2,	/* a process was created; threads are not processes */
+	RECORD_EXIT = 3,	/* the last thread of a process ended */
+	RECORD_SNAPSHOT = 4,	/* a process that was running when the evaluator connected; the layout of RECORD_EXEC */
+};
+
+enum ring {
+	RING_PROCESS = 0,	/* the process family */
+};
+
+/* Facts about a whole record, in record_header.flags. */
+enum record_flag {
+	FLAG_KERNEL_THREAD = 1,		/* the process is a thread of the kernel: it has no executable and no arguments */
+	FLAG_ARGS_UNREADABLE = 2,	/* the argument list could not be read (paged out) */
+	FLAG_ENV_UNREADABLE = 4,	/* the same for the environment */
+};
+
+/* Who asked for an exec. */
+enum exec_source {
+	SOURCE_UNKNOWN = 0,	/* the process was there before the sensor */
+	SOURCE_EXECVE = 1,
+	SOURCE_EXECVEAT = 2,
+	SOURCE_KERNEL = 3,	/* the kernel itself (a user-mode helper) */
+};
+
+/*
+ * Which process, so that a reused number is another process: thread group id and the start time (boot clock, ns) of its leader.
+ * All zeros where the kernel could not tell.
+ */
+struct process_key {
+	__u64 start_time;
+	__u32 tgid;
+	__u32 reserved;
+};
+
+/* `size` bytes are in the record's variable part, the kernel had `full_size`. A smaller size means truncated. */
+struct text {
+	__u32 size;
+	__u32 full_size;
+};
+
+/* NUL-terminated strings: the first `size` bytes, then the last `tail_size` of `full_size`; `count` strings in all (0: unknown). */
+struct text_list {
+	__u32 size;
+	__u32 tail_size;
+	__u32 full_size;
+	__u32 count;
+};
+
+/* Opens every record. All of it is about the process that the record is about: for a fork, that is the child. */
+struct record_header {
+	__u64 sequence;			/* per CPU and ring, taken before space is reserved: a hole is a loss */
+	__u64 time;			/* boot clock, ns */
+	__u16 kind;			/* enum record_kind */
+	__u16 cpu;
+	__u32 flags;			/* enum record_flag */
+	struct process_key process;
+	struct process_key parent;	/* the real parent at this moment */
+	__u32 tid;			/* the thread that acted */
+	__u32 exec_id;			/* counts the programs this process and its forebears have executed: names the image */
+	__u32 uid;			/* real ids, in the initial user namespace, and effective ones below */
+	__u32 gid;
+	__u32 euid;
+	__u32 egid;
+	char comm[16];			/* of the thread that acted */
+};
+
+/* RECORD_EXEC and RECORD_SNAPSHOT. What a snapshot cannot know (source, filename, interpreter) is empty there. */
+struct exec_record {
+	struct record_header header;
+	__u64 cap_effective;		/* bit N is capability N */
+	__u64 cgroup_id;
+	__u64 inode;			/* of the executable, like device, nlink, mode and owner */
+	__u64 device;			/* as stat(2) shows it in st_dev */
+	__u32 nlink;
+	__u32 mode;			/* file type and permission bits, as in st_mode */
+	__u32 owner_uid;
+	__u32 owner_gid;
+	__u32 fileless;			/* 1: the executable is a memfd or has no name left */
+	__u32 source;			/* enum exec_source */
+	__u32 auid;			/* login uid; 4294967295 when there was no login */
+	__u32 session_id;		/* audit session; 4294967295 when there is none */
+	__u32 pid_namespace;		/* namespaces by the inode number seen in /proc/PID/ns */
+	__u32 mnt_namespace;
+	__u32 net_namespace;
+	__u32 user_namespace;
+	char parent_comm[16];		/* of the parent's first thread */
+	struct text exe_path;		/* the file that runs, from the root of its mount namespace */
+	struct text parent_exe_path;
+	struct text cwd;
+	struct text root;		/* the process's root directory, when chroot has changed it; else empty */
+	struct text filename;		/* as the caller passed it: may be relative, may be a script */
+	struct text interpreter;	/* what runs a script or a foreign binary; empty for others */
+	struct text cgroup;		/* path in the unified hierarchy */
+	struct text_list args;
+	struct text_list env;		/* only entries whose names are allowed by the settings */
+};
+
+/* RECORD_FORK: header.process is the child, header.parent its real parent; the creator differs from it under CLONE_PARENT. */
+struct fork_record {
+	struct record_header header;
+	struct process_key creator;
+	__u32 creator_tid;
+	__u32 reserved;
+	char creator_comm[16];
+	char parent_comm[16];
+};
+
+/* RECORD_EXIT */
+struct exit_record {
+	struct record_header header;
+	__u32 status;			/* as wait(2) gives it to the parent */
+	__u32 reserved;
+};
+
+/* ---- counters: what did not become a record ---------------------------------------------------------------------- */
+
+/* attempts = submitted + lost + discarded, at rest. Never reset while the programs stay attached. */
+struct kind_counters {
+	__u64 attempts;		/* a hook fired and its event is wanted */
+	__u64 submitted;	/* it is in the ring */
+	__u64 lost;		/* the ring was full */
+	__u64 discarded;	/* it could not be put together: no scratch memory was free on this CPU */
+	__u64 filtered;		/* left out by settings, before attempts */
+};
+
+/* One CPU's row of the counters. */
+struct cpu_counters {
+	__u64 sequence[RINGS_MAX];	/* the next sequence number */
+	struct kind_counters kinds[KINDS_MAX];
+};
+
+/* ---- the stream: socket, capture and replay are the same bytes --------------------------------------------------- */
+
+/* A stream is one preamble, then frames. */
+struct stream_preamble {
+	char magic[8];		/* "WARDER\r\n": also shows a transfer that changed line ends */
+	char abi[32];		/* the event ABI: the first half of a SHA-256, in hex */
+	__u8 boot_id[16];
+	__u8 host_id[16];	/* keyed hash of the machine id; zeros where there is none */
+	__u64 instance;		/* names the ring buffers; positions of another instance cannot be compared */
+	__u32 cpus;		/* possible CPUs of the host */
+	__u32 reserved;
+};
+
+enum frame_type {
+	FRAME_RECORDS = 1,	/* a span of ring memory, untouched */
+	FRAME_SNAPSHOT = 2,	/* records of running processes, each behind a ring_entry as in a ring; sent before any FRAME_RECORDS */
+	FRAME_COVERAGE = 3,	/* JSON: what is observed on this host, and what not */
+	FRAME_CLOCK = 4,	/* struct clock_frame */
+	FRAME_COUNTERS = 5,	/* struct counters_frame, then `cpus` times struct cpu_counters */
+	FRAME_END = 6,		/* empty: the sender closed the stream on purpose; a stream without it was cut */
+};
+
+struct frame_header {
+	__u16 type;		/* enum frame_type */
+	__u16 ring;		/* enum ring, for FRAME_RECORDS */
+	__u32 size;		/* bytes of payload that follow */
+	__u64 position;		/* FRAME_RECORDS: the ring's consumer position at the first byte */
+};
+
+/* Before each record in a ring: the kernel's struct bpf_ringbuf_hdr. The next one is at the next multiple of 8. */
+struct ring_entry {
+	__u32 size;		/* of the record; bit 31: not yet committed, bit 30: discarded */
+	__u32 page_offset;	/* the kernel's own */
+};
+
+/* From here on, wall time = boot time + offset. Sent first, and whenever the wall clock was set. */
+struct clock_frame {
+	__u64 time;		/* boot clock, ns */
+	__s64 wall_offset;	/* ns */
+};
+
+/* Sent at the start, every second, and at the end: what the kernel counted until now. */
+struct counters_frame {
+	__u64 time;		/* boot clock, ns */
+	__u64 redeliver_until;	/* records of the process ring below this position may have reached an earlier evaluator */
+};
+
+/* The only thing that a sensor reads from its peer: all records of the ring before `position` were written out. */
+struct acknowledgement {
+	__u64 position;
+	__u32 ring;
+	__u32 reserved;
+};
+
+#endif
