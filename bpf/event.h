@@ -20,11 +20,10 @@ enum limit {
 	CPUS_MAX = 1024,		/* CPUs that can be counted */
 	RINGS_MAX = 4,			/* ring buffers that a stream can carry */
 	KINDS_MAX = 128,		/* record kinds; a kind is an index into the counters */
-	PATH_SIZE_MAX = 4096,		/* bytes of a path in a record; its end is kept */
-	NAME_SIZE_MAX = 256,		/* bytes of a file name as the caller passed it to exec (kernel: NAME_MAX + 1) */
+	PATH_SIZE_MAX = 4096,		/* bytes of a path in a record; its end is kept (kernel: PATH_MAX) */
 	ARGS_HEAD_SIZE_MAX = 24576,	/* bytes kept of the beginning of an argument list */
 	ARGS_TAIL_SIZE_MAX = 8192,	/* bytes kept of the end of one that is longer */
-	ENV_SIZE_MAX = 8192,		/* bytes of allow-listed environment entries */
+	ENV_SIZE_MAX = 4096,		/* bytes of allow-listed environment entries */
 	ENV_NAMES_MAX = 16,		/* names in the environment's allow-list */
 	ENV_NAME_SIZE_MAX = 32,		/* bytes of such a name, with its NUL */
 	CGROUP_SIZE_MAX = 512,		/* bytes of a cgroup's path; its end is kept */
