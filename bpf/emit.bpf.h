@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The way of every record: filter, take a sequence number, claim scratch memory, fill, submit. Each step that fails is
+ * counted by CPU and kind, so that attempts = submitted + lost + discarded.
+ */
+#ifndef WARDER_EMIT_BPF_H
+#define WARDER_EMIT_BPF_H
+
+#include "kernel.h"
+#include "event.h"
+#include "maps.bpf.h"
+
+/* A process, by its first thread: the key of every table. */
+static __always_inline struct process_key process_key(struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct process_key key = {
+		.tgid = BPF_CORE_READ(task, tgid),
+		.start_time = BPF_CORE_READ(leader, start_boottime),
+	};
+
+	return key;
+}
+
+static __always_inline void fill_header(struct record_header *header, __u16 kind, struct task_struct *task)
+{
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+
+	header->time = bpf_ktime_get_boot_ns();
+	header->kind = kind;
+	header->flags = BPF_CORE_READ(task, flags) & PF_KTHREAD ? FLAG_KERNEL_THREAD : 0;
+	header->process = process_key(task);
+	header->parent = process_key(BPF_CORE_READ(task, real_parent));
+	header->tid = BPF_CORE_READ(task, pid);
+	header->exec_id = BPF_CORE_READ(task, self_exec_id);
+	header->uid = BPF_CORE_READ(cred, uid.val);
+	header->gid = BPF_CORE_READ(cred, gid.val);
+	header->euid = BPF_CORE_READ(cred, euid.val);
+	header->egid = BPF_CORE_READ(cred, egid.val);
+	BPF_CORE_READ_INTO(&header->comm, task, comm);
+}
+
+static __always_inline struct kind_counters *kind_counters(__u32 cpu, __u16 kind)
+{
+	struct cpu_counters *row = bpf_map_lookup_elem(&counters, &cpu);
+
+	return row && kind < KINDS_MAX ? &row->kinds[kind] : 0;
+}
+
+/*
+ * Opens a record of `fixed_size` bytes about `task`, zeroed but for its header. NULL: counted as discarded.
+ * What is opened must be submitted on the same CPU: programs do not migrate while they run.
+ */
+static __always_inline struct scratch *open_record(__u16 kind, __u32 ring, __u64 fixed_size, struct task_struct *task)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_counters *row = bpf_map_lookup_elem(&counters, &cpu);
+	struct record_header *header;
+	struct scratch *scratch = 0;
+	__u64 sequence;
+
+	if (!row)	/* more CPUs than CPUS_MAX: the sensor refuses to start there */
+		return 0;
+	__sync_fetch_and_add(&row->kinds[kind].attempts, 1);
+	sequence = __sync_fetch_and_add(&row->sequence[ring], 1);
+	for (__u32 i = 0; i < SCRATCHES_PER_CPU; i++) {
+		__u32 slot = cpu * SCRATCHES_PER_CPU + i;
+
+		scratch = bpf_map_lookup_elem(&scratches, &slot);
+		if (scratch && __sync_val_compare_and_swap(&scratch->taken, 0, 1) == 0)
+			break;
+		scratch = 0;
+	}
+	if (!scratch) {
+		__sync_fetch_and_add(&row->kinds[kind].discarded, 1);
+		return 0;
+	}
+	scratch->size = fixed_size;
+	__builtin_memset(scratch->bytes, 0, fixed_size);
+	header = (struct record_header *)scratch->bytes;
+	header->sequence = sequence;
+	header->cpu = cpu;
+	fill_header(header, kind, task);
+	return scratch;
+}
+
+/* Copies the record into the ring, or counts it as lost. The scratch memory is free again. */
+static __always_inline void submit_record(struct scratch *scratch, void *ring)
+{
+	struct record_header *header = (struct record_header *)scratch->bytes;
+	struct kind_counters *counter = kind_counters(header->cpu, header->kind);
+	__u64 size = scratch->size;
+	long refused = -1;
+
+	if (size <= RECORD_SIZE_MAX)
+		refused = bpf_ringbuf_output(ring, scratch->bytes, size, 0);
+	if (counter)
+		__sync_fetch_and_add(refused ? &counter->lost : &counter->submitted, 1);
+	__sync_lock_test_and_set(&scratch->taken, 0);
+}
+
+/* Where the next variable part goes: a bounded offset, whatever the verifier believes of `size`. */
+static __always_inline void *record_end(struct scratch *scratch)
+{
+	return scratch->bytes + (scratch->size & (RECORD_SIZE_MAX - 1));
+}
+
+/* Appends kernel memory as the whole of a text; what exceeds PATH_SIZE_MAX is cut at its end. */
+static __always_inline void append_text(struct scratch *scratch, struct text *text, const void *from, __u64 size)
+{
+	__u64 kept = size < PATH_SIZE_MAX ? size : PATH_SIZE_MAX;
+
+	if (bpf_probe_read_kernel(record_end(scratch), kept, from))
+		kept = 0;
+	text->size = kept;
+	text->full_size = size;
+	scratch->size += kept;
+}
+
+/* The same for a NUL-terminated string of the kernel, which the NUL does not belong to. */
+static __always_inline void append_string(struct scratch *scratch, struct text *text, const char *from)
+{
+	long size = bpf_probe_read_kernel_str(record_end(scratch), PATH_SIZE_MAX, from);
+
+	if (size <= 1)
+		return;
+	text->size = size - 1;
+	text->full_size = size == PATH_SIZE_MAX ? size : size - 1;	/* one more says: cut, maybe */
+	scratch->size += size - 1;
+}
+
+#endif

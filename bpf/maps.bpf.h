@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The maps. Those sized by the host (CPUs) or by settings get their size from the sensor before loading. */
+#ifndef WARDER_MAPS_BPF_H
+#define WARDER_MAPS_BPF_H
+
+#include "event.h"
+
+enum {
+	/*
+	 * Two per CPU: hooks run with preemption off on most kernels, so one is enough; where a program can be preempted by
+	 * another (PREEMPT_RT), the second serves. A third is counted as discarded.
+	 */
+	SCRATCHES_PER_CPU = 2,
+	EXITED_MAX = 16384,
+};
+
+/*
+ * Room to put one record together: too large for the stack. `bytes` has slack behind the largest record, so that the
+ * verifier sees "any offset below RECORD_SIZE_MAX plus any allowed length" inside of it.
+ */
+struct scratch {
+	__u32 taken;
+	__u32 ring;
+	__u64 size;				/* of the record so far */
+	char walk[PATH_SIZE_MAX + 256];		/* a path is written here from its end */
+	__u8 bytes[RECORD_SIZE_MAX + ARGS_HEAD_SIZE_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024 * 1024);
+} process_ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, CPUS_MAX);
+	__type(key, __u32);
+	__type(value, struct cpu_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CPUS_MAX * SCRATCHES_PER_CPU);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+/* The snapshot's own: its program may sleep, and would hold a CPU's scratch meanwhile. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} snapshot_scratch SEC(".maps");
+
+/* Processes whose exit was reported, on kernels whose hook does not say which thread is the last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, EXITED_MAX);
+	__type(key, struct process_key);
+	__type(value, __u8);
+} exited SEC(".maps");
+
+struct env_name {
+	char text[ENV_NAME_SIZE_MAX];
+};
+
+/* Names in the environment that the settings allow to be reported. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, ENV_NAMES_MAX);
+	__type(key, struct env_name);
+	__type(value, __u8);
+} env_names SEC(".maps");
+
+#endif

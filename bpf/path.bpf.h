@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Paths, from kernel objects alone. bpf_d_path is refused in tracing programs, so the walk is ours: from the last name back
+ * to the root of the mount namespace, written from the end of a buffer, so that a path too long keeps its end.
+ */
+#ifndef WARDER_PATH_BPF_H
+#define WARDER_PATH_BPF_H
+
+#include "emit.bpf.h"
+
+enum {
+	/* Steps of a walk: names and mount points. PATH_MAX allows 2048 names; a deeper path is reported as cut. */
+	WALK_STEPS_MAX = 4096,
+	NAME_SIZE_MAX = 255,
+	CGROUP_DEPTH_MAX = 128,
+};
+
+struct walk {
+	struct dentry *dentry;
+	struct mount *mount;
+	struct kernfs_node *node;	/* of a cgroup's path */
+	char *buffer;			/* of PATH_SIZE_MAX + 256 bytes */
+	__u32 start;			/* of what is written */
+	__u32 full_size;		/* of what was seen */
+	__u32 room;			/* bytes that may be kept */
+	__u32 ended;
+};
+
+/* Puts "/name" before what is written, or only counts it when there is no more room. */
+static __always_inline void prepend_name(struct walk *walk, const void *name, __u32 size, bool slash)
+{
+	__u32 whole, start;
+
+	size = size > NAME_SIZE_MAX ? NAME_SIZE_MAX : size;
+	whole = size + slash;
+	walk->full_size += whole;
+	if (walk->full_size > walk->room)
+		return;
+	start = (walk->start - whole) & (PATH_SIZE_MAX - 1);
+	if (bpf_probe_read_kernel(walk->buffer + start + slash, size & 255, name))
+		return;
+	if (slash)
+		walk->buffer[start] = '/';
+	walk->start -= whole;
+}
+
+static long walk_step(__u32 step, struct walk *walk)
+{
+	struct dentry *dentry = walk->dentry;
+	struct mount *mount = walk->mount, *above;
+	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	struct dentry *root = BPF_CORE_READ(mount, mnt.mnt_root);
+
+	if (dentry == root) {
+		above = BPF_CORE_READ(mount, mnt_parent);
+		if (!above || above == mount) {
+			walk->ended = 1;
+			return 1;
+		}
+		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		walk->mount = above;
+		return 0;
+	}
+	if (!parent || parent == dentry) {
+		/* Outside of every mount: a memfd, a pipe. Its bare name is all there is. */
+		if (!walk->full_size)
+			prepend_name(walk, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len), false);
+		walk->ended = 1;
+		return 1;
+	}
+	prepend_name(walk, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len), true);
+	walk->dentry = parent;
+	return 0;
+}
+
+static long cgroup_step(__u32 step, struct walk *walk)
+{
+	struct kernfs_node *node = walk->node;
+	struct kernfs_node___parent *old = (void *)node;
+	struct kernfs_node *parent = bpf_core_field_exists(struct kernfs_node, __parent) ?
+					     BPF_CORE_READ(node, __parent) :
+					     BPF_CORE_READ(old, parent);
+	const char *name = BPF_CORE_READ(node, name);
+	long size;
+
+	if (!parent) {
+		walk->ended = 1;
+		return 1;
+	}
+	/* The name's size is found by reading it behind the part of the buffer that the path uses. */
+	size = bpf_probe_read_kernel_str(walk->buffer + PATH_SIZE_MAX, 256, name);
+	if (size > 1)
+		prepend_name(walk, name, size - 1, true);
+	walk->node = parent;
+	return 0;
+}
+
+/* Appends what a walk has found. A text shorter than its full size was cut at its beginning. */
+static __always_inline void append_walk(struct scratch *scratch, struct text *text, struct walk *walk)
+{
+	__u64 size = PATH_SIZE_MAX - walk->start;
+
+	if (!walk->full_size && walk->ended) {	/* the root itself */
+		walk->buffer[0] = '/';
+		append_text(scratch, text, walk->buffer, 1);
+		return;
+	}
+	if (size > PATH_SIZE_MAX)
+		return;
+	append_text(scratch, text, walk->buffer + (walk->start & (PATH_SIZE_MAX - 1)), size);
+	text->full_size = walk->full_size + !walk->ended;
+}
+
+/* Appends a path as seen from the root of its mount namespace. A NULL dentry appends nothing. */
+static __noinline int append_path(struct scratch *scratch, struct text *text, struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct walk walk = {
+		.dentry = dentry,
+		.buffer = scratch->walk,
+		.start = PATH_SIZE_MAX,
+		.room = PATH_SIZE_MAX,
+	};
+
+	if (!dentry || !mnt)
+		return 0;
+	walk.mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	bpf_loop(WALK_STEPS_MAX, walk_step, &walk, 0);
+	append_walk(scratch, text, &walk);
+	return 0;
+}
+
+/* Appends a cgroup's path in the unified hierarchy. */
+static __noinline int append_cgroup(struct scratch *scratch, struct text *text, struct kernfs_node *node)
+{
+	struct walk walk = {
+		.node = node,
+		.buffer = scratch->walk,
+		.start = PATH_SIZE_MAX,
+		.room = CGROUP_SIZE_MAX,
+	};
+
+	if (!node)
+		return 0;
+	bpf_loop(CGROUP_DEPTH_MAX, cgroup_step, &walk, 0);
+	append_walk(scratch, text, &walk);
+	return 0;
+}
+
+#endif
