@@ -5,11 +5,6 @@
 
 #include "path.bpf.h"
 
-/* Settings, frozen before the programs are loaded. */
-const volatile bool collect_args = true;
-const volatile bool collect_cwd = true;
-const volatile bool collect_env = false;
-
 enum {
 	/* The snapshot's records pass through a seq_file of eight pages: 4 paths, a cgroup and these must fit. */
 	SNAPSHOT_ARGS_HEAD_SIZE_MAX = 4096,
@@ -96,7 +91,7 @@ static __always_inline void fill_image(struct scratch *scratch, struct exec_reco
 	fill_executable(scratch, record, BPF_CORE_READ(task, mm, exe_file));
 	append_path(scratch, &record->parent_exe_path, BPF_CORE_READ(parent_exe, f_path.mnt),
 		    BPF_CORE_READ(parent_exe, f_path.dentry));
-	if (collect_cwd)
+	if (settings.collect_cwd)
 		append_path(scratch, &record->cwd, BPF_CORE_READ(task, fs, pwd.mnt), BPF_CORE_READ(task, fs, pwd.dentry));
 	append_path(scratch, &record->root, root_mnt, root);
 	if (record->root.size == 1) {	/* "/", like almost everybody's */
@@ -224,9 +219,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_tid, struct linux_binprm
 	if (interpreter != filename)	/* replaced for each #! line and each binfmt_misc handler */
 		append_string(scratch, &record->interpreter, interpreter);
 	append_cgroup(scratch, &record->cgroup, BPF_CORE_READ(task, cgroups, dfl_cgrp, kn));
-	if (collect_args)
+	if (settings.collect_args)
 		append_args(scratch, record, task, 0, ARGS_HEAD_SIZE_MAX, ARGS_TAIL_SIZE_MAX);
-	if (collect_env)
+	if (settings.collect_env)
 		append_env(scratch, record, task);
 	submit_record(scratch, &process_ring);
 	return 0;
@@ -313,7 +308,7 @@ int on_snapshot(struct bpf_iter__task *ctx)
 	fill_header(&record->header, RECORD_SNAPSHOT, task);
 	fill_image(scratch, record, task);
 	append_cgroup(scratch, &record->cgroup, BPF_CORE_READ(task, cgroups, dfl_cgrp, kn));
-	if (collect_args && BPF_CORE_READ(task, mm))
+	if (settings.collect_args && BPF_CORE_READ(task, mm))
 		append_args(scratch, record, task, task, SNAPSHOT_ARGS_HEAD_SIZE_MAX, SNAPSHOT_ARGS_TAIL_SIZE_MAX);
 
 	size = scratch->size;

@@ -7,6 +7,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "event.h"
+#include "settings.h"
 #include "kernel.h"
 #include "maps.bpf.h"
 #include "emit.bpf.h"

@@ -1,0 +1,144 @@
+// libbpf, as far as the sensor needs it. Every result is checked at once: libbpf 1.x returns NULL or a negative errno.
+
+import koffi from "koffi";
+import { lastErrno, SystemError } from "./libc.ts";
+
+/** Where libbpf is looked for; the environment may name another file. */
+export const LIBBPF_PATH = process.env["WARDER_LIBBPF"] ?? "libbpf.so.1";
+
+type Handle = { readonly __handle: unique symbol };
+export type BpfObject = Handle;
+export type BpfMap = Handle;
+export type BpfProgram = Handle;
+export type BpfLink = Handle;
+
+/** Loads the library. Throws koffi's error when it is missing or too old. */
+function load() {
+  const libbpf = koffi.load(LIBBPF_PATH);
+  return {
+    set_print: libbpf.func("void *libbpf_set_print(void *)"),
+    object_open: libbpf.func("void *bpf_object__open_file(const char *, const void *)"),
+    object_load: libbpf.func("int bpf_object__load(void *)"),
+    object_map: libbpf.func("void *bpf_object__find_map_by_name(void *, const char *)"),
+    object_program: libbpf.func("void *bpf_object__find_program_by_name(void *, const char *)"),
+    map_fd: libbpf.func("int bpf_map__fd(void *)"),
+    map_set_max_entries: libbpf.func("int bpf_map__set_max_entries(void *, uint32_t)"),
+    map_initial_value: libbpf.func("void *bpf_map__initial_value(void *, _Out_ size_t *)"),
+    map_update: libbpf.func("int bpf_map_update_elem(int, const void *, const void *, uint64_t)"),
+    program_set_autoload: libbpf.func("int bpf_program__set_autoload(void *, bool)"),
+    program_attach: libbpf.func("void *bpf_program__attach(void *)"),
+    link_fd: libbpf.func("int bpf_link__fd(void *)"),
+    pin: libbpf.func("int bpf_obj_pin(int, const char *)"),
+    get: libbpf.func("int bpf_obj_get(const char *)"),
+    info: libbpf.func("int bpf_obj_get_info_by_fd(int, void *, _Inout_ uint32_t *)"),
+    iterator_create: libbpf.func("int bpf_iter_create(int)"),
+    possible_cpus: libbpf.func("int libbpf_num_possible_cpus()"),
+  };
+}
+
+let library: ReturnType<typeof load> | undefined;
+
+/** The library, loaded on first use and silent: errors are told by those who know what they mean. */
+function bpf(): ReturnType<typeof load> {
+  if (!library) {
+    library = load();
+    library.set_print(null);
+  }
+  return library;
+}
+
+function checked(call: string, result: number): number {
+  if (result < 0) throw new SystemError(call, -result);
+  return result;
+}
+
+function found<T>(call: string, pointer: T | null): T {
+  if (!pointer) throw new SystemError(call, lastErrno());
+  return pointer;
+}
+
+/** Throws when libbpf cannot be loaded. */
+export function requireLibbpf(): void {
+  bpf();
+}
+
+/** Opens a compiled object; nothing is in the kernel yet. */
+export function openObject(path: string): BpfObject {
+  return found(`open ${path}`, bpf().object_open(path, null));
+}
+
+/** Brings maps and programs into the kernel. */
+export function loadObject(object: BpfObject): void {
+  checked("load", bpf().object_load(object));
+}
+
+/** A map of the object, by name. */
+export function findMap(object: BpfObject, name: string): BpfMap {
+  return found(`map ${name}`, bpf().object_map(object, name));
+}
+
+/** A program of the object, by name. */
+export function findProgram(object: BpfObject, name: string): BpfProgram {
+  return found(`program ${name}`, bpf().object_program(object, name));
+}
+
+/** The file descriptor of a loaded map. */
+export function mapFd(map: BpfMap): number {
+  return checked("map fd", bpf().map_fd(map));
+}
+
+/** Sets the number of entries (bytes, for a ring) before loading. */
+export function setMaxEntries(map: BpfMap, entries: number): void {
+  checked("set max_entries", bpf().map_set_max_entries(map, entries));
+}
+
+/** The memory that a map of constants starts with; to be written before loading. */
+export function initialValue(map: BpfMap): ArrayBuffer {
+  const size = [0];
+  const pointer = found("initial value", bpf().map_initial_value(map, size));
+  return koffi.view(pointer, Number(size[0]));
+}
+
+/** Writes one entry of a map; a byte is the value. */
+export function setElement(fd: number, key: Uint8Array, value: Uint8Array): void {
+  checked("map update", bpf().map_update(fd, key, value, 0));
+}
+
+/** Whether a program is loaded with its object. */
+export function setAutoload(program: BpfProgram, wanted: boolean): void {
+  checked("set autoload", bpf().program_set_autoload(program, wanted));
+}
+
+/** Attaches a program to the hook that its section names. Returns the link's file descriptor, which keeps it attached. */
+export function attach(program: BpfProgram): number {
+  const link: BpfLink = found("attach", bpf().program_attach(program));
+  return checked("link fd", bpf().link_fd(link));
+}
+
+/** Pins a map or link under bpffs, so that it outlives this process. */
+export function pin(fd: number, path: string): void {
+  checked(`pin ${path}`, bpf().pin(fd, path));
+}
+
+/** The file descriptor of a pinned map or link. */
+export function openPin(path: string): number {
+  return checked(`open ${path}`, bpf().get(path));
+}
+
+/** Type, id and max_entries of a map: the first members of the kernel's struct bpf_map_info. */
+export function mapInfo(fd: number): { id: number; maxEntries: number } {
+  const info = new Uint32Array(32);
+  checked("map info", bpf().info(fd, info, [info.byteLength]));
+  const [, id = 0, , , maxEntries = 0] = info;
+  return { id, maxEntries };
+}
+
+/** A new run of an iterator program: reading it writes the records. */
+export function createIterator(link: number): number {
+  return checked("iterator", bpf().iterator_create(link));
+}
+
+/** CPUs that this host may ever have. */
+export function possibleCpus(): number {
+  return checked("possible CPUs", bpf().possible_cpus());
+}

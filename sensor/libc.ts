@@ -1,0 +1,212 @@
+// The C library calls that Node's modules do not offer: memory maps, Unix sockets with peer credentials, poll.
+// A call that fails throws a SystemError; the exceptions say so.
+
+import koffi from "koffi";
+
+const libc = koffi.load("libc.so.6");
+
+export const { EAGAIN, EINTR, EPERM, EACCES, ENOENT, EINVAL, EEXIST } = koffi.os.errno as Record<string, number> & {
+  [name in "EAGAIN" | "EINTR" | "EPERM" | "EACCES" | "ENOENT" | "EINVAL" | "EEXIST"]: number;
+};
+
+/** A system call that failed: which, and the errno. */
+export class SystemError extends Error {
+  constructor(
+    readonly call: string,
+    readonly errno: number,
+  ) {
+    super(`${call}: ${errorName(errno)}`);
+  }
+}
+
+/** The name of an errno, such as `EPERM`. */
+export function errorName(errno: number): string {
+  for (const [name, value] of Object.entries(koffi.os.errno)) if (value === errno) return name;
+  return `errno ${errno}`;
+}
+
+/** The errno of the last call on this thread. */
+export function lastErrno(): number {
+  return koffi.errno();
+}
+
+function checked(call: string, result: number): number {
+  if (result < 0) throw new SystemError(call, koffi.errno());
+  return result;
+}
+
+const c = {
+  mmap: libc.func("intptr_t mmap(uintptr_t, size_t, int, int, int, int64_t)"),
+  socket: libc.func("int socket(int, int, int)"),
+  bind: libc.func("int bind(int, const void *, uint32_t)"),
+  listen: libc.func("int listen(int, int)"),
+  accept4: libc.func("int accept4(int, void *, void *, int)"),
+  getsockopt: libc.func("int getsockopt(int, int, int, void *, uint32_t *)"),
+  setsockopt: libc.func("int setsockopt(int, int, int, const void *, uint32_t)"),
+  send: libc.func("ssize_t send(int, const void *, size_t, int)"),
+  sendAddress: libc.func("send", "ssize_t", ["int", "uintptr_t", "size_t", "int"]),
+  recv: libc.func("ssize_t recv(int, void *, size_t, int)"),
+  read: libc.func("ssize_t read(int, void *, size_t)"),
+  write: libc.func("ssize_t write(int, const void *, size_t)"),
+  close: libc.func("int close(int)"),
+  poll: libc.func("int poll(void *, unsigned long, int)"),
+  eventfd: libc.func("int eventfd(unsigned int, int)"),
+  prctl: libc.func("int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)"),
+  execv: libc.func("int execv(const char *, const char **)"),
+  clockGettime: libc.func("int clock_gettime(int, void *)"),
+};
+
+/** Memory mapped from a file descriptor. */
+export type Mapping = { address: number; bytes: ArrayBuffer };
+
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+
+/** Maps `length` bytes of `fd` from `offset`, shared with the kernel. */
+export function mapShared(fd: number, offset: number, length: number, writable: boolean): Mapping {
+  const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+  const address = checked("mmap", Number(c.mmap(0, length, protection, MAP_SHARED, fd, offset)));
+  return { address, bytes: koffi.view(BigInt(address), length) };
+}
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_PEERCRED = 17;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+/** Bytes of a Unix socket's path, with its NUL. */
+export const SOCKET_PATH_SIZE_MAX = 108;
+
+/** A listening Unix socket at `path`, which must not exist. */
+export function listenUnix(path: string): number {
+  const address = Buffer.alloc(2 + SOCKET_PATH_SIZE_MAX);
+  address.writeUInt16LE(AF_UNIX);
+  address.write(path, 2);
+  const fd = checked("socket", c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  checked(`bind ${path}`, c.bind(fd, address, address.length));
+  checked(`listen ${path}`, c.listen(fd, 16));
+  return fd;
+}
+
+/** Who is at the other end of a Unix socket. */
+export type Peer = { pid: number; uid: number; gid: number };
+
+/** The next connection with its peer's credentials, or null when none waits. */
+export function acceptUnix(listener: number): { fd: number; peer: Peer } | null {
+  const fd = c.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd < 0) {
+    if (koffi.errno() === EAGAIN || koffi.errno() === EINTR) return null;
+    throw new SystemError("accept4", koffi.errno());
+  }
+  const credentials = new Uint32Array(3);
+  checked("getsockopt SO_PEERCRED", c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, [credentials.byteLength]));
+  const [pid = 0, uid = 0, gid = 0] = credentials;
+  return { fd, peer: { pid, uid, gid } };
+}
+
+/** Asks for a send buffer of `bytes`; the kernel may give less. */
+export function setSendBuffer(fd: number, bytes: number): void {
+  c.setsockopt(fd, SOL_SOCKET, SO_SNDBUF, new Uint32Array([bytes]), 4);
+}
+
+/** Sends what fits now of memory at `address`. Returns the bytes taken: 0 when the socket is full, -1 when the peer is gone. */
+export function sendAddress(fd: number, address: number, length: number): number {
+  return sent(c.sendAddress(fd, address, length, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+/** The same for a buffer. */
+export function sendBytes(fd: number, bytes: Uint8Array): number {
+  return sent(c.send(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+function sent(result: number): number {
+  if (result >= 0) return result;
+  return koffi.errno() === EAGAIN || koffi.errno() === EINTR ? 0 : -1;
+}
+
+/** Reads what is there into `bytes`. Returns its size; 0 at the end of the stream or after an error; -1 when nothing is there now. */
+export function receive(fd: number, bytes: Uint8Array): number {
+  const result = c.recv(fd, bytes, bytes.length, MSG_DONTWAIT);
+  if (result >= 0) return result;
+  return koffi.errno() === EAGAIN || koffi.errno() === EINTR ? -1 : 0;
+}
+
+/** read(2): the bytes read, 0 at the end. */
+export function readFd(fd: number, bytes: Uint8Array): number {
+  return checked("read", c.read(fd, bytes, bytes.length));
+}
+
+/** close(2). */
+export function closeFd(fd: number): void {
+  c.close(fd);
+}
+
+export const POLLIN = 1;
+export const POLLOUT = 4;
+
+/** What to wait for on a file descriptor; `fd` -1 is skipped. */
+export type Interest = { fd: number; events: number };
+
+/**
+ * Waits without holding up signals and timers, at most `timeoutMs` (-1: for ever). Returns the events of each descriptor,
+ * in the order of the interests; POLLERR and POLLHUP are always among what is waited for.
+ */
+export async function poll(interests: Interest[], timeoutMs: number): Promise<number[]> {
+  const fds = new Int32Array(interests.length * 2);
+  interests.forEach(({ fd, events }, i) => fds.set([fd, events], i * 2));
+  await new Promise<void>((resolve, reject) =>
+    c.poll.async(fds, interests.length, timeoutMs, (error: unknown) => (error ? reject(error) : resolve())),
+  );
+  return interests.map((_, i) => (fds[i * 2 + 1] ?? 0) >>> 16);
+}
+
+/** A descriptor that `wake` makes readable: ends a poll from a signal handler. */
+export function eventFd(): { fd: number; wake: () => void } {
+  const fd = checked("eventfd", c.eventfd(0, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  return { fd, wake: () => c.write(fd, new BigUint64Array([1n]), 8) };
+}
+
+const PR_SET_NO_NEW_PRIVS = 38;
+const PR_SET_DUMPABLE = 4;
+
+/** No execve from here on gives this thread more rights; inherited by what it executes. */
+export function setNoNewPrivileges(): void {
+  checked("prctl PR_SET_NO_NEW_PRIVS", c.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+}
+
+/** No core dump, no ptrace by the same user, no reading of this process's memory through /proc. */
+export function setNotDumpable(): void {
+  checked("prctl PR_SET_DUMPABLE", c.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+}
+
+/** Becomes another program, in this process. Returns only by throwing. */
+export function execute(program: string, args: string[]): never {
+  c.execv(program, [...args, null]);
+  throw new SystemError(`execv ${program}`, koffi.errno());
+}
+
+const CLOCK_REALTIME = 0;
+const CLOCK_BOOTTIME = 7;
+
+function clock(id: number): bigint {
+  const time = new BigInt64Array(2);
+  checked("clock_gettime", c.clockGettime(id, time));
+  return (time[0] ?? 0n) * 1_000_000_000n + (time[1] ?? 0n);
+}
+
+/** Nanoseconds since boot, time asleep included: the clock of every record. */
+export function bootTime(): bigint {
+  return clock(CLOCK_BOOTTIME);
+}
+
+/** What must be added to boot time to get wall time, ns. Precise to about a microsecond. */
+export function wallOffset(): bigint {
+  const before = bootTime();
+  const wall = clock(CLOCK_REALTIME);
+  return wall - (before + bootTime()) / 2n;
+}
