@@ -5,9 +5,7 @@ import koffi from "koffi";
 
 const libc = koffi.load("libc.so.6");
 
-export const { EAGAIN, EINTR, EPERM, EACCES, ENOENT, EINVAL, EEXIST } = koffi.os.errno as Record<string, number> & {
-  [name in "EAGAIN" | "EINTR" | "EPERM" | "EACCES" | "ENOENT" | "EINVAL" | "EEXIST"]: number;
-};
+const { EAGAIN, EINTR } = koffi.os.errno as { EAGAIN: number; EINTR: number };
 
 /** A system call that failed: which, and the errno. */
 export class SystemError extends Error {
@@ -49,6 +47,7 @@ const c = {
   read: libc.func("ssize_t read(int, void *, size_t)"),
   write: libc.func("ssize_t write(int, const void *, size_t)"),
   close: libc.func("int close(int)"),
+  flock: libc.func("int flock(int, int)"),
   poll: libc.func("int poll(void *, unsigned long, int)"),
   eventfd: libc.func("int eventfd(unsigned int, int)"),
   prctl: libc.func("int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)"),
@@ -144,6 +143,16 @@ export function readFd(fd: number, bytes: Uint8Array): number {
 /** close(2). */
 export function closeFd(fd: number): void {
   c.close(fd);
+}
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Locks an open file or folder for this process. Returns false when another one holds it. */
+export function lock(fd: number): boolean {
+  if (c.flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
+  if (koffi.errno() === EAGAIN) return false;
+  throw new SystemError("flock", koffi.errno());
 }
 
 export const POLLIN = 1;

@@ -1,0 +1,257 @@
+#!/usr/bin/env bun
+// The sensor: attaches the programs, gives up all rights, hands their records to one evaluator.
+
+import { createHmac } from "node:crypto";
+import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, statSync, unlinkSync } from "node:fs";
+import { connect } from "node:net";
+import { dirname, join } from "node:path";
+import { parseArgs } from "node:util";
+import { CPU_COUNTERS, EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
+import * as libc from "./libc.ts";
+import { dropPrivileges, findUser, restartWithoutNewPrivileges, type User, verifyDropped } from "./privileges.ts";
+import { coverage, missing, UnsupportedError, wantedHooks } from "./probes.ts";
+import { attachPrograms, BusyError, detachPrograms, type Programs, unloadPrograms } from "./programs.ts";
+import { mapRing } from "./ring.ts";
+import { serve } from "./server.ts";
+import { readSettings, type Settings, SettingsError } from "./settings.ts";
+
+const USAGE = `warder-sensor: hands what the kernel sees to an evaluator
+
+  warder-sensor run     attach, give up all rights, serve
+  warder-sensor probe   say what this kernel can do
+  warder-sensor unload  remove what "run" left pinned in the kernel
+
+  --config FILE   settings (default /etc/warder/config.toml, if there is one)
+  --socket PATH   where to serve (default /run/warder/sensor.sock)
+  --user USER     who to become (default nobody)
+  --profile P     auto or tracepoint
+  --no-pin        keep nothing in the kernel when this process ends
+  --json          probe: print JSON
+  --help, --version`;
+
+const Exit = { ok: 0, usage: 2, io: 3, unsupported: 5 } as const;
+const OBJECT = process.env["WARDER_OBJECT"] ?? join(import.meta.dir, "../build/warder.bpf.o");
+
+type Options = { config?: string; socket?: string; user?: string; profile?: string; "no-pin"?: boolean; json?: boolean };
+
+/** A word on the command line that means nothing here. Exit code 2. */
+class UsageError extends Error {}
+
+async function main(): Promise<number> {
+  const { command, options } = readCommandLine();
+  switch (command) {
+    case "run":
+      return run(options);
+    case "probe":
+      return probe(options);
+    case "unload":
+      return unload();
+    default:
+      throw new UsageError(command ? `unknown command ${JSON.stringify(command)}` : "a command is needed");
+  }
+}
+
+/** The phases, in the order that lets rights only shrink. */
+async function run(options: Options): Promise<number> {
+  const pin = !options["no-pin"];
+  const { settings, warnings } = readSettings(options.config);
+  settings.socket = options.socket ?? settings.socket;
+  const user = findUser(options.user ?? settings.user);
+  if (user.uid === 0) throw new UsageError("the sensor does not serve as root: name another --user");
+  const evaluators = settings.evaluators.map(findUser);
+  const lacking = missing({ pin, object: OBJECT });
+  if (lacking[0]) throw new UnsupportedError(lacking[0]);
+  restartWithoutNewPrivileges();
+  warnings.forEach(say);
+
+  const programs = attachPrograms(OBJECT, settings, pin, say);
+  const listener = await listen(settings.socket, user, evaluators[0] ?? user);
+  const stop = stopSignal(() => pin || detachPrograms(programs));
+  const service = prepare(programs, settings, [user, ...evaluators], listener);
+
+  dropPrivileges(user);
+  verifyDropped();
+
+  const hooks = wantedHooks(settings).map(({ hook }) => hook);
+  say(
+    `serving at ${settings.socket} as uid ${process.getuid?.()}, ring ${service.ring.size / 1024} KiB, ` +
+      `${programs.adopted ? "adopted" : "attached"} ${hooks.join(", ")}`,
+  );
+  await serve(service, { ...stop, detached: () => !pin });
+  removeSocket(settings.socket);
+  say(pin ? `stopped; programs stay attached and keep filling the ring ("warder-sensor unload" removes them)` : "stopped");
+  return Exit.ok;
+}
+
+function prepare(programs: Programs, settings: Settings, users: User[], listener: number) {
+  const ring = mapRing(programs.ring);
+  const counters = libc.mapShared(programs.counters, 0, programs.cpus * CPU_COUNTERS.size, false);
+  return {
+    listener,
+    allowed: new Set([0, ...users.map(({ uid }) => uid)]),
+    ring,
+    counters: new Uint8Array(counters.bytes),
+    snapshot: programs.snapshot,
+    preamble: preamble(ring.id, programs.cpus),
+    coverage: Buffer.from(JSON.stringify(coverage(settings))),
+    redeliverUntil: programs.adopted ? ring.producerPosition() : 0,
+    say,
+  };
+}
+
+function preamble(instance: number, cpus: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(STREAM_PREAMBLE.size));
+  const bootId = readFileSync("/proc/sys/kernel/random/boot_id", "latin1").replaceAll("-", "").trim();
+  writeStreamPreamble(view, 0, {
+    magic: STREAM_MAGIC,
+    abi: EVENT_ABI,
+    bootId: Buffer.from(bootId, "hex"),
+    hostId: hostId(),
+    instance: BigInt(instance),
+    cpus,
+    reserved: 0,
+  });
+  return new Uint8Array(view.buffer);
+}
+
+/** The machine id must not be shown (machine-id(5)): a keyed hash of it is. Zeros on a host without one. */
+function hostId(): Uint8Array {
+  try {
+    const machineId = readFileSync("/etc/machine-id", "latin1").trim();
+    return createHmac("sha256", machineId).update("warder host").digest().subarray(0, 16);
+  } catch {
+    return new Uint8Array(16);
+  }
+}
+
+/** A socket at `path` that only root, `user` and the group of `evaluator` reach. Replaces one that nobody serves any more. */
+async function listen(path: string, user: User, evaluator: User): Promise<number> {
+  if (Buffer.byteLength(path) >= libc.SOCKET_PATH_SIZE_MAX - 4) throw new UsageError(`--socket ${path}: too long`);
+  if (await answers(path)) throw new BusyError(`another sensor serves at ${path}: stop it first`);
+  const folder = dirname(path);
+  if (!statSync(folder, { throwIfNoEntry: false })) {
+    mkdirSync(folder, { recursive: true, mode: 0o750 });
+    chownSync(folder, user.uid, evaluator.gid);
+  }
+  const temporary = `${path}.new`;
+  try {
+    unlinkSync(temporary);
+  } catch {
+    // There is none, as a rule.
+  }
+  const listener = libc.listenUnix(temporary);
+  chmodSync(temporary, 0o660);
+  chownSync(temporary, user.uid, evaluator.gid);
+  renameSync(temporary, path);
+  return listener;
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    }).on("error", () => resolve(false));
+  });
+}
+
+function removeSocket(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // The folder belongs to somebody else: the next start replaces the socket.
+  }
+}
+
+/** SIGTERM and SIGINT: `detach` first, then the server is woken. */
+function stopSignal(detach: () => void) {
+  const { fd, wake } = libc.eventFd();
+  let requested = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (!requested) detach();
+      requested = true;
+      wake();
+    });
+  }
+  return { fd, requested: () => requested };
+}
+
+function probe(options: Options): number {
+  const { settings } = readSettings(options.config);
+  const lacking = missing({ pin: !options["no-pin"], object: OBJECT });
+  const facts = coverage(settings);
+  if (options.json) console.log(JSON.stringify({ runs: lacking.length === 0, missing: lacking, ...facts }, null, 2));
+  else {
+    console.log(`kernel ${facts.kernel}, profile ${facts.profile}`);
+    for (const [event, { hook, attached, reason }] of Object.entries(facts.events)) {
+      console.log(`  ${event.padEnd(22)} ${hook.padEnd(28)} ${attached ? "" : reason}`.trimEnd());
+    }
+    for (const line of facts.blind_spots) console.log(`  blind: ${line}`);
+    for (const line of lacking) console.log(`missing: ${line}`);
+  }
+  return lacking.length === 0 ? Exit.ok : Exit.unsupported;
+}
+
+function unload(): number {
+  if (process.getuid?.() !== 0) throw new UnsupportedError("no rights: only root can remove pinned programs");
+  const count = unloadPrograms();
+  say(count === 0 ? "nothing was pinned" : "removed the pinned programs");
+  return Exit.ok;
+}
+
+function readCommandLine(): { command: string | undefined; options: Options } {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        config: { type: "string" },
+        socket: { type: "string" },
+        user: { type: "string" },
+        profile: { type: "string" },
+        "no-pin": { type: "boolean" },
+        json: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+        version: { type: "boolean" },
+      },
+    });
+    if (values.help) finish(USAGE);
+    if (values.version) finish(`warder-sensor ${packageVersion()}, event ABI ${EVENT_ABI}`);
+    if (values.profile !== undefined && values.profile !== "auto" && values.profile !== "tracepoint") {
+      throw new UsageError(`--profile ${values.profile}: expected auto or tracepoint`);
+    }
+    if (positionals.length > 1) throw new UsageError(`unexpected ${JSON.stringify(positionals[1])}`);
+    return { command: positionals[0], options: values };
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    throw new UsageError((error as Error).message);
+  }
+}
+
+function packageVersion(): string {
+  return JSON.parse(readFileSync(join(import.meta.dir, "../package.json"), "utf8")).version;
+}
+
+function finish(text: string): never {
+  console.log(text);
+  process.exit(Exit.ok);
+}
+
+function say(line: string): void {
+  process.stderr.write(`warder-sensor: ${line}\n`);
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof UsageError || error instanceof SettingsError) return Exit.usage;
+  if (error instanceof UnsupportedError) return Exit.unsupported;
+  return Exit.io;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  say(error instanceof Error ? error.message : String(error));
+  if (error instanceof UsageError) process.stderr.write('see "warder-sensor --help"\n');
+  process.exitCode = exitCodeOf(error);
+}
+process.exit();

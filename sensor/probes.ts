@@ -1,0 +1,105 @@
+// What this kernel and these rights allow: which program serves which hook, and the coverage that readers are told.
+
+import { readFileSync, statfsSync, statSync } from "node:fs";
+import { release } from "node:os";
+import { LIBBPF_PATH, requireLibbpf } from "./libbpf.ts";
+import type { Settings } from "./settings.ts";
+
+/** This host cannot run the sensor: one line that says what is missing and how to get it. Exit code 5. */
+export class UnsupportedError extends Error {}
+
+/** A program and what it serves. The snapshot is not an event, but every event's lineage rests on it. */
+export type Hook = { program: string; hook: string; serves: keyof Settings["events"] | "process_snapshot" };
+
+export const HOOKS: Hook[] = [
+  { program: "on_exec", hook: "tp_btf/sched_process_exec", serves: "process_start" },
+  { program: "on_fork", hook: "tp_btf/sched_process_fork", serves: "process_relationship" },
+  { program: "on_exit", hook: "tp_btf/sched_process_exit", serves: "process_exit" },
+  { program: "on_snapshot", hook: "iter.s/task", serves: "process_snapshot" },
+];
+
+/** The hooks that these settings ask for. */
+export function wantedHooks(settings: Settings): Hook[] {
+  return HOOKS.filter(({ serves }) => serves === "process_snapshot" || settings.events[serves]);
+}
+
+const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
+export const BPFFS = "/sys/fs/bpf";
+const BPF_FS_MAGIC = 0xcafe4a11;
+
+/** The capabilities that loading, attaching and then giving up everything takes, by their numbers in <linux/capability.h>. */
+const CAPABILITIES = { CAP_SETGID: 6, CAP_SETUID: 7, CAP_PERFMON: 38, CAP_BPF: 39 };
+const CAP_SYS_ADMIN = 21;
+
+/** What is missing on this host, one line each; empty when the sensor could run. */
+export function missing(options: { pin: boolean; object: string }): string[] {
+  const checks = [missingBtf, missingLibbpf, missingRights, () => (options.pin ? missingBpffs() : null)];
+  const lines = checks.map((check) => check()).filter((line) => line !== null);
+  if (!exists(options.object)) {
+    lines.push(`no compiled programs at ${options.object}: run ./scripts/build, or install the package`);
+  }
+  return lines;
+}
+
+function missingBtf(): string | null {
+  if (exists(KERNEL_BTF)) return null;
+  return `no kernel BTF (${KERNEL_BTF}): a kernel with CONFIG_DEBUG_INFO_BTF=y is needed, as distributions have since 2020`;
+}
+
+function missingLibbpf(): string | null {
+  try {
+    requireLibbpf();
+    return null;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return `no libbpf (${LIBBPF_PATH}: ${reason}): install it, on Debian with "apt-get install libbpf1"`;
+  }
+}
+
+function missingRights(): string | null {
+  const status = readFileSync("/proc/self/status", "utf8");
+  const effective = BigInt(`0x${/^CapEff:\t([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
+  const has = (bit: number) => (effective >> BigInt(bit)) & 1n;
+  const lacking = Object.entries(CAPABILITIES)
+    .filter(([name, bit]) => !has(bit) && !((name === "CAP_BPF" || name === "CAP_PERFMON") && has(CAP_SYS_ADMIN)))
+    .map(([name]) => name);
+  if (process.getuid?.() === 0 && lacking.length === 0) return null;
+  const reason = process.getuid?.() === 0 ? `root without ${lacking.join(", ")}` : `uid ${process.getuid?.()}`;
+  return `no rights (${reason}): the sensor has to start as root, and gives up all rights before it serves`;
+}
+
+function missingBpffs(): string | null {
+  try {
+    if (statfsSync(BPFFS).type === BPF_FS_MAGIC) return null;
+  } catch {
+    // Not even the folder: the same answer.
+  }
+  return `no bpffs at ${BPFFS}: run "mount -t bpf bpf ${BPFFS}", or start with --no-pin (then a killed sensor loses events)`;
+}
+
+function exists(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** What a reader of the stream has to know about it: which hook serves what, and what nobody sees. */
+export type Coverage = {
+  kernel: string;
+  profile: "tracepoint";
+  events: Record<string, { hook: string; attached: boolean; reason: string | null }>;
+  blind_spots: string[];
+};
+
+/** The coverage when the hooks of `settings` are attached. */
+export function coverage(settings: Settings): Coverage {
+  const wanted = new Set(wantedHooks(settings));
+  const events = HOOKS.map((hook) => {
+    const attached = wanted.has(hook);
+    return [hook.serves, { hook: hook.hook, attached, reason: attached ? null : "switched off by settings" }] as const;
+  });
+  return {
+    kernel: release(),
+    profile: "tracepoint",
+    events: Object.fromEntries(events),
+    blind_spots: ["file events: not seen", "network events: not seen"],
+  };
+}

@@ -1,0 +1,166 @@
+// The programs in the kernel: loaded and attached, or adopted from the pins that an earlier sensor left.
+// Pins lie in a folder named after the object and the settings that made them, so that only the same ones are adopted.
+
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
+import {
+  CPUS_MAX,
+  ENV_NAME_SIZE_MAX,
+  KERNEL_SETTINGS,
+  writeKernelSettings,
+} from "../bpf/event.gen.ts";
+import * as libbpf from "./libbpf.ts";
+import { closeFd, lock, SystemError } from "./libc.ts";
+import { BPFFS, type Hook, HOOKS, UnsupportedError, wantedHooks } from "./probes.ts";
+import type { Settings } from "./settings.ts";
+
+/** Another sensor is at work. Exit code 3. */
+export class BusyError extends Error {}
+
+/** SCRATCHES_PER_CPU in maps.bpf.h. */
+const SCRATCHES_PER_CPU = 2;
+const PINS = join(BPFFS, "warder");
+const RING = "process_ring";
+const COUNTERS = "counters";
+
+/** File descriptors of what runs in the kernel. Closing those of the links detaches the programs, unless they are pinned. */
+export type Programs = { ring: number; counters: number; snapshot: number; links: number[]; cpus: number; adopted: boolean };
+
+/**
+ * Adopts the pinned programs that fit `settings`, or loads and attaches them, and pins them if `pin` says so.
+ * Pins of other settings or another version are removed, once the new programs are attached.
+ * @throws UnsupportedError when the kernel refuses a program
+ */
+export function attachPrograms(object: string, settings: Settings, pin: boolean, say: (line: string) => void): Programs {
+  const cpus = libbpf.possibleCpus();
+  if (cpus > CPUS_MAX) throw new UnsupportedError(`this host may have ${cpus} CPUs; at most ${CPUS_MAX} can be counted`);
+  const name = pinName(object, settings);
+  const hooks = wantedHooks(settings);
+  if (!pin) return { ...load(object, hooks, settings, cpus), cpus, adopted: false };
+  lockPins();
+  const adopted = adopt(join(PINS, name), hooks);
+  const programs = adopted ?? load(object, hooks, settings, cpus);
+  if (!adopted) pinAll(join(PINS, name), hooks, programs);
+  for (const stale of readdirSync(PINS)) {
+    if (stale === name) continue;
+    removePins(join(PINS, stale));
+    say(`replaced the pinned programs of other settings or another version (${stale})`);
+  }
+  return { ...programs, cpus, adopted: adopted !== null };
+}
+
+/** Closes the links: unpinned programs stop at once. */
+export function detachPrograms(programs: Programs): void {
+  for (const link of programs.links) closeFd(link);
+}
+
+/** Removes all pins, and with them every program that no sensor holds. Returns how many sets there were. */
+export function unloadPrograms(): number {
+  if (!existsSync(PINS)) return 0;
+  lockPins();
+  const names = readdirSync(PINS);
+  for (const name of names) removePins(join(PINS, name));
+  rmdirSync(PINS);
+  return names.length;
+}
+
+type Descriptors = Omit<Programs, "cpus" | "adopted">;
+
+function load(path: string, hooks: Hook[], settings: Settings, cpus: number): Descriptors {
+  const object = libbpf.openObject(path);
+  for (const { program } of HOOKS) {
+    libbpf.setAutoload(libbpf.findProgram(object, program), hooks.some((hook) => hook.program === program));
+  }
+  const ring = libbpf.findMap(object, RING);
+  const counters = libbpf.findMap(object, COUNTERS);
+  const envNames = libbpf.findMap(object, "env_names");
+  libbpf.setMaxEntries(ring, settings.ringSize);
+  libbpf.setMaxEntries(counters, cpus);
+  libbpf.setMaxEntries(libbpf.findMap(object, "scratches"), cpus * SCRATCHES_PER_CPU);
+  const constants = new DataView(libbpf.initialValue(libbpf.findMap(object, ".rodata.settings")));
+  if (constants.byteLength !== KERNEL_SETTINGS.size) {
+    throw new UnsupportedError(`${path} is of another version than this program: run ./scripts/build`);
+  }
+  writeKernelSettings(constants, 0, {
+    collectArgs: Number(settings.collectArgs),
+    collectCwd: Number(settings.collectCwd),
+    collectEnv: Number(settings.envNames.length > 0),
+    reserved: 0,
+  });
+  try {
+    libbpf.loadObject(object);
+  } catch (error) {
+    throw new UnsupportedError(`the kernel refused the programs: ${(error as Error).message}`);
+  }
+  for (const name of settings.envNames) {
+    const key = Buffer.alloc(ENV_NAME_SIZE_MAX);
+    key.write(name);
+    libbpf.setElement(libbpf.mapFd(envNames), key, new Uint8Array([1]));
+  }
+  const links = hooks.map(({ program, hook }) => {
+    try {
+      return libbpf.attach(libbpf.findProgram(object, program));
+    } catch (error) {
+      throw new UnsupportedError(`cannot attach to ${hook}: ${(error as Error).message}`);
+    }
+  });
+  return { ring: libbpf.mapFd(ring), counters: libbpf.mapFd(counters), links, snapshot: snapshotOf(hooks, links) };
+}
+
+function snapshotOf(hooks: Hook[], links: number[]): number {
+  const link = links[hooks.findIndex(({ serves }) => serves === "process_snapshot")];
+  if (link === undefined) throw new Error("the snapshot is always wanted");
+  return link;
+}
+
+function adopt(folder: string, hooks: Hook[]): Descriptors | null {
+  try {
+    const links = hooks.map(({ program }) => libbpf.openPin(join(folder, program)));
+    return {
+      ring: libbpf.openPin(join(folder, RING)),
+      counters: libbpf.openPin(join(folder, COUNTERS)),
+      links,
+      snapshot: snapshotOf(hooks, links),
+    };
+  } catch (error) {
+    if (error instanceof SystemError) return null;
+    throw error;
+  }
+}
+
+/** Pins under a temporary name first: a set of pins is complete or does not exist. */
+function pinAll(folder: string, hooks: Hook[], programs: Descriptors): void {
+  const temporary = `${folder}_new`; // bpffs allows no dots
+  removePins(temporary);
+  mkdirSync(temporary, { mode: 0o700 });
+  libbpf.pin(programs.ring, join(temporary, RING));
+  libbpf.pin(programs.counters, join(temporary, COUNTERS));
+  hooks.forEach(({ program }, i) => libbpf.pin(programs.links[i] ?? -1, join(temporary, program)));
+  removePins(folder);
+  renameSync(temporary, folder);
+}
+
+/** One sensor at a time: two readers of one ring would each miss what the other took. Held until this process ends. */
+function lockPins(): void {
+  mkdirSync(PINS, { recursive: true, mode: 0o700 });
+  if (!lock(openSync(PINS, "r"))) throw new BusyError(`another sensor holds ${PINS}: stop it first`);
+}
+
+function removePins(folder: string): void {
+  try {
+    for (const name of readdirSync(folder)) unlinkSync(join(folder, name));
+    rmdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}
+
+function pinName(object: string, settings: Settings): string {
+  const { ringSize, events, collectArgs, collectCwd, envNames } = settings;
+  return createHash("sha256")
+    .update(readFileSync(object))
+    .update(JSON.stringify([ringSize, events, collectArgs, collectCwd, envNames]))
+    .digest("hex")
+    .slice(0, 16);
+}

@@ -1,0 +1,316 @@
+// Hands the ring's bytes to one evaluator at a time. It looks at lengths, never into a record, and takes one thing from its
+// peer: acknowledgements. The ring is the only queue: what was not acknowledged stays there for the next evaluator.
+
+import {
+  ACKNOWLEDGEMENT,
+  CLOCK_FRAME,
+  COUNTERS_FRAME,
+  FRAME_HEADER,
+  FRAME_SIZE_MAX,
+  FrameType,
+  RING_ENTRY,
+  Ring as RingNumber,
+  readAcknowledgement,
+  writeClockFrame,
+  writeCountersFrame,
+  writeFrameHeader,
+} from "../bpf/event.gen.ts";
+import { createIterator } from "./libbpf.ts";
+import * as libc from "./libc.ts";
+import type { Ring } from "./ring.ts";
+
+/** What the server hands on and whom it serves. */
+export type Service = {
+  listener: number;
+  /** User ids that may connect. */
+  allowed: Set<number>;
+  ring: Ring;
+  /** The counters of all CPUs, mapped. */
+  counters: Uint8Array;
+  /** The link of the snapshot's iterator. */
+  snapshot: number;
+  /** The first bytes of every stream. */
+  preamble: Uint8Array;
+  coverage: Uint8Array;
+  /** Records below this ring position may have been sent by an earlier sensor. */
+  redeliverUntil: number;
+  say: (line: string) => void;
+};
+
+const TICK_MS = 1000;
+/** Between two looks at a ring that holds unacknowledged records: the kernel wakes nobody then. */
+const RECHECK_MS = 4;
+const SEND_BUFFER_SIZE = 4 * 1024 * 1024;
+const SNAPSHOT_CHUNK_SIZE = 512 * 1024;
+/** A wall clock that moved by more than this was set, or has drifted enough to say so. */
+const CLOCK_STEP_NS = 10_000_000n;
+const DRAIN_MS = 3000;
+const QUEUE_LENGTH_MAX = 8;
+
+/** Serves until `stop` is readable, then drains: what is in the ring of detached programs, or what was sent, is waited for. */
+export async function serve(service: Service, stop: { fd: number; requested: () => boolean; detached: () => boolean }) {
+  const { ring, say } = service;
+  let connection: Connection | null = null;
+  let deadline = Infinity;
+  let redeliverUntil = service.redeliverUntil;
+
+  for (;;) {
+    if (stop.requested() && deadline === Infinity) deadline = performance.now() + DRAIN_MS;
+    if (connection) {
+      connection.advance(stop.requested() && !stop.detached());
+      const drained = connection.drained(stop.detached());
+      if (stop.requested() && (drained || performance.now() > deadline)) {
+        await connection.end(deadline);
+        return;
+      }
+      if (connection.closed) {
+        say(`evaluator pid ${connection.peer.pid} has gone: ${connection.closed}`);
+        redeliverUntil = Math.max(redeliverUntil, connection.sentUntil);
+        libc.closeFd(connection.fd);
+        connection = null;
+      }
+    } else if (stop.requested()) return;
+
+    const interests = [
+      { fd: stop.requested() ? -1 : stop.fd, events: libc.POLLIN },
+      { fd: service.listener, events: libc.POLLIN },
+      { fd: connection?.fd ?? -1, events: libc.POLLIN | (connection?.blocked ? libc.POLLOUT : 0) },
+      { fd: connection?.idle ? ring.fd : -1, events: libc.POLLIN },
+    ];
+    await libc.poll(interests, connection ? connection.waitMs : -1);
+
+    const accepted = libc.acceptUnix(service.listener);
+    if (accepted) connection = admit(service, accepted, connection, redeliverUntil);
+  }
+}
+
+function admit(
+  service: Service,
+  { fd, peer }: { fd: number; peer: libc.Peer },
+  current: Connection | null,
+  redeliverUntil: number,
+): Connection | null {
+  const refused = !service.allowed.has(peer.uid)
+    ? "this user may not connect"
+    : current
+      ? `pid ${current.peer.pid} (uid ${current.peer.uid}) is connected`
+      : null;
+  if (refused) {
+    service.say(`refused pid ${peer.pid} (uid ${peer.uid}): ${refused}`);
+    libc.closeFd(fd);
+    return current;
+  }
+  service.say(`evaluator pid ${peer.pid} (uid ${peer.uid}) connected`);
+  return new Connection(service, fd, peer, redeliverUntil);
+}
+
+type Chunk = { bytes: Uint8Array } | { address: number; size: number };
+
+/** One evaluator: what it was sent, what it has acknowledged. */
+class Connection {
+  /** Why the connection is over; null while it is not. */
+  closed: string | null = null;
+  /** Ring position up to which records were sent. */
+  sentUntil: number;
+  private readonly queue: Chunk[] = [];
+  private queueOffset = 0;
+  private snapshot: Snapshot | null;
+  private readonly inbox = new Uint8Array(ACKNOWLEDGEMENT.size * 256);
+  private inboxSize = 0;
+  private nextTick = 0;
+  private wallOffset: bigint | null = null;
+
+  constructor(
+    private readonly service: Service,
+    readonly fd: number,
+    readonly peer: libc.Peer,
+    private readonly redeliverUntil: number,
+  ) {
+    libc.setSendBuffer(fd, SEND_BUFFER_SIZE);
+    this.sentUntil = service.ring.consumerPosition();
+    this.queue.push({ bytes: service.preamble });
+    this.enqueue(FrameType.coverage, service.coverage);
+    this.tick();
+    this.snapshot = new Snapshot(service.snapshot);
+  }
+
+  /** Takes acknowledgements, then sends what the socket takes. With `finish`, nothing new is taken from the ring. */
+  advance(finish: boolean): void {
+    this.receive();
+    if (performance.now() >= this.nextTick) this.tick();
+    while (!this.closed) {
+      this.flush();
+      if (this.queue.length > 0 || !this.produce(finish)) return;
+    }
+  }
+
+  /** Is there something to send that the socket did not take? */
+  get blocked(): boolean {
+    return this.queue.length > 0;
+  }
+
+  /** Is everything sent and acknowledged, so that the ring itself can wake us? */
+  get idle(): boolean {
+    return !this.blocked && this.service.ring.consumerPosition() === this.service.ring.producerPosition();
+  }
+
+  get waitMs(): number {
+    const tick = Math.max(0, Math.ceil(this.nextTick - performance.now()));
+    return this.blocked || this.idle ? tick : Math.min(tick, RECHECK_MS);
+  }
+
+  /** Has the peer acknowledged everything: what is in the ring (`all`), or what was sent? */
+  drained(all: boolean): boolean {
+    const { ring } = this.service;
+    if (this.closed) return true;
+    return !this.blocked && ring.consumerPosition() === (all ? ring.producerPosition() : this.sentUntil);
+  }
+
+  /** Sends the last counters and says that the stream ends on purpose. */
+  async end(deadline: number): Promise<void> {
+    this.tick();
+    this.enqueue(FrameType.end, new Uint8Array(0));
+    for (;;) {
+      this.flush();
+      if (this.closed || !this.blocked || performance.now() > deadline + TICK_MS) break;
+      await libc.poll([{ fd: this.fd, events: libc.POLLOUT }], TICK_MS);
+    }
+    libc.closeFd(this.fd);
+  }
+
+  private enqueue(type: FrameType, payload: Uint8Array, position = 0): void {
+    this.queue.push({ bytes: frameHeader(type, payload.length, position) });
+    if (payload.length > 0) this.queue.push({ bytes: payload });
+  }
+
+  /** Puts the next frame of the snapshot or of the ring into the queue. Returns false when there is none. */
+  private produce(finish: boolean): boolean {
+    if (this.snapshot) {
+      const chunk = this.snapshot.next();
+      if (chunk) this.enqueue(FrameType.snapshot, chunk);
+      else this.snapshot = null;
+      return true;
+    }
+    const span = finish ? null : this.service.ring.committedSpan(this.sentUntil);
+    if (!span) return false;
+    this.queue.push({ bytes: frameHeader(FrameType.records, span.size, span.position) }, span);
+    this.sentUntil += span.size;
+    return true;
+  }
+
+  private flush(): void {
+    for (let chunk = this.queue[0]; chunk; chunk = this.queue[0]) {
+      const size = "bytes" in chunk ? chunk.bytes.length : chunk.size;
+      const sent =
+        "bytes" in chunk
+          ? libc.sendBytes(this.fd, chunk.bytes.subarray(this.queueOffset))
+          : libc.sendAddress(this.fd, chunk.address + this.queueOffset, size - this.queueOffset);
+      if (sent < 0) this.closed ??= "it does not read any more";
+      if (sent <= 0) return;
+      this.queueOffset += sent;
+      if (this.queueOffset < size) return;
+      this.queueOffset = 0;
+      this.queue.shift();
+    }
+  }
+
+  private receive(): void {
+    for (;;) {
+      const size = libc.receive(this.fd, this.inbox.subarray(this.inboxSize));
+      if (size < 0) return;
+      if (size === 0) {
+        this.closed ??= "it closed the connection";
+        return;
+      }
+      this.inboxSize += size;
+      const view = new DataView(this.inbox.buffer);
+      let offset = 0;
+      for (; offset + ACKNOWLEDGEMENT.size <= this.inboxSize; offset += ACKNOWLEDGEMENT.size) {
+        if (!this.acknowledge(view, offset)) return;
+      }
+      this.inbox.copyWithin(0, offset, this.inboxSize);
+      this.inboxSize -= offset;
+    }
+  }
+
+  private acknowledge(view: DataView, offset: number): boolean {
+    const { position, ring, reserved } = readAcknowledgement(view, offset);
+    const until = Number(position);
+    const consumed = this.service.ring.consumerPosition();
+    if (ring !== RingNumber.process || reserved !== 0 || until < consumed || until > this.sentUntil || until % 8 !== 0) {
+      this.closed = `it sent something other than an acknowledgement (position ${position}, sent ${this.sentUntil})`;
+      return false;
+    }
+    this.service.ring.release(until);
+    return true;
+  }
+
+  /** Once a second: the counters, and the wall clock if it was set. */
+  private tick(): void {
+    this.nextTick = performance.now() + TICK_MS;
+    const time = libc.bootTime();
+    const wallOffset = libc.wallOffset();
+    const moved = this.wallOffset === null ? CLOCK_STEP_NS : wallOffset - this.wallOffset;
+    if (moved >= CLOCK_STEP_NS || moved <= -CLOCK_STEP_NS) {
+      this.wallOffset = wallOffset;
+      const clock = new DataView(new ArrayBuffer(CLOCK_FRAME.size));
+      writeClockFrame(clock, 0, { time, wallOffset });
+      this.enqueue(FrameType.clock, bytesOf(clock));
+    }
+    if (this.queue.length > QUEUE_LENGTH_MAX) return; // a peer that does not read needs no further copy
+    const payload = new Uint8Array(COUNTERS_FRAME.size + this.service.counters.length);
+    writeCountersFrame(new DataView(payload.buffer), 0, { time, redeliverUntil: BigInt(this.redeliverUntil) });
+    payload.set(this.service.counters, COUNTERS_FRAME.size);
+    this.enqueue(FrameType.counters, payload);
+  }
+}
+
+/** The records of running processes, read in chunks that end where a record ends. */
+class Snapshot {
+  private readonly fd: number;
+  private carried = new Uint8Array(0);
+
+  constructor(link: number) {
+    this.fd = createIterator(link);
+  }
+
+  /** The next chunk; null at the end. */
+  next(): Uint8Array | null {
+    const chunk = new Uint8Array(SNAPSHOT_CHUNK_SIZE + FRAME_SIZE_MAX / 4);
+    chunk.set(this.carried);
+    let size = this.carried.length;
+    let ended = false;
+    while (!ended && size < SNAPSHOT_CHUNK_SIZE) {
+      const read = libc.readFd(this.fd, chunk.subarray(size));
+      ended = read === 0;
+      size += read;
+    }
+    const end = wholeEntries(chunk, size);
+    this.carried = chunk.slice(end, size);
+    if (end > 0) return chunk.subarray(0, end);
+    libc.closeFd(this.fd);
+    return null;
+  }
+}
+
+/** Where the last entry ends that is complete within `size` bytes. */
+function wholeEntries(chunk: Uint8Array, size: number): number {
+  const view = new DataView(chunk.buffer);
+  let end = 0;
+  while (end + RING_ENTRY.size <= size) {
+    const next = end + ((RING_ENTRY.size + view.getUint32(end, true) + 7) & ~7);
+    if (next > size) break;
+    end = next;
+  }
+  return end;
+}
+
+function frameHeader(type: FrameType, size: number, position: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(FRAME_HEADER.size));
+  writeFrameHeader(view, 0, { type, ring: RingNumber.process, size, position: BigInt(position) });
+  return bytesOf(view);
+}
+
+function bytesOf(view: DataView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
