@@ -177,7 +177,7 @@ struct stream_preamble {
 	__u8 host_id[16];	/* keyed hash of the machine id; zeros where there is none */
 	__u64 instance;		/* names the ring buffers; positions of another instance cannot be compared */
 	__u32 cpus;		/* possible CPUs of the host */
-	__u32 reserved;
+	__u32 checksums;	/* 1: every frame carries one, as in a capture; 0: none does, as on a socket */
 };
 
 enum frame_type {
@@ -194,6 +194,8 @@ struct frame_header {
 	__u16 ring;		/* enum ring, for FRAME_RECORDS */
 	__u32 size;		/* bytes of payload that follow */
 	__u64 position;		/* FRAME_RECORDS: the ring's consumer position at the first byte */
+	__u32 checksum;		/* CRC-32 of the stream from its first byte to the frame's last, checksums read as 0 */
+	__u32 reserved;
 };
 
 /* Before each record in a ring: the kernel's struct bpf_ringbuf_hdr. The next one is at the next multiple of 8. */
@@ -211,6 +213,7 @@ struct clock_frame {
 /* Sent at the start, every second, and at the end: what the kernel counted until now. */
 struct counters_frame {
 	__u64 time;		/* boot clock, ns */
+	__u64 producer_position; /* of the process ring, read after the counters */
 	__u64 redeliver_until;	/* records of the process ring below this position may have reached an earlier evaluator */
 };
 

@@ -109,7 +109,7 @@ function preamble(instance: number, cpus: number): Uint8Array {
     hostId: hostId(),
     instance: BigInt(instance),
     cpus,
-    reserved: 0,
+    checksums: 0,
   });
   return new Uint8Array(view.buffer);
 }

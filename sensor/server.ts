@@ -259,8 +259,12 @@ class Connection {
     }
     if (this.queue.length > QUEUE_LENGTH_MAX) return; // a peer that does not read needs no further copy
     const payload = new Uint8Array(COUNTERS_FRAME.size + this.service.counters.length);
-    writeCountersFrame(new DataView(payload.buffer), 0, { time, redeliverUntil: BigInt(this.redeliverUntil) });
     payload.set(this.service.counters, COUNTERS_FRAME.size);
+    writeCountersFrame(new DataView(payload.buffer), 0, {
+      time,
+      producerPosition: BigInt(this.service.ring.producerPosition()),
+      redeliverUntil: BigInt(this.redeliverUntil),
+    });
     this.enqueue(FrameType.counters, payload);
   }
 }
@@ -307,7 +311,14 @@ function wholeEntries(chunk: Uint8Array, size: number): number {
 
 function frameHeader(type: FrameType, size: number, position: number): Uint8Array {
   const view = new DataView(new ArrayBuffer(FRAME_HEADER.size));
-  writeFrameHeader(view, 0, { type, ring: RingNumber.process, size, position: BigInt(position) });
+  writeFrameHeader(view, 0, {
+    type,
+    ring: RingNumber.process,
+    size,
+    position: BigInt(position),
+    checksum: 0,
+    reserved: 0,
+  });
   return bytesOf(view);
 }
 
