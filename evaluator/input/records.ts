@@ -1,0 +1,279 @@
+// Bytes to frames, and frames to records: one reader for socket, file and standard input. It checks every length, because
+// past it they are facts. A bad byte stops the stream; a bad record is the decoder's business.
+
+import { crc32 } from "node:zlib";
+import {
+  COUNTERS_FRAME,
+  CPU_COUNTERS,
+  CPUS_MAX,
+  EVENT_ABI,
+  FRAME_HEADER,
+  FRAME_SIZE_MAX,
+  FrameType,
+  KIND_COUNTERS,
+  RECORD_SIZE_MAX,
+  RING_ENTRY,
+  readClockFrame,
+  readCountersFrame,
+  readFrameHeader,
+  readStreamPreamble,
+  STREAM_MAGIC,
+  STREAM_PREAMBLE,
+  type StreamPreamble,
+} from "../../bpf/event.gen.ts";
+
+/** Bytes that are not a stream of this version. `offset` counts from the stream's first byte, after decompression. */
+export class StreamError extends Error {
+  constructor(
+    readonly offset: number,
+    reason: string,
+  ) {
+    super(`offset ${offset}: ${reason}`);
+  }
+}
+
+/** The counters of one kind, summed over all CPUs. */
+export type KindCounters = { attempts: bigint; submitted: bigint; lost: bigint; discarded: bigint; filtered: bigint };
+
+/** What the kernel had counted at boot time `time`, ns. */
+export type Counters = {
+  time: bigint;
+  producerPosition: bigint;
+  redeliverUntil: bigint;
+  /** The next sequence number of each CPU in the process ring. */
+  sequences: bigint[];
+  /** By CPU and kind, as the kernel keeps them; only kinds that moved are listed. */
+  cells: { cpu: number; kind: number; counters: KindCounters }[];
+};
+
+/** One frame of a stream, checked. `bytes` are valid until the reader is given more. */
+export type Frame =
+  | { type: "preamble"; preamble: StreamPreamble }
+  | { type: "records"; ring: number; position: bigint; bytes: Uint8Array; offset: number }
+  | { type: "snapshot"; bytes: Uint8Array; offset: number }
+  | { type: "coverage"; coverage: Record<string, unknown> }
+  | { type: "clock"; time: bigint; wallOffset: bigint }
+  | { type: "counters"; counters: Counters }
+  | { type: "end" };
+
+const CELLS_MAX = CPU_COUNTERS.size * CPUS_MAX;
+
+/** Splits a stream into frames, whatever pieces it arrives in. */
+export class FrameReader {
+  /** Bytes of the stream that were read as whole frames. */
+  offset = 0;
+  private buffer = new Uint8Array(2 * FRAME_SIZE_MAX);
+  private start = 0;
+  private end = 0;
+  private preamble: StreamPreamble | null = null;
+  private checksum = 0;
+  private ended = false;
+
+  /**
+   * Takes the next piece and gives the frames that it completes.
+   * @throws StreamError at the first byte that cannot be; all frames before it have been given
+   */
+  *push(piece: Uint8Array): Generator<Frame> {
+    for (let taken = 0; taken < piece.length; ) {
+      const part = piece.subarray(taken, taken + this.makeRoom());
+      this.buffer.set(part, this.end);
+      this.end += part.length;
+      taken += part.length;
+      yield* this.completed();
+    }
+  }
+
+  /**
+   * Says that no more bytes come.
+   * @throws StreamError when the stream was cut: within a frame, or without its last one
+   */
+  finish(): void {
+    const rest = this.end - this.start;
+    if (!this.preamble) {
+      throw new StreamError(0, rest === 0 ? "the stream is empty" : `not a Warder stream: it ends after ${rest} bytes`);
+    }
+    if (rest > 0) throw new StreamError(this.offset, `the stream was cut: ${rest} bytes of a frame that is longer`);
+    if (!this.ended) throw new StreamError(this.offset, "the stream was cut: it has no last frame");
+  }
+
+  /** Moves what is unread to the front. Returns how many bytes fit behind it: at least one frame was always whole. */
+  private makeRoom(): number {
+    if (this.end === this.buffer.length || this.start === this.end) {
+      this.buffer.copyWithin(0, this.start, this.end);
+      this.end -= this.start;
+      this.start = 0;
+    }
+    return this.buffer.length - this.end;
+  }
+
+  private *completed(): Generator<Frame> {
+    if (!this.preamble) {
+      const preamble = this.readPreamble();
+      if (!preamble) return;
+      yield { type: "preamble", preamble };
+    }
+    for (;;) {
+      const view = new DataView(this.buffer.buffer, this.start, this.end - this.start);
+      if (view.byteLength === 0) return;
+      if (this.ended) throw new StreamError(this.offset, "bytes after the last frame");
+      if (view.byteLength < FRAME_HEADER.size) return;
+      const header = readFrameHeader(view, 0);
+      if (header.size > FRAME_SIZE_MAX + CELLS_MAX) {
+        throw new StreamError(this.offset, `a frame of ${header.size} bytes; at most ${FRAME_SIZE_MAX} can be`);
+      }
+      const size = FRAME_HEADER.size + header.size;
+      if (view.byteLength < size) {
+        if (size > this.buffer.length) this.grow(size);
+        return;
+      }
+      const bytes = this.buffer.subarray(this.start + FRAME_HEADER.size, this.start + size);
+      this.verify(this.buffer.subarray(this.start, this.start + FRAME_HEADER.size), bytes, header.checksum);
+      const frame = this.readFrame(header.type, header.ring, header.position, bytes);
+      this.start += size;
+      this.offset += size;
+      yield frame;
+    }
+  }
+
+  /** Only the counters of a host with very many CPUs need more than the usual. */
+  private grow(size: number): void {
+    const buffer = new Uint8Array(size);
+    buffer.set(this.buffer.subarray(this.start, this.end));
+    this.buffer = buffer;
+    this.end -= this.start;
+    this.start = 0;
+  }
+
+  private readPreamble(): StreamPreamble | null {
+    const size = this.end - this.start;
+    const known = Math.min(size, STREAM_MAGIC.length);
+    const magic = Buffer.from(this.buffer.buffer, this.start, known).toString("latin1");
+    if (magic !== STREAM_MAGIC.slice(0, known)) throw new StreamError(0, "not a Warder stream: it begins with other bytes");
+    if (size < STREAM_PREAMBLE.size) return null;
+    const preamble = readStreamPreamble(new DataView(this.buffer.buffer, this.start), 0);
+    if (preamble.abi !== EVENT_ABI) {
+      const shown = /^[0-9a-f]{32}$/.test(preamble.abi) ? preamble.abi : "not readable";
+      throw new StreamError(
+        STREAM_MAGIC.length,
+        `the event ABI of the stream is ${shown}, this evaluator reads ${EVENT_ABI}: use the version that wrote it`,
+      );
+    }
+    if (preamble.cpus === 0 || preamble.cpus > CPUS_MAX) throw new StreamError(0, `${preamble.cpus} CPUs cannot be`);
+    if (preamble.checksums > 1) throw new StreamError(0, `the field "checksums" is ${preamble.checksums}, not 0 or 1`);
+    this.checksum = crc32(this.buffer.subarray(this.start, this.start + STREAM_PREAMBLE.size));
+    this.preamble = preamble;
+    this.start += STREAM_PREAMBLE.size;
+    this.offset += STREAM_PREAMBLE.size;
+    return preamble;
+  }
+
+  private verify(header: Uint8Array, payload: Uint8Array, expected: number): void {
+    if (this.preamble?.checksums === 0) {
+      if (expected !== 0) throw new StreamError(this.offset, "a checksum where the stream has none");
+      return;
+    }
+    this.checksum = frameChecksum(header, payload, this.checksum);
+    if (this.checksum !== expected) throw new StreamError(this.offset, "the checksum is wrong: bytes were changed");
+  }
+
+  private readFrame(type: number, ring: number, position: bigint, bytes: Uint8Array): Frame {
+    const { offset } = this;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    switch (type) {
+      case FrameType.records:
+        checkEntries(view, offset + FRAME_HEADER.size);
+        return { type: "records", ring, position, bytes, offset };
+      case FrameType.snapshot:
+        checkEntries(view, offset + FRAME_HEADER.size);
+        return { type: "snapshot", bytes, offset };
+      case FrameType.coverage:
+        return { type: "coverage", coverage: readCoverage(bytes, offset) };
+      case FrameType.clock:
+        if (bytes.length !== 16) throw new StreamError(offset, `a clock frame of ${bytes.length} bytes`);
+        return { type: "clock", ...readClockFrame(view, 0) };
+      case FrameType.counters:
+        return { type: "counters", counters: this.readCounters(view) };
+      case FrameType.end:
+        if (bytes.length > 0) throw new StreamError(offset, `a last frame of ${bytes.length} bytes`);
+        this.ended = true;
+        return { type: "end" };
+      default:
+        throw new StreamError(offset, `a frame of unknown type ${type}`);
+    }
+  }
+
+  private readCounters(view: DataView): Counters {
+    const cpus = this.preamble?.cpus ?? 0;
+    const size = COUNTERS_FRAME.size + cpus * CPU_COUNTERS.size;
+    if (view.byteLength !== size) {
+      throw new StreamError(this.offset, `counters of ${view.byteLength} bytes; ${size} were expected for ${cpus} CPUs`);
+    }
+    const sequences: bigint[] = [];
+    const cells: Counters["cells"] = [];
+    for (let cpu = 0; cpu < cpus; cpu++) {
+      const row = COUNTERS_FRAME.size + cpu * CPU_COUNTERS.size;
+      sequences.push(view.getBigUint64(row + CPU_COUNTERS.sequence.offset, true));
+      const kinds = row + CPU_COUNTERS.kinds.offset;
+      for (let kind = 0; kinds + (kind + 1) * KIND_COUNTERS.size <= row + CPU_COUNTERS.size; kind++) {
+        const at = kinds + kind * KIND_COUNTERS.size;
+        const [attempts, submitted, lost, discarded, filtered] = [0, 8, 16, 24, 32].map((o) => view.getBigUint64(at + o, true));
+        if (attempts === undefined || submitted === undefined || lost === undefined) continue;
+        if (discarded === undefined || filtered === undefined) continue;
+        if (attempts || filtered) cells.push({ cpu, kind, counters: { attempts, submitted, lost, discarded, filtered } });
+      }
+    }
+    return { ...readCountersFrame(view, 0), sequences, cells };
+  }
+}
+
+/** The checksum of a stream that had `previous` before this frame. The header's own checksum counts as zero. */
+export function frameChecksum(header: Uint8Array, payload: Uint8Array, previous: number): number {
+  const blank = header.slice();
+  blank.fill(0, FRAME_HEADER.checksum.offset, FRAME_HEADER.checksum.offset + 4);
+  return crc32(payload, crc32(blank, previous));
+}
+
+const BUSY = 0x8000_0000;
+const DISCARDED = 0x4000_0000;
+
+function checkEntries(view: DataView, streamOffset: number): void {
+  let at = 0;
+  while (at < view.byteLength) {
+    if (at + RING_ENTRY.size > view.byteLength) throw new StreamError(streamOffset + at, "a record's length is cut");
+    const length = view.getUint32(at, true);
+    if (length >= BUSY) throw new StreamError(streamOffset + at, "a record that was not complete when it was sent");
+    const size = length & ~DISCARDED;
+    if (size > RECORD_SIZE_MAX) {
+      throw new StreamError(streamOffset + at, `a record of ${size} bytes; at most ${RECORD_SIZE_MAX} can be`);
+    }
+    at += (RING_ENTRY.size + size + 7) & ~7;
+    if (at > view.byteLength) throw new StreamError(streamOffset + at, "a record that is longer than its frame");
+  }
+}
+
+/** Where one record lies in a frame's bytes; `next` is where the following entry begins. */
+export type RecordSpan = { start: number; size: number; next: number };
+
+/** The records of a frame that the reader has checked. */
+export function* recordSpans(bytes: Uint8Array): Generator<RecordSpan> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at < bytes.length; ) {
+    const length = view.getUint32(at, true);
+    const size = length & ~DISCARDED;
+    const next = at + ((RING_ENTRY.size + size + 7) & ~7);
+    if ((length & DISCARDED) === 0) yield { start: at + RING_ENTRY.size, size, next };
+    at = next;
+  }
+}
+
+function readCoverage(bytes: Uint8Array, offset: number): Record<string, unknown> {
+  try {
+    const coverage: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    if (typeof coverage === "object" && coverage !== null && !Array.isArray(coverage)) {
+      return coverage as Record<string, unknown>;
+    }
+  } catch {
+    // Said below.
+  }
+  throw new StreamError(offset, "a coverage frame that is not a JSON object");
+}
