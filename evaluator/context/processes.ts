@@ -99,9 +99,9 @@ export class Processes {
       case RecordKind.fork: {
         const creator = this.find(record.creator);
         process.creator = record.creator;
-        process.ancestors = creator
-          ? this.beget(creator, record.creatorComm)
-          : [nameOf(record.creatorComm, record.creator.tgid)];
+        process.ancestors = [nameOf(record.creatorComm, record.creator.tgid)]
+          .concat(creator ? this.ancestorsOf(creator) : [])
+          .slice(0, this.limits.ancestorsMax);
         // A child runs its creator's program until it executes its own.
         process.image = creator?.image?.execId === header.execId ? creator.image : process.image;
         break;
@@ -120,17 +120,22 @@ export class Processes {
     return process;
   }
 
-  /** The ancestors of a process: its creator at that moment, the creator's creator, and so on. */
+  /** The ancestors of a process, nearest first: its creator at that moment, the creator's creator, and so on. */
   private ancestorsOf(process: Process): Bytes[] {
     if (process.ancestors) return process.ancestors;
-    process.ancestors = []; // ends a circle, which only a forged stream can contain
-    const creator = this.find(process.creator);
-    if (creator && creator !== process) process.ancestors = this.beget(creator, creator.comm);
+    const ancestors: Bytes[] = [];
+    // Bounded, so that neither a deep chain nor a circle, which only a forged stream can contain, matters.
+    for (let at: Process | undefined = process; ancestors.length < this.limits.ancestorsMax; ) {
+      at = this.find(at.creator);
+      if (!at) break;
+      ancestors.push(nameOf(at.comm, at.pid));
+      if (at.ancestors) {
+        ancestors.push(...at.ancestors);
+        break;
+      }
+    }
+    process.ancestors = ancestors.slice(0, this.limits.ancestorsMax);
     return process.ancestors;
-  }
-
-  private beget(creator: Process, comm: Bytes): Bytes[] {
-    return [nameOf(comm, creator.pid), ...this.ancestorsOf(creator)].slice(0, this.limits.ancestorsMax);
   }
 
   /** An identity that survives the reuse of pids and is the same for every reader: from boot, pid and start time. */
