@@ -169,9 +169,12 @@ struct cpu_counters {
 
 /* ---- the stream: socket, capture and replay are the same bytes --------------------------------------------------- */
 
+/* The first bytes of every stream; the line end shows a transfer that has changed line ends. */
+#define STREAM_MAGIC "WARDER\r\n"
+
 /* A stream is one preamble, then frames. */
 struct stream_preamble {
-	char magic[8];		/* "WARDER\r\n": also shows a transfer that changed line ends */
+	char magic[8];		/* STREAM_MAGIC */
 	char abi[32];		/* the event ABI: the first half of a SHA-256, in hex */
 	__u8 boot_id[16];
 	__u8 host_id[16];	/* keyed hash of the machine id; zeros where there is none */

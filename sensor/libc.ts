@@ -103,7 +103,10 @@ export function acceptUnix(listener: number): { fd: number; peer: Peer } | null 
     throw new SystemError("accept4", koffi.errno());
   }
   const credentials = new Uint32Array(3);
-  checked("getsockopt SO_PEERCRED", c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, [credentials.byteLength]));
+  checked(
+    "getsockopt SO_PEERCRED",
+    c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, [credentials.byteLength]),
+  );
   const [pid = 0, uid = 0, gid = 0] = credentials;
   return { fd, peer: { pid, uid, gid } };
 }

@@ -6,9 +6,21 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, statSync, un
 import { connect } from "node:net";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
-import { CPU_COUNTERS, EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
+import {
+  CPU_COUNTERS,
+  EVENT_ABI,
+  STREAM_MAGIC,
+  STREAM_PREAMBLE,
+  writeStreamPreamble,
+} from "../bpf/event.gen.ts";
 import * as libc from "./libc.ts";
-import { dropPrivileges, findUser, restartWithoutNewPrivileges, type User, verifyDropped } from "./privileges.ts";
+import {
+  dropPrivileges,
+  findUser,
+  restartWithoutNewPrivileges,
+  type User,
+  verifyDropped,
+} from "./privileges.ts";
 import { coverage, missing, UnsupportedError, wantedHooks } from "./probes.ts";
 import { attachPrograms, BusyError, detachPrograms, type Programs, unloadPrograms } from "./programs.ts";
 import { mapRing } from "./ring.ts";
@@ -32,7 +44,14 @@ const USAGE = `warder-sensor: hands what the kernel sees to an evaluator
 const Exit = { ok: 0, usage: 2, io: 3, unsupported: 5 } as const;
 const OBJECT = process.env["WARDER_OBJECT"] ?? join(import.meta.dir, "../build/warder.bpf.o");
 
-type Options = { config?: string; socket?: string; user?: string; profile?: string; "no-pin"?: boolean; json?: boolean };
+type Options = {
+  config?: string;
+  socket?: string;
+  user?: string;
+  profile?: string;
+  "no-pin"?: boolean;
+  json?: boolean;
+};
 
 /** A word on the command line that means nothing here. Exit code 2. */
 class UsageError extends Error {}
@@ -79,7 +98,11 @@ async function run(options: Options): Promise<number> {
   );
   await serve(service, { ...stop, detached: () => !pin });
   removeSocket(settings.socket);
-  say(pin ? `stopped; programs stay attached and keep filling the ring ("warder-sensor unload" removes them)` : "stopped");
+  say(
+    pin
+      ? `stopped; programs stay attached and keep filling the ring ("warder-sensor unload" removes them)`
+      : "stopped",
+  );
   return Exit.ok;
 }
 
@@ -126,7 +149,8 @@ function hostId(): Uint8Array {
 
 /** A socket at `path` that only root, `user` and the group of `evaluator` reach. Replaces one that nobody serves any more. */
 async function listen(path: string, user: User, evaluator: User): Promise<number> {
-  if (Buffer.byteLength(path) >= libc.SOCKET_PATH_SIZE_MAX - 4) throw new UsageError(`--socket ${path}: too long`);
+  if (Buffer.byteLength(path) >= libc.SOCKET_PATH_SIZE_MAX - 4)
+    throw new UsageError(`--socket ${path}: too long`);
   if (await answers(path)) throw new BusyError(`another sensor serves at ${path}: stop it first`);
   const folder = dirname(path);
   if (!statSync(folder, { throwIfNoEntry: false })) {
@@ -181,7 +205,8 @@ function probe(options: Options): number {
   const { settings } = readSettings(options.config);
   const lacking = missing({ pin: !options["no-pin"], object: OBJECT });
   const facts = coverage(settings);
-  if (options.json) console.log(JSON.stringify({ runs: lacking.length === 0, missing: lacking, ...facts }, null, 2));
+  if (options.json)
+    console.log(JSON.stringify({ runs: lacking.length === 0, missing: lacking, ...facts }, null, 2));
   else {
     console.log(`kernel ${facts.kernel}, profile ${facts.profile}`);
     for (const [event, { hook, attached, reason }] of Object.entries(facts.events)) {

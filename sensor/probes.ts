@@ -61,10 +61,13 @@ function missingRights(): string | null {
   const effective = BigInt(`0x${/^CapEff:\t([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
   const has = (bit: number) => (effective >> BigInt(bit)) & 1n;
   const lacking = Object.entries(CAPABILITIES)
-    .filter(([name, bit]) => !has(bit) && !((name === "CAP_BPF" || name === "CAP_PERFMON") && has(CAP_SYS_ADMIN)))
+    .filter(
+      ([name, bit]) => !has(bit) && !((name === "CAP_BPF" || name === "CAP_PERFMON") && has(CAP_SYS_ADMIN)),
+    )
     .map(([name]) => name);
   if (process.getuid?.() === 0 && lacking.length === 0) return null;
-  const reason = process.getuid?.() === 0 ? `root without ${lacking.join(", ")}` : `uid ${process.getuid?.()}`;
+  const reason =
+    process.getuid?.() === 0 ? `root without ${lacking.join(", ")}` : `uid ${process.getuid?.()}`;
   return `no rights (${reason}): the sensor has to start as root, and gives up all rights before it serves`;
 }
 
@@ -94,7 +97,10 @@ export function coverage(settings: Settings): Coverage {
   const wanted = new Set(wantedHooks(settings));
   const events = HOOKS.map((hook) => {
     const attached = wanted.has(hook);
-    return [hook.serves, { hook: hook.hook, attached, reason: attached ? null : "switched off by settings" }] as const;
+    return [
+      hook.serves,
+      { hook: hook.hook, attached, reason: attached ? null : "switched off by settings" },
+    ] as const;
   });
   return {
     kernel: release(),

@@ -2,17 +2,21 @@
 // Pins lie in a folder named after the object and the settings that made them, so that only the same ones are adopted.
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
-import { join } from "node:path";
 import {
-  CPUS_MAX,
-  ENV_NAME_SIZE_MAX,
-  KERNEL_SETTINGS,
-  writeKernelSettings,
-} from "../bpf/event.gen.ts";
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+} from "node:fs";
+import { join } from "node:path";
+import { CPUS_MAX, ENV_NAME_SIZE_MAX, KERNEL_SETTINGS, writeKernelSettings } from "../bpf/event.gen.ts";
 import * as libbpf from "./libbpf.ts";
 import { closeFd, lock, SystemError } from "./libc.ts";
-import { BPFFS, type Hook, HOOKS, UnsupportedError, wantedHooks } from "./probes.ts";
+import { BPFFS, HOOKS, type Hook, UnsupportedError, wantedHooks } from "./probes.ts";
 import type { Settings } from "./settings.ts";
 
 /** Another sensor is at work. Exit code 3. */
@@ -25,16 +29,29 @@ const RING = "process_ring";
 const COUNTERS = "counters";
 
 /** File descriptors of what runs in the kernel. Closing those of the links detaches the programs, unless they are pinned. */
-export type Programs = { ring: number; counters: number; snapshot: number; links: number[]; cpus: number; adopted: boolean };
+export type Programs = {
+  ring: number;
+  counters: number;
+  snapshot: number;
+  links: number[];
+  cpus: number;
+  adopted: boolean;
+};
 
 /**
  * Adopts the pinned programs that fit `settings`, or loads and attaches them, and pins them if `pin` says so.
  * Pins of other settings or another version are removed, once the new programs are attached.
  * @throws UnsupportedError when the kernel refuses a program
  */
-export function attachPrograms(object: string, settings: Settings, pin: boolean, say: (line: string) => void): Programs {
+export function attachPrograms(
+  object: string,
+  settings: Settings,
+  pin: boolean,
+  say: (line: string) => void,
+): Programs {
   const cpus = libbpf.possibleCpus();
-  if (cpus > CPUS_MAX) throw new UnsupportedError(`this host may have ${cpus} CPUs; at most ${CPUS_MAX} can be counted`);
+  if (cpus > CPUS_MAX)
+    throw new UnsupportedError(`this host may have ${cpus} CPUs; at most ${CPUS_MAX} can be counted`);
   const name = pinName(object, settings);
   const hooks = wantedHooks(settings);
   if (!pin) return { ...load(object, hooks, settings, cpus), cpus, adopted: false };
@@ -70,7 +87,10 @@ type Descriptors = Omit<Programs, "cpus" | "adopted">;
 function load(path: string, hooks: Hook[], settings: Settings, cpus: number): Descriptors {
   const object = libbpf.openObject(path);
   for (const { program } of HOOKS) {
-    libbpf.setAutoload(libbpf.findProgram(object, program), hooks.some((hook) => hook.program === program));
+    libbpf.setAutoload(
+      libbpf.findProgram(object, program),
+      hooks.some((hook) => hook.program === program),
+    );
   }
   const ring = libbpf.findMap(object, RING);
   const counters = libbpf.findMap(object, COUNTERS);
@@ -105,7 +125,12 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
       throw new UnsupportedError(`cannot attach to ${hook}: ${(error as Error).message}`);
     }
   });
-  return { ring: libbpf.mapFd(ring), counters: libbpf.mapFd(counters), links, snapshot: snapshotOf(hooks, links) };
+  return {
+    ring: libbpf.mapFd(ring),
+    counters: libbpf.mapFd(counters),
+    links,
+    snapshot: snapshotOf(hooks, links),
+  };
 }
 
 function snapshotOf(hooks: Hook[], links: number[]): number {

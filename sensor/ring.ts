@@ -57,7 +57,9 @@ export function mapRing(fd: number): Ring {
         if (next - position > FRAME_SIZE_MAX && end > position) break;
         end = next;
       }
-      return end > position ? { address: rest.address + PAGE_SIZE + start, size: end - position, position } : null;
+      return end > position
+        ? { address: rest.address + PAGE_SIZE + start, size: end - position, position }
+        : null;
     },
   };
 }

@@ -48,7 +48,10 @@ const DRAIN_MS = 3000;
 const QUEUE_LENGTH_MAX = 8;
 
 /** Serves until `stop` is readable, then drains: what is in the ring of detached programs, or what was sent, is waited for. */
-export async function serve(service: Service, stop: { fd: number; requested: () => boolean; detached: () => boolean }) {
+export async function serve(
+  service: Service,
+  stop: { fd: number; requested: () => boolean; detached: () => boolean },
+) {
   const { ring, say } = service;
   let connection: Connection | null = null;
   let deadline = Infinity;
@@ -237,7 +240,13 @@ class Connection {
     const { position, ring, reserved } = readAcknowledgement(view, offset);
     const until = Number(position);
     const consumed = this.service.ring.consumerPosition();
-    if (ring !== RingNumber.process || reserved !== 0 || until < consumed || until > this.sentUntil || until % 8 !== 0) {
+    if (
+      ring !== RingNumber.process ||
+      reserved !== 0 ||
+      until < consumed ||
+      until > this.sentUntil ||
+      until % 8 !== 0
+    ) {
       this.closed = `it sent something other than an acknowledgement (position ${position}, sent ${this.sentUntil})`;
       return false;
     }

@@ -31,7 +31,10 @@ const schema = v.object({
   ebpf: v.optional(
     v.object({
       enabled: v.optional(v.boolean(), true),
-      buffer_size: v.optional(v.pipe(v.number(), v.integer(), v.minValue(RING_SIZE_MIN / KIB), v.maxValue(RING_SIZE_MAX / KIB)), 65536),
+      buffer_size: v.optional(
+        v.pipe(v.number(), v.integer(), v.minValue(RING_SIZE_MIN / KIB), v.maxValue(RING_SIZE_MAX / KIB)),
+        65536,
+      ),
     }),
     {},
   ),
@@ -99,14 +102,18 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
   }
   const result = v.safeParse(schema, document);
   if (!result.success) {
-    const issues = result.issues.map((issue) => `${file}: ${v.getDotPath(issue) ?? "top level"}: ${issue.message}`);
+    const issues = result.issues.map(
+      (issue) => `${file}: ${v.getDotPath(issue) ?? "top level"}: ${issue.message}`,
+    );
     throw new SettingsError(issues.join("\n"));
   }
   const { sensor, ebpf, events, process: section } = result.output;
   const warnings: string[] = [];
   const ringSize = 2 ** Math.ceil(Math.log2(ebpf.buffer_size * KIB));
   if (ringSize !== ebpf.buffer_size * KIB) {
-    warnings.push(`${file}: ebpf.buffer_size: ${ebpf.buffer_size} KiB is not a power of two: ${ringSize / KIB} KiB are used`);
+    warnings.push(
+      `${file}: ebpf.buffer_size: ${ebpf.buffer_size} KiB is not a power of two: ${ringSize / KIB} KiB are used`,
+    );
   }
   const wanted = new Set<string>(Object.values(HOOK_WORDS));
   if (section.hooks) {
@@ -115,7 +122,9 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
       const type = HOOK_WORDS[word];
       if (!type) {
         const known = Object.keys(HOOK_WORDS).join(", ");
-        throw new SettingsError(`${file}: process.hooks: ${JSON.stringify(word)} is not known here; known are ${known}`);
+        throw new SettingsError(
+          `${file}: process.hooks: ${JSON.stringify(word)} is not known here; known are ${known}`,
+        );
       }
       wanted.add(type);
     }
@@ -145,7 +154,9 @@ function readTrusted(file: string, optional: boolean): string | null {
   try {
     const { uid, mode, size } = statSync(file);
     if (process.getuid?.() === 0 && (uid !== 0 || (mode & 0o022) !== 0)) {
-      throw new SettingsError(`${file}: must be owned by root and writable by nobody else (chown root, chmod go-w)`);
+      throw new SettingsError(
+        `${file}: must be owned by root and writable by nobody else (chown root, chmod go-w)`,
+      );
     }
     if (size > CONFIG_SIZE_MAX) throw new SettingsError(`${file}: larger than ${CONFIG_SIZE_MAX} bytes`);
     return readFileSync(file, "utf8");

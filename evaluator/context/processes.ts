@@ -3,7 +3,13 @@
 
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import { type DecodedRecord, type ExecRecord, FLAG, type ProcessKey, RecordKind } from "../../bpf/event.gen.ts";
+import {
+  type DecodedRecord,
+  type ExecRecord,
+  type ProcessKey,
+  RecordFlag,
+  RecordKind,
+} from "../../bpf/event.gen.ts";
 import { argsOf, known, type Lineage } from "../event/normalise.ts";
 import type { Bytes } from "../event/text.ts";
 
@@ -13,7 +19,13 @@ const TABLE_SIZE_MAX = 64 * 1024 * 1024;
 const ENTRY_SIZE = 256;
 
 /** A program that a process runs: `execId` tells it from the ones before and after. */
-type Image = { execId: number; exePath: Bytes | null; args: Bytes[]; cwd: Bytes | null; containerId: string | undefined };
+type Image = {
+  execId: number;
+  exePath: Bytes | null;
+  args: Bytes[];
+  cwd: Bytes | null;
+  containerId: string | undefined;
+};
 
 type Process = {
   processId: string;
@@ -60,7 +72,7 @@ export class Processes {
     const { header } = record;
     const parent = this.find(header.parent);
     const image = process.image?.execId === header.execId ? process.image : null;
-    if (!image && !(header.flags & FLAG.kernelThread)) this.unattributed += 1;
+    if (!image && !(header.flags & RecordFlag.kernelThread)) this.unattributed += 1;
     const started = record.kind === RecordKind.exec || record.kind === RecordKind.snapshot;
     return {
       processId: process.processId,
@@ -113,7 +125,10 @@ export class Processes {
       case RecordKind.exit:
         // Kept for its children's sake; its arguments serve nobody any more. Image objects are shared, hence the copy.
         this.ancestorsOf(process);
-        this.table.set(key, { ...process, image: process.image && { ...process.image, args: [], cwd: null } });
+        this.table.set(key, {
+          ...process,
+          image: process.image && { ...process.image, args: [], cwd: null },
+        });
         return process;
     }
     this.table.set(key, process);
@@ -179,5 +194,8 @@ function containerOf(cgroup: Bytes): string | undefined {
 
 function sizeOf({ image }: Process): number {
   if (!image) return ENTRY_SIZE;
-  return image.args.reduce((sum, arg) => sum + arg.length + 16, ENTRY_SIZE + (image.exePath?.length ?? 0) + (image.cwd?.length ?? 0));
+  return image.args.reduce(
+    (sum, arg) => sum + arg.length + 16,
+    ENTRY_SIZE + (image.exePath?.length ?? 0) + (image.cwd?.length ?? 0),
+  );
 }

@@ -1,6 +1,13 @@
 // Records become events: one shape and vocabulary for what happened, whatever the kernel called it.
 
-import { type DecodedRecord, FLAG, RecordKind, ExecSource, type Text, type TextList } from "../../bpf/event.gen.ts";
+import {
+  type DecodedRecord,
+  ExecSource,
+  RecordFlag,
+  RecordKind,
+  type Text,
+  type TextList,
+} from "../../bpf/event.gen.ts";
 import { type Common, type ProcessEvent, SCHEMA_VERSION } from "./event.ts";
 import type { Bytes } from "./text.ts";
 
@@ -128,7 +135,12 @@ function commonOf(record: DecodedRecord, lineage: Lineage, origin: Origin, redel
 
 /** The same record has the same id in every reading of it, and no two records of a host's boot share one. */
 function eventId(bootId: string, header: DecodedRecord["header"]): string {
-  return [bootId.slice(0, 8), header.time.toString(16), header.cpu.toString(16), header.sequence.toString(16)].join("-");
+  return [
+    bootId.slice(0, 8),
+    header.time.toString(16),
+    header.cpu.toString(16),
+    header.sequence.toString(16),
+  ].join("-");
 }
 
 /** Names of the keys whose values were cut. */
@@ -145,8 +157,8 @@ function truncatedOf(record: DecodedRecord): string[] | undefined {
     cgroup: record.cgroup,
   };
   for (const [key, text] of Object.entries(texts)) if (text.bytes.length < text.fullSize) cut.push(key);
-  if (isCut(record.args) || record.header.flags & FLAG.argsUnreadable) cut.push("args");
-  if (isCut(record.env) || record.header.flags & FLAG.envUnreadable) cut.push("env");
+  if (isCut(record.args) || record.header.flags & RecordFlag.argsUnreadable) cut.push("args");
+  if (isCut(record.env) || record.header.flags & RecordFlag.envUnreadable) cut.push("env");
   return cut.length > 0 ? cut : undefined;
 }
 

@@ -1,8 +1,9 @@
 // Text that is not text: paths, names and arguments are bytes. Inside the evaluator they are strings with one character
 // (U+0000 to U+00FF) per byte, so that rules compare bytes exactly and maps can use them as keys.
 
-/** A string that holds one byte per character. Made by `fromUtf8` and by the decoder only. */
-export type Bytes = string & { readonly __bytes: unique symbol };
+import type { Bytes } from "../../bpf/event.gen.ts";
+
+export type { Bytes };
 
 /** The bytes of a text that a person wrote, such as a rule's path. */
 export function fromUtf8(text: string): Bytes {

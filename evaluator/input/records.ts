@@ -3,6 +3,7 @@
 
 import { crc32 } from "node:zlib";
 import {
+  CLOCK_FRAME,
   COUNTERS_FRAME,
   CPU_COUNTERS,
   CPUS_MAX,
@@ -11,11 +12,13 @@ import {
   FRAME_SIZE_MAX,
   FrameType,
   KIND_COUNTERS,
+  type KindCounters,
   RECORD_SIZE_MAX,
   RING_ENTRY,
   readClockFrame,
   readCountersFrame,
   readFrameHeader,
+  readKindCounters,
   readStreamPreamble,
   STREAM_MAGIC,
   STREAM_PREAMBLE,
@@ -31,9 +34,6 @@ export class StreamError extends Error {
     super(`offset ${offset}: ${reason}`);
   }
 }
-
-/** The counters of one kind, summed over all CPUs. */
-export type KindCounters = { attempts: bigint; submitted: bigint; lost: bigint; discarded: bigint; filtered: bigint };
 
 /** What the kernel had counted at boot time `time`, ns. */
 export type Counters = {
@@ -90,9 +90,13 @@ export class FrameReader {
   finish(): void {
     const rest = this.end - this.start;
     if (!this.preamble) {
-      throw new StreamError(0, rest === 0 ? "the stream is empty" : `not a Warder stream: it ends after ${rest} bytes`);
+      throw new StreamError(
+        0,
+        rest === 0 ? "the stream is empty" : `not a Warder stream: it ends after ${rest} bytes`,
+      );
     }
-    if (rest > 0) throw new StreamError(this.offset, `the stream was cut: ${rest} bytes of a frame that is longer`);
+    if (rest > 0)
+      throw new StreamError(this.offset, `the stream was cut: ${rest} bytes of a frame that is longer`);
     if (!this.ended) throw new StreamError(this.offset, "the stream was cut: it has no last frame");
   }
 
@@ -119,7 +123,10 @@ export class FrameReader {
       if (view.byteLength < FRAME_HEADER.size) return;
       const header = readFrameHeader(view, 0);
       if (header.size > FRAME_SIZE_MAX + CELLS_MAX) {
-        throw new StreamError(this.offset, `a frame of ${header.size} bytes; at most ${FRAME_SIZE_MAX} can be`);
+        throw new StreamError(
+          this.offset,
+          `a frame of ${header.size} bytes; at most ${FRAME_SIZE_MAX} can be`,
+        );
       }
       const size = FRAME_HEADER.size + header.size;
       if (view.byteLength < size) {
@@ -148,7 +155,8 @@ export class FrameReader {
     const size = this.end - this.start;
     const known = Math.min(size, STREAM_MAGIC.length);
     const magic = Buffer.from(this.buffer.buffer, this.start, known).toString("latin1");
-    if (magic !== STREAM_MAGIC.slice(0, known)) throw new StreamError(0, "not a Warder stream: it begins with other bytes");
+    if (magic !== STREAM_MAGIC.slice(0, known))
+      throw new StreamError(0, "not a Warder stream: it begins with other bytes");
     if (size < STREAM_PREAMBLE.size) return null;
     const preamble = readStreamPreamble(new DataView(this.buffer.buffer, this.start), 0);
     if (preamble.abi !== EVENT_ABI) {
@@ -158,8 +166,10 @@ export class FrameReader {
         `the event ABI of the stream is ${shown}, this evaluator reads ${EVENT_ABI}: use the version that wrote it`,
       );
     }
-    if (preamble.cpus === 0 || preamble.cpus > CPUS_MAX) throw new StreamError(0, `${preamble.cpus} CPUs cannot be`);
-    if (preamble.checksums > 1) throw new StreamError(0, `the field "checksums" is ${preamble.checksums}, not 0 or 1`);
+    if (preamble.cpus === 0 || preamble.cpus > CPUS_MAX)
+      throw new StreamError(0, `${preamble.cpus} CPUs cannot be`);
+    if (preamble.checksums > 1)
+      throw new StreamError(0, `the field "checksums" is ${preamble.checksums}, not 0 or 1`);
     this.checksum = crc32(this.buffer.subarray(this.start, this.start + STREAM_PREAMBLE.size));
     this.preamble = preamble;
     this.start += STREAM_PREAMBLE.size;
@@ -173,7 +183,8 @@ export class FrameReader {
       return;
     }
     this.checksum = frameChecksum(header, payload, this.checksum);
-    if (this.checksum !== expected) throw new StreamError(this.offset, "the checksum is wrong: bytes were changed");
+    if (this.checksum !== expected)
+      throw new StreamError(this.offset, "the checksum is wrong: bytes were changed");
   }
 
   private readFrame(type: number, ring: number, position: bigint, bytes: Uint8Array): Frame {
@@ -189,7 +200,8 @@ export class FrameReader {
       case FrameType.coverage:
         return { type: "coverage", coverage: readCoverage(bytes, offset) };
       case FrameType.clock:
-        if (bytes.length !== 16) throw new StreamError(offset, `a clock frame of ${bytes.length} bytes`);
+        if (bytes.length !== CLOCK_FRAME.size)
+          throw new StreamError(offset, `a clock frame of ${bytes.length} bytes`);
         return { type: "clock", ...readClockFrame(view, 0) };
       case FrameType.counters:
         return { type: "counters", counters: this.readCounters(view) };
@@ -206,20 +218,20 @@ export class FrameReader {
     const cpus = this.preamble?.cpus ?? 0;
     const size = COUNTERS_FRAME.size + cpus * CPU_COUNTERS.size;
     if (view.byteLength !== size) {
-      throw new StreamError(this.offset, `counters of ${view.byteLength} bytes; ${size} were expected for ${cpus} CPUs`);
+      throw new StreamError(
+        this.offset,
+        `counters of ${view.byteLength} bytes; ${size} were expected for ${cpus} CPUs`,
+      );
     }
     const sequences: bigint[] = [];
     const cells: Counters["cells"] = [];
     for (let cpu = 0; cpu < cpus; cpu++) {
       const row = COUNTERS_FRAME.size + cpu * CPU_COUNTERS.size;
-      sequences.push(view.getBigUint64(row + CPU_COUNTERS.sequence.offset, true));
-      const kinds = row + CPU_COUNTERS.kinds.offset;
+      sequences.push(view.getBigUint64(row + CPU_COUNTERS.at.sequence, true));
+      const kinds = row + CPU_COUNTERS.at.kinds;
       for (let kind = 0; kinds + (kind + 1) * KIND_COUNTERS.size <= row + CPU_COUNTERS.size; kind++) {
-        const at = kinds + kind * KIND_COUNTERS.size;
-        const [attempts, submitted, lost, discarded, filtered] = [0, 8, 16, 24, 32].map((o) => view.getBigUint64(at + o, true));
-        if (attempts === undefined || submitted === undefined || lost === undefined) continue;
-        if (discarded === undefined || filtered === undefined) continue;
-        if (attempts || filtered) cells.push({ cpu, kind, counters: { attempts, submitted, lost, discarded, filtered } });
+        const counters = readKindCounters(view, kinds + kind * KIND_COUNTERS.size);
+        if (counters.attempts || counters.filtered) cells.push({ cpu, kind, counters });
       }
     }
     return { ...readCountersFrame(view, 0), sequences, cells };
@@ -229,7 +241,7 @@ export class FrameReader {
 /** The checksum of a stream that had `previous` before this frame. The header's own checksum counts as zero. */
 export function frameChecksum(header: Uint8Array, payload: Uint8Array, previous: number): number {
   const blank = header.slice();
-  blank.fill(0, FRAME_HEADER.checksum.offset, FRAME_HEADER.checksum.offset + 4);
+  blank.fill(0, FRAME_HEADER.at.checksum, FRAME_HEADER.at.checksum + 4);
   return crc32(payload, crc32(blank, previous));
 }
 
@@ -239,15 +251,21 @@ const DISCARDED = 0x4000_0000;
 function checkEntries(view: DataView, streamOffset: number): void {
   let at = 0;
   while (at < view.byteLength) {
-    if (at + RING_ENTRY.size > view.byteLength) throw new StreamError(streamOffset + at, "a record's length is cut");
+    if (at + RING_ENTRY.size > view.byteLength)
+      throw new StreamError(streamOffset + at, "a record's length is cut");
     const length = view.getUint32(at, true);
-    if (length >= BUSY) throw new StreamError(streamOffset + at, "a record that was not complete when it was sent");
+    if (length >= BUSY)
+      throw new StreamError(streamOffset + at, "a record that was not complete when it was sent");
     const size = length & ~DISCARDED;
     if (size > RECORD_SIZE_MAX) {
-      throw new StreamError(streamOffset + at, `a record of ${size} bytes; at most ${RECORD_SIZE_MAX} can be`);
+      throw new StreamError(
+        streamOffset + at,
+        `a record of ${size} bytes; at most ${RECORD_SIZE_MAX} can be`,
+      );
     }
     at += (RING_ENTRY.size + size + 7) & ~7;
-    if (at > view.byteLength) throw new StreamError(streamOffset + at, "a record that is longer than its frame");
+    if (at > view.byteLength)
+      throw new StreamError(streamOffset + at, "a record that is longer than its frame");
   }
 }
 

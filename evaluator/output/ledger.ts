@@ -1,9 +1,9 @@
 // The ledger: where every time that a hook fired has gone. What the kernel counted and what arrived are two independent
 // measures, compared at checkpoints: counters whose records have all passed by.
 
-import { RecordKind } from "../../bpf/event.gen.ts";
+import { type KindCounters, RecordKind } from "../../bpf/event.gen.ts";
 import type { EventType } from "../event/event.ts";
-import type { Counters, KindCounters } from "../input/records.ts";
+import type { Counters } from "../input/records.ts";
 
 /** The event type that a record kind becomes. A snapshot becomes none and is in no ring. */
 export const EVENT_TYPES: ReadonlyMap<number, EventType> = new Map<number, EventType>([
@@ -66,7 +66,8 @@ class Checkpoint {
   constructor(readonly counters: Counters) {}
 
   observe(kind: number, cpu: number, sequence: bigint): void {
-    if (sequence >= (this.counters.sequences[cpu] ?? 0n)) this.beyond.set(kind, (this.beyond.get(kind) ?? 0) + 1);
+    if (sequence >= (this.counters.sequences[cpu] ?? 0n))
+      this.beyond.set(kind, (this.beyond.get(kind) ?? 0) + 1);
   }
 }
 
@@ -146,7 +147,9 @@ export class Ledger {
     return true;
   }
 
-  private kernelSide(kind: number): Pick<Totals, "attempts" | "submitted" | "lost" | "discarded" | "filtered"> {
+  private kernelSide(
+    kind: number,
+  ): Pick<Totals, "attempts" | "submitted" | "lost" | "discarded" | "filtered"> {
     const carried = this.of(kind);
     // Before the first counters, and for streams without any, what arrived is all that is known.
     const waited = (this.arrived.get(kind) ?? 0) - (this.base?.beyond.get(kind) ?? 0);

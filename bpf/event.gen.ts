@@ -1,0 +1,678 @@
+// Generated from bpf/event.h by "bun run abi". Do not edit: change the header, and run it again.
+
+/** A string that holds one byte per character (U+0000 to U+00FF): the kernel's texts are bytes. */
+export type Bytes = string & { readonly __bytes: unique symbol };
+
+/** A text of the kernel. Fewer bytes than `fullSize` means that it was cut. */
+export type Text = { bytes: Bytes; fullSize: number };
+
+/** NUL-terminated strings: the beginning and, if it was cut, the end of `fullSize` bytes; `count` strings in all, 0 if unknown. */
+export type TextList = { head: Bytes; tail: Bytes; fullSize: number; count: number };
+
+/** Bytes that are not the record they should be. `kind` is what the record says it is. */
+export class DecodeError extends Error {
+  constructor(
+    readonly kind: number,
+    readonly reason: "too short" | "text too long" | "trailing bytes" | "unknown kind",
+  ) {
+    super(`record of kind ${kind}: ${reason}`);
+  }
+}
+
+/** Identifies the layout of everything below: the first half of a SHA-256 over it. */
+export const EVENT_ABI = "276d9b088743e926d1b00726e512cacf";
+
+/** The first bytes of every stream. */
+export const STREAM_MAGIC = "WARDER\r\n";
+
+export const CPUS_MAX = 1024;
+export const RINGS_MAX = 4;
+export const KINDS_MAX = 128;
+export const PATH_SIZE_MAX = 4096;
+export const ARGS_HEAD_SIZE_MAX = 24576;
+export const ARGS_TAIL_SIZE_MAX = 8192;
+export const ENV_SIZE_MAX = 4096;
+export const ENV_NAMES_MAX = 16;
+export const ENV_NAME_SIZE_MAX = 32;
+export const CGROUP_SIZE_MAX = 512;
+export const RECORD_SIZE_MAX = 65536;
+export const FRAME_SIZE_MAX = 1048576;
+
+export const RecordKind = {
+  exec: 1,
+  fork: 2,
+  exit: 3,
+  snapshot: 4,
+} as const;
+export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
+
+export const Ring = {
+  process: 0,
+} as const;
+export type Ring = (typeof Ring)[keyof typeof Ring];
+
+export const RecordFlag = {
+  kernelThread: 1,
+  argsUnreadable: 2,
+  envUnreadable: 4,
+} as const;
+export type RecordFlag = (typeof RecordFlag)[keyof typeof RecordFlag];
+
+export const ExecSource = {
+  unknown: 0,
+  execve: 1,
+  execveat: 2,
+  kernel: 3,
+} as const;
+export type ExecSource = (typeof ExecSource)[keyof typeof ExecSource];
+
+export const FrameType = {
+  records: 1,
+  snapshot: 2,
+  coverage: 3,
+  clock: 4,
+  counters: 5,
+  end: 6,
+} as const;
+export type FrameType = (typeof FrameType)[keyof typeof FrameType];
+
+export const EXEC_RECORD = {
+  size: 280,
+  at: {
+    header: 0,
+    capEffective: 96,
+    cgroupId: 104,
+    inode: 112,
+    device: 120,
+    nlink: 128,
+    mode: 132,
+    ownerUid: 136,
+    ownerGid: 140,
+    fileless: 144,
+    source: 148,
+    auid: 152,
+    sessionId: 156,
+    pidNamespace: 160,
+    mntNamespace: 164,
+    netNamespace: 168,
+    userNamespace: 172,
+    parentComm: 176,
+    exePath: 192,
+    parentExePath: 200,
+    cwd: 208,
+    root: 216,
+    filename: 224,
+    interpreter: 232,
+    cgroup: 240,
+    args: 248,
+    env: 264,
+  },
+} as const;
+
+export const RECORD_HEADER = {
+  size: 96,
+  at: {
+    sequence: 0,
+    time: 8,
+    kind: 16,
+    cpu: 18,
+    flags: 20,
+    process: 24,
+    parent: 40,
+    tid: 56,
+    execId: 60,
+    uid: 64,
+    gid: 68,
+    euid: 72,
+    egid: 76,
+    comm: 80,
+  },
+} as const;
+
+export const PROCESS_KEY = {
+  size: 16,
+  at: {
+    startTime: 0,
+    tgid: 8,
+    reserved: 12,
+  },
+} as const;
+
+export const FORK_RECORD = {
+  size: 152,
+  at: {
+    header: 0,
+    creator: 96,
+    creatorTid: 112,
+    reserved: 116,
+    creatorComm: 120,
+    parentComm: 136,
+  },
+} as const;
+
+export const EXIT_RECORD = {
+  size: 104,
+  at: {
+    header: 0,
+    status: 96,
+    reserved: 100,
+  },
+} as const;
+
+export const STREAM_PREAMBLE = {
+  size: 88,
+  at: {
+    magic: 0,
+    abi: 8,
+    bootId: 40,
+    hostId: 56,
+    instance: 72,
+    cpus: 80,
+    checksums: 84,
+  },
+} as const;
+
+export const FRAME_HEADER = {
+  size: 24,
+  at: {
+    type: 0,
+    ring: 2,
+    size: 4,
+    position: 8,
+    checksum: 16,
+    reserved: 20,
+  },
+} as const;
+
+export const RING_ENTRY = {
+  size: 8,
+  at: {
+    size: 0,
+    pageOffset: 4,
+  },
+} as const;
+
+export const CLOCK_FRAME = {
+  size: 16,
+  at: {
+    time: 0,
+    wallOffset: 8,
+  },
+} as const;
+
+export const COUNTERS_FRAME = {
+  size: 24,
+  at: {
+    time: 0,
+    producerPosition: 8,
+    redeliverUntil: 16,
+  },
+} as const;
+
+export const CPU_COUNTERS = {
+  size: 5152,
+  at: {
+    sequence: 0,
+    kinds: 32,
+  },
+} as const;
+
+export const KIND_COUNTERS = {
+  size: 40,
+  at: {
+    attempts: 0,
+    submitted: 8,
+    lost: 16,
+    discarded: 24,
+    filtered: 32,
+  },
+} as const;
+
+export const ACKNOWLEDGEMENT = {
+  size: 16,
+  at: {
+    position: 0,
+    ring: 8,
+    reserved: 12,
+  },
+} as const;
+
+export const KERNEL_SETTINGS = {
+  size: 16,
+  at: {
+    collectArgs: 0,
+    collectCwd: 4,
+    collectEnv: 8,
+    reserved: 12,
+  },
+} as const;
+
+export type ExecRecord = {
+  kind: typeof RecordKind.exec | typeof RecordKind.snapshot;
+  header: RecordHeader;
+  capEffective: bigint;
+  cgroupId: bigint;
+  inode: bigint;
+  device: bigint;
+  nlink: number;
+  mode: number;
+  ownerUid: number;
+  ownerGid: number;
+  fileless: number;
+  source: number;
+  auid: number;
+  sessionId: number;
+  pidNamespace: number;
+  mntNamespace: number;
+  netNamespace: number;
+  userNamespace: number;
+  parentComm: Bytes;
+  exePath: Text;
+  parentExePath: Text;
+  cwd: Text;
+  root: Text;
+  filename: Text;
+  interpreter: Text;
+  cgroup: Text;
+  args: TextList;
+  env: TextList;
+};
+
+export type RecordHeader = {
+  sequence: bigint;
+  time: bigint;
+  kind: number;
+  cpu: number;
+  flags: number;
+  process: ProcessKey;
+  parent: ProcessKey;
+  tid: number;
+  execId: number;
+  uid: number;
+  gid: number;
+  euid: number;
+  egid: number;
+  comm: Bytes;
+};
+
+export type ProcessKey = {
+  startTime: bigint;
+  tgid: number;
+  reserved: number;
+};
+
+export type ForkRecord = {
+  kind: typeof RecordKind.fork;
+  header: RecordHeader;
+  creator: ProcessKey;
+  creatorTid: number;
+  reserved: number;
+  creatorComm: Bytes;
+  parentComm: Bytes;
+};
+
+export type ExitRecord = {
+  kind: typeof RecordKind.exit;
+  header: RecordHeader;
+  status: number;
+  reserved: number;
+};
+
+export type StreamPreamble = {
+  magic: Bytes;
+  abi: Bytes;
+  bootId: Uint8Array;
+  hostId: Uint8Array;
+  instance: bigint;
+  cpus: number;
+  checksums: number;
+};
+
+export type FrameHeader = {
+  type: number;
+  ring: number;
+  size: number;
+  position: bigint;
+  checksum: number;
+  reserved: number;
+};
+
+export type RingEntry = {
+  size: number;
+  pageOffset: number;
+};
+
+export type ClockFrame = {
+  time: bigint;
+  wallOffset: bigint;
+};
+
+export type CountersFrame = {
+  time: bigint;
+  producerPosition: bigint;
+  redeliverUntil: bigint;
+};
+
+export type CpuCounters = {
+  sequence: bigint[];
+  kinds: KindCounters[];
+};
+
+export type KindCounters = {
+  attempts: bigint;
+  submitted: bigint;
+  lost: bigint;
+  discarded: bigint;
+  filtered: bigint;
+};
+
+export type Acknowledgement = {
+  position: bigint;
+  ring: number;
+  reserved: number;
+};
+
+export type KernelSettings = {
+  collectArgs: number;
+  collectCwd: number;
+  collectEnv: number;
+  reserved: number;
+};
+
+/** Reads a record's variable part from front to back, and sees to it that all of it is read. */
+class Variable {
+  constructor(
+    private readonly bytes: Buffer,
+    private at: number,
+    private readonly end: number,
+    private readonly kind: number,
+  ) {
+    if (at > end) throw new DecodeError(kind, "too short");
+  }
+
+  private take(size: number): Bytes {
+    if (size > this.end - this.at) throw new DecodeError(this.kind, "text too long");
+    const start = this.at;
+    this.at += size;
+    return this.bytes.toString("latin1", start, this.at) as Bytes;
+  }
+
+  text(view: DataView, at: number): Text {
+    const size = view.getUint32(at, true);
+    const fullSize = view.getUint32(at + 4, true);
+    if (size > fullSize) throw new DecodeError(this.kind, "text too long");
+    return { bytes: this.take(size), fullSize };
+  }
+
+  list(view: DataView, at: number): TextList {
+    const size = view.getUint32(at, true);
+    const tailSize = view.getUint32(at + 4, true);
+    const fullSize = view.getUint32(at + 8, true);
+    if (size + tailSize > fullSize) throw new DecodeError(this.kind, "text too long");
+    return { head: this.take(size), tail: this.take(tailSize), fullSize, count: view.getUint32(at + 12, true) };
+  }
+
+  finish<Record>(record: Record): Record {
+    if (this.at !== this.end) throw new DecodeError(this.kind, "trailing bytes");
+    return record;
+  }
+}
+
+function chars(view: DataView, at: number, size: number): Bytes {
+  let end = 0;
+  while (end < size && view.getUint8(at + end) !== 0) end++;
+  return Buffer.from(view.buffer, view.byteOffset + at, end).toString("latin1") as Bytes;
+}
+
+function writeChars(view: DataView, at: number, size: number, text: string): void {
+  for (let i = 0; i < size; i++) view.setUint8(at + i, i < text.length ? text.charCodeAt(i) : 0);
+}
+
+function writeBytes(view: DataView, at: number, size: number, bytes: Uint8Array): void {
+  for (let i = 0; i < size; i++) view.setUint8(at + i, bytes[i] ?? 0);
+}
+
+/** Reads a RecordHeader; the caller knows that all of it is there. */
+export function readRecordHeader(view: DataView, at: number): RecordHeader {
+  return {
+    sequence: view.getBigUint64(at + 0, true),
+    time: view.getBigUint64(at + 8, true),
+    kind: view.getUint16(at + 16, true),
+    cpu: view.getUint16(at + 18, true),
+    flags: view.getUint32(at + 20, true),
+    process: readProcessKey(view, at + 24),
+    parent: readProcessKey(view, at + 40),
+    tid: view.getUint32(at + 56, true),
+    execId: view.getUint32(at + 60, true),
+    uid: view.getUint32(at + 64, true),
+    gid: view.getUint32(at + 68, true),
+    euid: view.getUint32(at + 72, true),
+    egid: view.getUint32(at + 76, true),
+    comm: chars(view, at + 80, 16),
+  };
+}
+
+/** Reads a ProcessKey; the caller knows that all of it is there. */
+export function readProcessKey(view: DataView, at: number): ProcessKey {
+  return {
+    startTime: view.getBigUint64(at + 0, true),
+    tgid: view.getUint32(at + 8, true),
+    reserved: view.getUint32(at + 12, true),
+  };
+}
+
+/** Reads a StreamPreamble; the caller knows that all of it is there. */
+export function readStreamPreamble(view: DataView, at: number): StreamPreamble {
+  return {
+    magic: chars(view, at + 0, 8),
+    abi: chars(view, at + 8, 32),
+    bootId: new Uint8Array(view.buffer.slice(view.byteOffset + at + 40, view.byteOffset + at + 40 + 16)),
+    hostId: new Uint8Array(view.buffer.slice(view.byteOffset + at + 56, view.byteOffset + at + 56 + 16)),
+    instance: view.getBigUint64(at + 72, true),
+    cpus: view.getUint32(at + 80, true),
+    checksums: view.getUint32(at + 84, true),
+  };
+}
+
+/** Reads a FrameHeader; the caller knows that all of it is there. */
+export function readFrameHeader(view: DataView, at: number): FrameHeader {
+  return {
+    type: view.getUint16(at + 0, true),
+    ring: view.getUint16(at + 2, true),
+    size: view.getUint32(at + 4, true),
+    position: view.getBigUint64(at + 8, true),
+    checksum: view.getUint32(at + 16, true),
+    reserved: view.getUint32(at + 20, true),
+  };
+}
+
+/** Reads a RingEntry; the caller knows that all of it is there. */
+export function readRingEntry(view: DataView, at: number): RingEntry {
+  return {
+    size: view.getUint32(at + 0, true),
+    pageOffset: view.getUint32(at + 4, true),
+  };
+}
+
+/** Reads a ClockFrame; the caller knows that all of it is there. */
+export function readClockFrame(view: DataView, at: number): ClockFrame {
+  return {
+    time: view.getBigUint64(at + 0, true),
+    wallOffset: view.getBigInt64(at + 8, true),
+  };
+}
+
+/** Reads a CountersFrame; the caller knows that all of it is there. */
+export function readCountersFrame(view: DataView, at: number): CountersFrame {
+  return {
+    time: view.getBigUint64(at + 0, true),
+    producerPosition: view.getBigUint64(at + 8, true),
+    redeliverUntil: view.getBigUint64(at + 16, true),
+  };
+}
+
+/** Reads a KindCounters; the caller knows that all of it is there. */
+export function readKindCounters(view: DataView, at: number): KindCounters {
+  return {
+    attempts: view.getBigUint64(at + 0, true),
+    submitted: view.getBigUint64(at + 8, true),
+    lost: view.getBigUint64(at + 16, true),
+    discarded: view.getBigUint64(at + 24, true),
+    filtered: view.getBigUint64(at + 32, true),
+  };
+}
+
+/** Reads a Acknowledgement; the caller knows that all of it is there. */
+export function readAcknowledgement(view: DataView, at: number): Acknowledgement {
+  return {
+    position: view.getBigUint64(at + 0, true),
+    ring: view.getUint32(at + 8, true),
+    reserved: view.getUint32(at + 12, true),
+  };
+}
+
+/** Reads a KernelSettings; the caller knows that all of it is there. */
+export function readKernelSettings(view: DataView, at: number): KernelSettings {
+  return {
+    collectArgs: view.getUint32(at + 0, true),
+    collectCwd: view.getUint32(at + 4, true),
+    collectEnv: view.getUint32(at + 8, true),
+    reserved: view.getUint32(at + 12, true),
+  };
+}
+
+function decodeExecRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: ExecRecord["kind"]): ExecRecord {
+  const variable = new Variable(bytes, at + 280, end, kind);
+  return variable.finish({
+    kind,
+    header: readRecordHeader(view, at + 0),
+    capEffective: view.getBigUint64(at + 96, true),
+    cgroupId: view.getBigUint64(at + 104, true),
+    inode: view.getBigUint64(at + 112, true),
+    device: view.getBigUint64(at + 120, true),
+    nlink: view.getUint32(at + 128, true),
+    mode: view.getUint32(at + 132, true),
+    ownerUid: view.getUint32(at + 136, true),
+    ownerGid: view.getUint32(at + 140, true),
+    fileless: view.getUint32(at + 144, true),
+    source: view.getUint32(at + 148, true),
+    auid: view.getUint32(at + 152, true),
+    sessionId: view.getUint32(at + 156, true),
+    pidNamespace: view.getUint32(at + 160, true),
+    mntNamespace: view.getUint32(at + 164, true),
+    netNamespace: view.getUint32(at + 168, true),
+    userNamespace: view.getUint32(at + 172, true),
+    parentComm: chars(view, at + 176, 16),
+    exePath: variable.text(view, at + 192),
+    parentExePath: variable.text(view, at + 200),
+    cwd: variable.text(view, at + 208),
+    root: variable.text(view, at + 216),
+    filename: variable.text(view, at + 224),
+    interpreter: variable.text(view, at + 232),
+    cgroup: variable.text(view, at + 240),
+    args: variable.list(view, at + 248),
+    env: variable.list(view, at + 264),
+  });
+}
+
+function decodeForkRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: ForkRecord["kind"]): ForkRecord {
+  const variable = new Variable(bytes, at + 152, end, kind);
+  return variable.finish({
+    kind,
+    header: readRecordHeader(view, at + 0),
+    creator: readProcessKey(view, at + 96),
+    creatorTid: view.getUint32(at + 112, true),
+    reserved: view.getUint32(at + 116, true),
+    creatorComm: chars(view, at + 120, 16),
+    parentComm: chars(view, at + 136, 16),
+  });
+}
+
+function decodeExitRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: ExitRecord["kind"]): ExitRecord {
+  const variable = new Variable(bytes, at + 104, end, kind);
+  return variable.finish({
+    kind,
+    header: readRecordHeader(view, at + 0),
+    status: view.getUint32(at + 96, true),
+    reserved: view.getUint32(at + 100, true),
+  });
+}
+
+/** A record, told apart by `kind`. */
+export type DecodedRecord = ExecRecord | ForkRecord | ExitRecord;
+
+/**
+ * Decodes the record of `size` bytes at `at` of `bytes`; `view` covers the same memory. All of it must be used up.
+ * @throws DecodeError
+ */
+export function decodeRecord(view: DataView, bytes: Buffer, at: number, size: number): DecodedRecord {
+  if (size < RECORD_HEADER.size) throw new DecodeError(-1, "too short");
+  const kind = view.getUint16(at + RECORD_HEADER.at.kind, true) as RecordKind;
+  const end = at + size;
+  switch (kind) {
+    case RecordKind.exec:
+    case RecordKind.snapshot:
+      return decodeExecRecord(view, bytes, at, end, kind);
+    case RecordKind.fork:
+      return decodeForkRecord(view, bytes, at, end, kind);
+    case RecordKind.exit:
+      return decodeExitRecord(view, bytes, at, end, kind);
+    default:
+      throw new DecodeError(kind, "unknown kind");
+  }
+}
+
+/** Writes a StreamPreamble. */
+export function writeStreamPreamble(view: DataView, at: number, value: Omit<StreamPreamble, "magic" | "abi"> & Record<"magic" | "abi", string>): void {
+  writeChars(view, at + 0, 8, value.magic);
+  writeChars(view, at + 8, 32, value.abi);
+  writeBytes(view, at + 40, 16, value.bootId);
+  writeBytes(view, at + 56, 16, value.hostId);
+  view.setBigUint64(at + 72, value.instance, true);
+  view.setUint32(at + 80, value.cpus, true);
+  view.setUint32(at + 84, value.checksums, true);
+}
+
+/** Writes a FrameHeader. */
+export function writeFrameHeader(view: DataView, at: number, value: FrameHeader): void {
+  view.setUint16(at + 0, value.type, true);
+  view.setUint16(at + 2, value.ring, true);
+  view.setUint32(at + 4, value.size, true);
+  view.setBigUint64(at + 8, value.position, true);
+  view.setUint32(at + 16, value.checksum, true);
+  view.setUint32(at + 20, value.reserved, true);
+}
+
+/** Writes a RingEntry. */
+export function writeRingEntry(view: DataView, at: number, value: RingEntry): void {
+  view.setUint32(at + 0, value.size, true);
+  view.setUint32(at + 4, value.pageOffset, true);
+}
+
+/** Writes a ClockFrame. */
+export function writeClockFrame(view: DataView, at: number, value: ClockFrame): void {
+  view.setBigUint64(at + 0, value.time, true);
+  view.setBigInt64(at + 8, value.wallOffset, true);
+}
+
+/** Writes a CountersFrame. */
+export function writeCountersFrame(view: DataView, at: number, value: CountersFrame): void {
+  view.setBigUint64(at + 0, value.time, true);
+  view.setBigUint64(at + 8, value.producerPosition, true);
+  view.setBigUint64(at + 16, value.redeliverUntil, true);
+}
+
+/** Writes a Acknowledgement. */
+export function writeAcknowledgement(view: DataView, at: number, value: Acknowledgement): void {
+  view.setBigUint64(at + 0, value.position, true);
+  view.setUint32(at + 8, value.ring, true);
+  view.setUint32(at + 12, value.reserved, true);
+}
+
+/** Writes a KernelSettings. */
+export function writeKernelSettings(view: DataView, at: number, value: KernelSettings): void {
+  view.setUint32(at + 0, value.collectArgs, true);
+  view.setUint32(at + 4, value.collectCwd, true);
+  view.setUint32(at + 8, value.collectEnv, true);
+  view.setUint32(at + 12, value.reserved, true);
+}

@@ -1,0 +1,444 @@
+#!/usr/bin/env bun
+// Writes bpf/event.gen.ts from the type data of bpf/event.h, or with --check compares them. --bpf DIR reads other headers.
+
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { type BtfType, type Member, readBtf } from "./btf.ts";
+
+type Struct = Extract<BtfType, { is: "struct" }>;
+type Enum = Extract<BtfType, { is: "enum" }>;
+
+/** How a member is read and written. */
+type Shape =
+  | { is: "number"; size: 1 | 2 | 4; signed: boolean }
+  | { is: "bigint"; signed: boolean }
+  | { is: "chars"; size: number }
+  | { is: "bytes"; size: number }
+  | { is: "struct"; of: Struct }
+  | { is: "array"; of: Shape; length: number };
+
+/** A construct that event.h must not contain. */
+class HeaderError extends Error {}
+
+const ROOT = join(import.meta.dir, "..");
+/** Structs that announce bytes in the variable part. */
+const TEXT = "text";
+const TEXT_LIST = "text_list";
+
+/** The generated file's text for the headers in `folder`. */
+export function generate(folder: string): string {
+  const types = readBtf(compile(folder));
+  const structs = types.filter((type): type is Struct => type.is === "struct");
+  const enums = types.filter((type): type is Enum => type.is === "enum" && type.name !== "");
+  const byName = (name: string): Struct => {
+    const found = structs.find((struct) => struct.name === name);
+    if (!found) throw new HeaderError(`anchor.c has no struct ${name}`);
+    return found;
+  };
+  const shapeOf = (struct: Struct, member: Member): Shape =>
+    shape(types, member.type, `${struct.name}.${member.name}`);
+  const records = byName("records").members;
+  const contract = structs.filter(({ name }) => name !== "records" && name !== "stream");
+  for (const struct of contract) checkLayout(struct, shapeOf);
+
+  const header = readFileSync(join(folder, "event.h"), "utf8");
+  const magic = /^#define STREAM_MAGIC (".*")$/m.exec(header)?.[1];
+  if (!magic) throw new HeaderError("event.h has no STREAM_MAGIC");
+  const abi = createHash("sha256")
+    .update(canonical(contract, enums, records, shapeOf, types))
+    .digest("hex")
+    .slice(0, 32);
+
+  const recordStructs = new Set(records.map((member) => (types[member.type] as Struct).name));
+  const parts = [
+    PREFACE,
+    `/** Identifies the layout of everything below: the first half of a SHA-256 over it. */\nexport const EVENT_ABI = "${abi}";`,
+    `/** The first bytes of every stream. */\nexport const STREAM_MAGIC = ${magic};`,
+    ...enums.map(enumText),
+    ...contract.filter(({ name }) => !isText(name)).map((struct) => layoutText(struct)),
+    ...contract
+      .filter(({ name }) => !isText(name))
+      .map((struct) => typeText(struct, shapeOf, kindsOf(struct, records, types))),
+    READING,
+    ...contract
+      .filter(
+        ({ name, members }) =>
+          !recordStructs.has(name) &&
+          !isText(name) &&
+          members.every((m) => shapeOf(byName(name), m).is !== "array"),
+      )
+      .map((struct) => readerText(struct, shapeOf)),
+    ...contract.filter(({ name }) => recordStructs.has(name)).map((struct) => decoderText(struct, shapeOf)),
+    decodeText(records, types),
+    ...byName("stream")
+      .members.map((member) => types[member.type] as Struct)
+      .filter((struct) => struct.members.every((m) => shapeOf(struct, m).is !== "array"))
+      .map((struct) => writerText(struct, shapeOf)),
+  ];
+  return `${parts.join("\n\n")}\n`;
+}
+
+function compile(folder: string): Uint8Array {
+  const output = mkdtempSync(join(tmpdir(), "warder-abi-"));
+  try {
+    const object = join(output, "anchor.o");
+    const include = `/usr/include/${process.arch === "x64" ? "x86_64" : process.arch}-linux-gnu`;
+    const { exitCode, stderr } = Bun.spawnSync([
+      ...[
+        "clang-19",
+        "--target=bpf",
+        "-g",
+        "-O2",
+        "-I",
+        include,
+        "-c",
+        join(folder, "anchor.c"),
+        "-o",
+        object,
+      ],
+    ]);
+    if (exitCode !== 0) throw new HeaderError(stderr.toString());
+    return readFileSync(object);
+  } finally {
+    rmSync(output, { recursive: true });
+  }
+}
+
+function shape(types: BtfType[], id: number, where: string): Shape {
+  const type = types[id];
+  switch (type?.is) {
+    case "typedef": {
+      if (/^__[us](8|16|32|64)$/.test(type.name)) return shape(types, type.type, where);
+      throw new HeaderError(
+        `${where}: the type ${type.name} is not one of __u8 to __u64, __s32, __s64, char[N]`,
+      );
+    }
+    case "int":
+      if (type.char) throw new HeaderError(`${where}: a single char; use __u8`);
+      if (type.size === 8) return { is: "bigint", signed: type.signed };
+      if (type.size === 1 || type.size === 2 || type.size === 4)
+        return { is: "number", size: type.size, signed: type.signed };
+      break;
+    case "array": {
+      const element = types[type.element];
+      if (element?.is === "int" && element.char) return { is: "chars", size: type.length };
+      const of = shape(types, type.element, where);
+      return of.is === "number" && of.size === 1
+        ? { is: "bytes", size: type.length }
+        : { is: "array", of, length: type.length };
+    }
+    case "struct":
+      return { is: "struct", of: type };
+  }
+  throw new HeaderError(
+    `${where}: only __u8 to __u64, __s32, __s64, char[N] and structs of these may cross a border`,
+  );
+}
+
+function sizeOf(shape: Shape): number {
+  switch (shape.is) {
+    case "number":
+    case "chars":
+    case "bytes":
+      return shape.size;
+    case "bigint":
+      return 8;
+    case "struct":
+      return shape.of.size;
+    case "array":
+      return shape.length * sizeOf(shape.of);
+  }
+}
+
+type ShapeOf = (struct: Struct, member: Member) => Shape;
+
+/** No hole between members or behind them: padding has a name, or it would carry the kernel's memory. */
+function checkLayout(struct: Struct, shapeOf: ShapeOf): void {
+  let end = 0;
+  for (const member of struct.members) {
+    const where = `${struct.name}.${member.name}`;
+    if (member.bitField) throw new HeaderError(`${where}: a bit-field`);
+    if (member.offset !== end)
+      throw new HeaderError(`${where}: ${member.offset - end} bytes of unnamed padding before it`);
+    end = member.offset + sizeOf(shapeOf(struct, member));
+  }
+  if (end !== struct.size)
+    throw new HeaderError(`${struct.name}: ${struct.size - end} bytes of unnamed padding at its end`);
+}
+
+/** All that makes two sides agree or not. Settings of the sensor's own programs do not. */
+function canonical(
+  structs: Struct[],
+  enums: Enum[],
+  records: Member[],
+  shapeOf: ShapeOf,
+  types: BtfType[],
+): string {
+  const describe = (shape: Shape): string => {
+    if (shape.is === "struct") return `struct ${shape.of.name}`;
+    if (shape.is === "array") return `${describe(shape.of)}[${shape.length}]`;
+    if (shape.is === "bigint") return shape.signed ? "s64" : "u64";
+    if (shape.is === "number") return `${shape.signed ? "s" : "u"}${shape.size * 8}`;
+    return `${shape.is}[${shape.size}]`;
+  };
+  const lines = [
+    ...structs
+      .filter(({ name }) => name !== "kernel_settings")
+      .flatMap((struct) => [
+        `struct ${struct.name} ${struct.size}`,
+        ...struct.members.map(
+          (member) => `  ${member.offset} ${member.name} ${describe(shapeOf(struct, member))}`,
+        ),
+      ]),
+    ...enums.flatMap(({ name, values }) =>
+      values.map((value) => `enum ${name} ${value.name} ${value.value}`),
+    ),
+    ...records.map((member) => `record ${member.name} ${(types[member.type] as Struct).name}`),
+  ];
+  return lines.sort().join("\n");
+}
+
+const PREFACE = `// Generated from bpf/event.h by "bun run abi". Do not edit: change the header, and run it again.
+
+/** A string that holds one byte per character (U+0000 to U+00FF): the kernel's texts are bytes. */
+export type Bytes = string & { readonly __bytes: unique symbol };
+
+/** A text of the kernel. Fewer bytes than \`fullSize\` means that it was cut. */
+export type Text = { bytes: Bytes; fullSize: number };
+
+/** NUL-terminated strings: the beginning and, if it was cut, the end of \`fullSize\` bytes; \`count\` strings in all, 0 if unknown. */
+export type TextList = { head: Bytes; tail: Bytes; fullSize: number; count: number };
+
+/** Bytes that are not the record they should be. \`kind\` is what the record says it is. */
+export class DecodeError extends Error {
+  constructor(
+    readonly kind: number,
+    readonly reason: "too short" | "text too long" | "trailing bytes" | "unknown kind",
+  ) {
+    super(\`record of kind \${kind}: \${reason}\`);
+  }
+}`;
+
+const READING = `/** Reads a record's variable part from front to back, and sees to it that all of it is read. */
+class Variable {
+  constructor(
+    private readonly bytes: Buffer,
+    private at: number,
+    private readonly end: number,
+    private readonly kind: number,
+  ) {
+    if (at > end) throw new DecodeError(kind, "too short");
+  }
+
+  private take(size: number): Bytes {
+    if (size > this.end - this.at) throw new DecodeError(this.kind, "text too long");
+    const start = this.at;
+    this.at += size;
+    return this.bytes.toString("latin1", start, this.at) as Bytes;
+  }
+
+  text(view: DataView, at: number): Text {
+    const size = view.getUint32(at, true);
+    const fullSize = view.getUint32(at + 4, true);
+    if (size > fullSize) throw new DecodeError(this.kind, "text too long");
+    return { bytes: this.take(size), fullSize };
+  }
+
+  list(view: DataView, at: number): TextList {
+    const size = view.getUint32(at, true);
+    const tailSize = view.getUint32(at + 4, true);
+    const fullSize = view.getUint32(at + 8, true);
+    if (size + tailSize > fullSize) throw new DecodeError(this.kind, "text too long");
+    return { head: this.take(size), tail: this.take(tailSize), fullSize, count: view.getUint32(at + 12, true) };
+  }
+
+  finish<Record>(record: Record): Record {
+    if (this.at !== this.end) throw new DecodeError(this.kind, "trailing bytes");
+    return record;
+  }
+}
+
+function chars(view: DataView, at: number, size: number): Bytes {
+  let end = 0;
+  while (end < size && view.getUint8(at + end) !== 0) end++;
+  return Buffer.from(view.buffer, view.byteOffset + at, end).toString("latin1") as Bytes;
+}
+
+function writeChars(view: DataView, at: number, size: number, text: string): void {
+  for (let i = 0; i < size; i++) view.setUint8(at + i, i < text.length ? text.charCodeAt(i) : 0);
+}
+
+function writeBytes(view: DataView, at: number, size: number, bytes: Uint8Array): void {
+  for (let i = 0; i < size; i++) view.setUint8(at + i, bytes[i] ?? 0);
+}`;
+
+function isText(name: string): boolean {
+  return name === TEXT || name === TEXT_LIST;
+}
+
+function camel(name: string): string {
+  return name.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function pascal(name: string): string {
+  const text = camel(name);
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** Limits are constants of their own; of the others, the part of the names that all share is left out. */
+function enumText({ name, values }: Enum): string {
+  if (name === "limit")
+    return values.map((value) => `export const ${value.name} = ${value.value};`).join("\n");
+  const prefix = `${values[0]?.name.split("_")[0]}_`;
+  const lines = values.map((value) => `  ${camel(value.name.replace(prefix, ""))}: ${value.value},`);
+  return [
+    `export const ${pascal(name)} = {\n${lines.join("\n")}\n} as const;`,
+    `export type ${pascal(name)} = (typeof ${pascal(name)})[keyof typeof ${pascal(name)}];`,
+  ].join("\n");
+}
+
+/** `at` holds the offsets of the members. */
+function layoutText(struct: Struct): string {
+  const lines = struct.members.map((member) => `    ${camel(member.name)}: ${member.offset},`);
+  return `export const ${struct.name.toUpperCase()} = {\n  size: ${struct.size},\n  at: {\n${lines.join("\n")}\n  },\n} as const;`;
+}
+
+function kindsOf(struct: Struct, records: Member[], types: BtfType[]): string[] {
+  return records.filter((member) => types[member.type] === struct).map(({ name }) => name);
+}
+
+function typeName(shape: Shape): string {
+  switch (shape.is) {
+    case "number":
+      return "number";
+    case "bigint":
+      return "bigint";
+    case "chars":
+      return "Bytes";
+    case "bytes":
+      return "Uint8Array";
+    case "struct":
+      return pascal(shape.of.name);
+    case "array":
+      return `${typeName(shape.of)}[]`;
+  }
+}
+
+function typeText(struct: Struct, shapeOf: ShapeOf, kinds: string[]): string {
+  const lines = struct.members.map(
+    (member) => `  ${camel(member.name)}: ${typeName(shapeOf(struct, member))};`,
+  );
+  if (kinds.length > 0)
+    lines.unshift(`  kind: ${kinds.map((kind) => `typeof RecordKind.${kind}`).join(" | ")};`);
+  return `export type ${pascal(struct.name)} = {\n${lines.join("\n")}\n};`;
+}
+
+function readText(shape: Shape, at: string): string {
+  switch (shape.is) {
+    case "number":
+      return `view.get${shape.signed ? "Int" : "Uint"}${shape.size * 8}(${at}${shape.size > 1 ? ", true" : ""})`;
+    case "bigint":
+      return `view.getBig${shape.signed ? "Int" : "Uint"}64(${at}, true)`;
+    case "chars":
+      return `chars(view, ${at}, ${shape.size})`;
+    case "bytes":
+      return `new Uint8Array(view.buffer.slice(view.byteOffset + ${at}, view.byteOffset + ${at} + ${shape.size}))`;
+    case "struct":
+      if (shape.of.name === TEXT) return `variable.text(view, ${at})`;
+      if (shape.of.name === TEXT_LIST) return `variable.list(view, ${at})`;
+      return `read${pascal(shape.of.name)}(view, ${at})`;
+    case "array":
+      throw new HeaderError("an array of numbers or structs in a record");
+  }
+}
+
+function membersText(struct: Struct, shapeOf: ShapeOf, indent: string): string {
+  return struct.members
+    .map(
+      (member) =>
+        `${indent}${camel(member.name)}: ${readText(shapeOf(struct, member), `at + ${member.offset}`)},`,
+    )
+    .join("\n");
+}
+
+function readerText(struct: Struct, shapeOf: ShapeOf): string {
+  const name = pascal(struct.name);
+  return `/** Reads a ${name}; the caller knows that all of it is there. */
+export function read${name}(view: DataView, at: number): ${name} {
+  return {\n${membersText(struct, shapeOf, "    ")}\n  };\n}`;
+}
+
+function decoderText(struct: Struct, shapeOf: ShapeOf): string {
+  const name = pascal(struct.name);
+  const first = `    kind,\n`;
+  return `function decode${name}(view: DataView, bytes: Buffer, at: number, end: number, kind: ${name}["kind"]): ${name} {
+  const variable = new Variable(bytes, at + ${struct.size}, end, kind);
+  return variable.finish({\n${first}${membersText(struct, shapeOf, "    ")}\n  });\n}`;
+}
+
+function decodeText(records: Member[], types: BtfType[]): string {
+  const structs = [...new Set(records.map((member) => pascal((types[member.type] as Struct).name)))];
+  const cases = structs.flatMap((name) => [
+    ...records
+      .filter((member) => pascal((types[member.type] as Struct).name) === name)
+      .map((member) => `    case RecordKind.${member.name}:`),
+    `      return decode${name}(view, bytes, at, end, kind);`,
+  ]);
+  return `/** A record, told apart by \`kind\`. */
+export type DecodedRecord = ${structs.join(" | ")};
+
+/**
+ * Decodes the record of \`size\` bytes at \`at\` of \`bytes\`; \`view\` covers the same memory. All of it must be used up.
+ * @throws DecodeError
+ */
+export function decodeRecord(view: DataView, bytes: Buffer, at: number, size: number): DecodedRecord {
+  if (size < RECORD_HEADER.size) throw new DecodeError(-1, "too short");
+  const kind = view.getUint16(at + RECORD_HEADER.at.kind, true) as RecordKind;
+  const end = at + size;
+  switch (kind) {
+${cases.join("\n")}
+    default:
+      throw new DecodeError(kind, "unknown kind");
+  }
+}`;
+}
+
+function writerText(struct: Struct, shapeOf: ShapeOf): string {
+  const name = pascal(struct.name);
+  const lines = struct.members.map((member) => {
+    const shape = shapeOf(struct, member);
+    const at = `at + ${member.offset}`;
+    const value = `value.${camel(member.name)}`;
+    if (shape.is === "chars") return `  writeChars(view, ${at}, ${shape.size}, ${value});`;
+    if (shape.is === "bytes") return `  writeBytes(view, ${at}, ${shape.size}, ${value});`;
+    return `  ${readText(shape, at).replace(".get", ".set").replace(at, `${at}, ${value}`)};`;
+  });
+  const chars = struct.members
+    .filter((member) => shapeOf(struct, member).is === "chars")
+    .map((m) => `"${camel(m.name)}"`);
+  const type =
+    chars.length > 0 ? `Omit<${name}, ${chars.join(" | ")}> & Record<${chars.join(" | ")}, string>` : name;
+  return `/** Writes a ${name}. */\nexport function write${name}(view: DataView, at: number, value: ${type}): void {\n${lines.join("\n")}\n}`;
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({ options: { check: { type: "boolean" }, bpf: { type: "string" } } });
+  const folder = values.bpf ?? join(ROOT, "bpf");
+  const target = join(folder, "event.gen.ts");
+  try {
+    const text = generate(folder);
+    if (!values.check) writeFileSync(target, text);
+    else if (readFileSync(target, "utf8") !== text) {
+      throw new HeaderError(
+        "bpf/event.gen.ts is not what bpf/event.h says: run bun run abi, and commit both",
+      );
+    }
+  } catch (error) {
+    if (!(error instanceof HeaderError)) throw error;
+    console.error(`abi: ${error.message}`);
+    process.exitCode = 1;
+  }
+}

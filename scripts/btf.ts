@@ -1,0 +1,126 @@
+// Reads the type data (BTF) of a compiled BPF object, as far as event.h needs it.
+// Format: the kernel's Documentation/bpf/btf.rst; section headers: elf(5).
+
+/** A member of a struct; `offset` in bytes from its beginning. */
+export type Member = { name: string; type: number; offset: number; bitField: boolean };
+
+/** A type, by what it is made of. Types that event.h must not use are `other`, with their BTF kind. */
+export type BtfType =
+  | { is: "int"; name: string; size: number; signed: boolean; char: boolean }
+  | { is: "array"; element: number; length: number }
+  | { is: "struct"; name: string; size: number; members: Member[] }
+  | { is: "enum"; name: string; values: { name: string; value: number }[] }
+  | { is: "typedef"; name: string; type: number }
+  | { is: "other"; kind: number };
+
+const KIND = {
+  int: 1,
+  array: 3,
+  struct: 4,
+  union: 5,
+  enum: 6,
+  typedef: 8,
+  datasec: 15,
+  var: 14,
+  func_proto: 13,
+  decl_tag: 17,
+  enum64: 19,
+};
+
+/** The types of an object file, by BTF id; id 0 is void. */
+export function readBtf(object: Uint8Array): BtfType[] {
+  const view = sectionOf(object, ".BTF");
+  if (view.getUint16(0, true) !== 0xeb9f) throw new Error("no BTF in the object: was it compiled with -g?");
+  const headerSize = view.getUint32(4, true);
+  const [typesAt, typesSize, stringsAt] = [8, 12, 16].map((at) => view.getUint32(at, true)) as [
+    number,
+    number,
+    number,
+  ];
+  const nameAt = (offset: number) => stringAt(view, headerSize + stringsAt + offset);
+  const types: BtfType[] = [{ is: "other", kind: 0 }];
+  for (let at = headerSize + typesAt; at < headerSize + typesAt + typesSize; ) {
+    const name = nameAt(view.getUint32(at, true));
+    const info = view.getUint32(at + 4, true);
+    const size = view.getUint32(at + 8, true);
+    const kind = (info >>> 24) & 0x1f;
+    const count = info & 0xffff;
+    const body = at + 12;
+    at = body + bodySize(kind, count);
+    if (kind === KIND.int) {
+      const encoding = view.getUint32(body, true) >>> 24;
+      types.push({ is: "int", name, size, signed: (encoding & 1) !== 0, char: name === "char" });
+    } else if (kind === KIND.array) {
+      types.push({
+        is: "array",
+        element: view.getUint32(body, true),
+        length: view.getUint32(body + 8, true),
+      });
+    } else if (kind === KIND.struct) {
+      const members = Array.from({ length: count }, (_, i): Member => {
+        const offset = view.getUint32(body + i * 12 + 8, true);
+        const bits = info >>> 31 ? { at: offset & 0xffffff, size: offset >>> 24 } : { at: offset, size: 0 };
+        return {
+          name: nameAt(view.getUint32(body + i * 12, true)),
+          type: view.getUint32(body + i * 12 + 4, true),
+          offset: bits.at >>> 3,
+          bitField: bits.size > 0,
+        };
+      });
+      types.push({ is: "struct", name, size, members });
+    } else if (kind === KIND.enum) {
+      const values = Array.from({ length: count }, (_, i) => ({
+        name: nameAt(view.getUint32(body + i * 8, true)),
+        value: view.getInt32(body + i * 8 + 4, true),
+      }));
+      types.push({ is: "enum", name, values });
+    } else if (kind === KIND.typedef) types.push({ is: "typedef", name, type: size });
+    else types.push({ is: "other", kind });
+  }
+  return types;
+}
+
+/** Bytes that follow a type's three words. */
+function bodySize(kind: number, count: number): number {
+  switch (kind) {
+    case KIND.int:
+    case KIND.var:
+    case KIND.decl_tag:
+      return 4;
+    case KIND.array:
+      return 12;
+    case KIND.struct:
+    case KIND.union:
+    case KIND.datasec:
+    case KIND.enum64:
+      return count * 12;
+    case KIND.enum:
+    case KIND.func_proto:
+      return count * 8;
+    default:
+      return 0;
+  }
+}
+
+function sectionOf(object: Uint8Array, wanted: string): DataView {
+  const view = new DataView(object.buffer, object.byteOffset, object.byteLength);
+  const headers = Number(view.getBigUint64(0x28, true));
+  const [size, count, names] = [0x3a, 0x3c, 0x3e].map((at) => view.getUint16(at, true)) as [
+    number,
+    number,
+    number,
+  ];
+  const fileOffset = (index: number) => Number(view.getBigUint64(headers + index * size + 0x18, true));
+  for (let i = 0; i < count; i++) {
+    if (stringAt(view, fileOffset(names) + view.getUint32(headers + i * size, true)) !== wanted) continue;
+    const length = Number(view.getBigUint64(headers + i * size + 0x20, true));
+    return new DataView(object.buffer, object.byteOffset + fileOffset(i), length);
+  }
+  throw new Error(`the object has no section ${wanted}: was it compiled with -g?`);
+}
+
+function stringAt(view: DataView, start: number): string {
+  let end = start;
+  while (view.getUint8(end) !== 0) end++;
+  return Buffer.from(view.buffer, view.byteOffset + start, end - start).toString("latin1");
+}
