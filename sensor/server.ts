@@ -132,8 +132,8 @@ class Connection {
     libc.setSendBuffer(fd, SEND_BUFFER_SIZE);
     this.sentUntil = service.ring.consumerPosition();
     this.queue.push({ bytes: service.preamble });
-    this.enqueue(FrameType.coverage, service.coverage);
     this.tick();
+    this.enqueue(FrameType.coverage, service.coverage);
     this.snapshot = new Snapshot(service.snapshot);
   }
 

@@ -10,11 +10,13 @@ import {
   EVENT_ABI,
   FRAME_HEADER,
   FRAME_SIZE_MAX,
+  type FrameHeader,
   FrameType,
   KIND_COUNTERS,
   type KindCounters,
   RECORD_SIZE_MAX,
   RING_ENTRY,
+  Ring,
   readClockFrame,
   readCountersFrame,
   readFrameHeader,
@@ -46,15 +48,16 @@ export type Counters = {
   cells: { cpu: number; kind: number; counters: KindCounters }[];
 };
 
-/** One frame of a stream, checked. `bytes` are valid until the reader is given more. */
-export type Frame =
+/** One frame of a stream, checked. `raw` is all of it; its memory is valid until the next frame is asked for. */
+export type Frame = { raw: Uint8Array } & (
   | { type: "preamble"; preamble: StreamPreamble }
-  | { type: "records"; ring: number; position: bigint; bytes: Uint8Array; offset: number }
-  | { type: "snapshot"; bytes: Uint8Array; offset: number }
+  | { type: "records"; ring: number; position: bigint; bytes: Uint8Array }
+  | { type: "snapshot"; bytes: Uint8Array }
   | { type: "coverage"; coverage: Record<string, unknown> }
   | { type: "clock"; time: bigint; wallOffset: bigint }
   | { type: "counters"; counters: Counters }
-  | { type: "end" };
+  | { type: "end" }
+);
 
 const CELLS_MAX = CPU_COUNTERS.size * CPUS_MAX;
 
@@ -114,12 +117,11 @@ export class FrameReader {
     if (!this.preamble) {
       const preamble = this.readPreamble();
       if (!preamble) return;
-      yield { type: "preamble", preamble };
+      yield preamble;
     }
     for (;;) {
       const view = new DataView(this.buffer.buffer, this.start, this.end - this.start);
-      if (view.byteLength === 0) return;
-      if (this.ended) throw new StreamError(this.offset, "bytes after the last frame");
+      if (this.ended && view.byteLength > 0) throw new StreamError(this.offset, "bytes after the last frame");
       if (view.byteLength < FRAME_HEADER.size) return;
       const header = readFrameHeader(view, 0);
       if (header.size > FRAME_SIZE_MAX + CELLS_MAX) {
@@ -133,9 +135,9 @@ export class FrameReader {
         if (size > this.buffer.length) this.grow(size);
         return;
       }
-      const bytes = this.buffer.subarray(this.start + FRAME_HEADER.size, this.start + size);
-      this.verify(this.buffer.subarray(this.start, this.start + FRAME_HEADER.size), bytes, header.checksum);
-      const frame = this.readFrame(header.type, header.ring, header.position, bytes);
+      const raw = this.buffer.subarray(this.start, this.start + size);
+      this.verify(raw, header.checksum);
+      const frame = this.readFrame(header, raw);
       this.start += size;
       this.offset += size;
       yield frame;
@@ -151,7 +153,7 @@ export class FrameReader {
     this.start = 0;
   }
 
-  private readPreamble(): StreamPreamble | null {
+  private readPreamble(): Frame | null {
     const size = this.end - this.start;
     const known = Math.min(size, STREAM_MAGIC.length);
     const magic = Buffer.from(this.buffer.buffer, this.start, known).toString("latin1");
@@ -170,45 +172,48 @@ export class FrameReader {
       throw new StreamError(0, `${preamble.cpus} CPUs cannot be`);
     if (preamble.checksums > 1)
       throw new StreamError(0, `the field "checksums" is ${preamble.checksums}, not 0 or 1`);
-    this.checksum = crc32(this.buffer.subarray(this.start, this.start + STREAM_PREAMBLE.size));
+    const raw = this.buffer.subarray(this.start, this.start + STREAM_PREAMBLE.size);
+    this.checksum = crc32(raw);
     this.preamble = preamble;
-    this.start += STREAM_PREAMBLE.size;
-    this.offset += STREAM_PREAMBLE.size;
-    return preamble;
+    this.start += raw.length;
+    this.offset += raw.length;
+    return { type: "preamble", preamble, raw };
   }
 
-  private verify(header: Uint8Array, payload: Uint8Array, expected: number): void {
+  private verify(raw: Uint8Array, expected: number): void {
     if (this.preamble?.checksums === 0) {
       if (expected !== 0) throw new StreamError(this.offset, "a checksum where the stream has none");
       return;
     }
-    this.checksum = frameChecksum(header, payload, this.checksum);
+    this.checksum = frameChecksum(raw, this.checksum);
     if (this.checksum !== expected)
       throw new StreamError(this.offset, "the checksum is wrong: bytes were changed");
   }
 
-  private readFrame(type: number, ring: number, position: bigint, bytes: Uint8Array): Frame {
+  private readFrame({ type, ring, position }: FrameHeader, raw: Uint8Array): Frame {
     const { offset } = this;
+    const bytes = raw.subarray(FRAME_HEADER.size);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     switch (type) {
       case FrameType.records:
+        if (ring !== Ring.process) throw new StreamError(offset, `records of an unknown ring ${ring}`);
         checkEntries(view, offset + FRAME_HEADER.size);
-        return { type: "records", ring, position, bytes, offset };
+        return { type: "records", ring, position, bytes, raw };
       case FrameType.snapshot:
         checkEntries(view, offset + FRAME_HEADER.size);
-        return { type: "snapshot", bytes, offset };
+        return { type: "snapshot", bytes, raw };
       case FrameType.coverage:
-        return { type: "coverage", coverage: readCoverage(bytes, offset) };
+        return { type: "coverage", coverage: readCoverage(bytes, offset), raw };
       case FrameType.clock:
         if (bytes.length !== CLOCK_FRAME.size)
           throw new StreamError(offset, `a clock frame of ${bytes.length} bytes`);
-        return { type: "clock", ...readClockFrame(view, 0) };
+        return { type: "clock", ...readClockFrame(view, 0), raw };
       case FrameType.counters:
-        return { type: "counters", counters: this.readCounters(view) };
+        return { type: "counters", counters: this.readCounters(view), raw };
       case FrameType.end:
         if (bytes.length > 0) throw new StreamError(offset, `a last frame of ${bytes.length} bytes`);
         this.ended = true;
-        return { type: "end" };
+        return { type: "end", raw };
       default:
         throw new StreamError(offset, `a frame of unknown type ${type}`);
     }
@@ -238,13 +243,13 @@ export class FrameReader {
   }
 }
 
-/** The checksum of a stream that had `previous` before this frame. The header's own checksum counts as zero. */
-export function frameChecksum(header: Uint8Array, payload: Uint8Array, previous: number): number {
-  const blank = header.slice();
-  blank.fill(0, FRAME_HEADER.at.checksum, FRAME_HEADER.at.checksum + 4);
-  return crc32(payload, crc32(blank, previous));
+/** The checksum of a stream that had `previous` before this frame. The frame's own checksum counts as zero. */
+export function frameChecksum(raw: Uint8Array, previous: number): number {
+  const at = FRAME_HEADER.at.checksum;
+  return crc32(raw.subarray(at + 4), crc32(ZERO, crc32(raw.subarray(0, at), previous)));
 }
 
+const ZERO = new Uint8Array(4);
 const BUSY = 0x8000_0000;
 const DISCARDED = 0x4000_0000;
 

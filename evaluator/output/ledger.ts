@@ -24,7 +24,10 @@ export type Totals = {
   repeated: number;
   malformed: number;
   decoded: number;
+  /** Events that settings keep from the output ("alerts only"); rules have seen them. */
+  withheld: number;
   rate_limited: number;
+  /** Handed to the output; `write_failed` of these did not get there, alerts included. */
   written: number;
   write_failed: number;
   matched: number;
@@ -49,6 +52,7 @@ const NOTHING: Totals = {
   repeated: 0,
   malformed: 0,
   decoded: 0,
+  withheld: 0,
   rate_limited: 0,
   written: 0,
   write_failed: 0,
@@ -128,7 +132,8 @@ export class Ledger {
       balanced &&=
         totals.unaccounted === 0 &&
         totals.attempts === totals.submitted + totals.lost + totals.discarded &&
-        totals.received === totals.decoded + totals.malformed + totals.repeated;
+        totals.received === totals.decoded + totals.malformed + totals.repeated &&
+        totals.decoded === totals.written + totals.withheld + totals.rate_limited;
       byKind[EVENT_TYPES.get(kind) ?? `kind_${kind}`] = totals;
       for (const key of Object.keys(all) as (keyof Totals)[]) all[key] += totals[key];
     }

@@ -1,0 +1,117 @@
+// Captures: a stream in a file or from standard input, plain or compressed with zstd; the first bytes tell which.
+
+import { createReadStream, createWriteStream, openSync } from "node:fs";
+import { pipeline } from "node:stream";
+import { finished } from "node:stream/promises";
+import { constants, crc32, createZstdCompress, createZstdDecompress } from "node:zlib";
+import { FRAME_HEADER, STREAM_PREAMBLE } from "../../bpf/event.gen.ts";
+import { type Frame, frameChecksum, StreamError } from "./records.ts";
+
+const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
+/** A capture that wants more memory than this (128 MiB) to be decompressed is refused by the library. */
+const ZSTD_WINDOW_LOG_MAX = 27;
+const PIECE_SIZE = 256 * 1024;
+const STDIN = 0;
+
+/** An open capture: where it comes from, for messages, and its descriptor. */
+export type Capture = { name: string; fd: number };
+
+/**
+ * Opens a capture; `-` is standard input.
+ * @throws the system's error
+ */
+export function openCapture(path: string): Capture {
+  return path === "-" ? { name: "standard input", fd: STDIN } : { name: path, fd: openSync(path, "r") };
+}
+
+/**
+ * The stream's bytes, decompressed, in pieces.
+ * @throws StreamError when the compressed bytes are damaged or cut; what came before has been given
+ */
+export async function* readCapture({ fd }: Capture): AsyncGenerator<Uint8Array> {
+  const file = createReadStream("", { fd, autoClose: fd !== STDIN, highWaterMark: PIECE_SIZE });
+  const pieces = file[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  const head = await firstBytes(pieces, ZSTD_MAGIC.length);
+  if (!head.subarray(0, ZSTD_MAGIC.length).equals(ZSTD_MAGIC)) {
+    yield head;
+    for await (const piece of { [Symbol.asyncIterator]: () => pieces }) yield piece;
+    return;
+  }
+  const zstd = createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX } });
+  let failure: Error | null = null;
+  let offset = 0;
+  pipeline(compressed(head, pieces), zstd, (error) => {
+    failure ??= error ?? null;
+  });
+  try {
+    for await (const piece of zstd as AsyncIterable<Buffer>) {
+      offset += piece.length;
+      yield piece;
+    }
+  } catch (error) {
+    failure ??= error as Error;
+  }
+  if (failure !== null)
+    throw new StreamError(offset, `the compressed bytes are damaged or cut (${(failure as Error).message})`);
+}
+
+async function* compressed(head: Buffer, pieces: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+  yield head;
+  for await (const piece of { [Symbol.asyncIterator]: () => pieces }) yield piece;
+}
+
+async function firstBytes(pieces: AsyncIterator<Buffer>, size: number): Promise<Buffer> {
+  let head = Buffer.alloc(0);
+  while (head.length < size) {
+    const next = await pieces.next();
+    if (next.done) break;
+    head = Buffer.concat([head, next.value]);
+  }
+  return head;
+}
+
+/** Writes frames to a capture as they are, with checksums. A name that ends in `.zst` asks for compression. */
+export class CaptureWriter {
+  private readonly target: NodeJS.WritableStream;
+  private readonly done: Promise<void>;
+  private failure: Error | null = null;
+  private checksum = 0;
+
+  /** Creates the file, or empties it. @throws the system's error */
+  constructor(readonly path: string) {
+    const file = createWriteStream("", { fd: openSync(path, "w", 0o600) });
+    this.done = finished(file).catch((error: Error) => {
+      this.failure = error;
+    });
+    if (path.endsWith(".zst")) {
+      const zstd = createZstdCompress({ params: { [constants.ZSTD_c_checksumFlag]: 1 } });
+      pipeline(zstd, file, (error) => {
+        this.failure ??= error ?? null;
+      });
+      this.target = zstd;
+    } else this.target = file;
+  }
+
+  /** Adds a frame. @throws the system's error, also of an earlier frame */
+  async write(frame: Frame): Promise<void> {
+    const bytes = Buffer.from(frame.raw);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (frame.type === "preamble") {
+      view.setUint32(STREAM_PREAMBLE.at.checksums, 1, true);
+      this.checksum = crc32(bytes);
+    } else {
+      this.checksum = frameChecksum(bytes, this.checksum);
+      view.setUint32(FRAME_HEADER.at.checksum, this.checksum, true);
+    }
+    if (this.failure) throw this.failure;
+    if (this.target.write(bytes)) return;
+    await Promise.race([new Promise<void>((resolve) => this.target.once("drain", resolve)), this.done]);
+  }
+
+  /** Completes the file. @throws the system's error */
+  async close(): Promise<void> {
+    this.target.end();
+    await this.done;
+    if (this.failure) throw this.failure;
+  }
+}
