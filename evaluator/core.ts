@@ -1,14 +1,20 @@
 // The evaluator's core: frames in, lines out. It has no clock, no file and no socket, so that a replay is the same as the
 // live run that was recorded. Time comes from records and counters.
 
-import { DecodeError, decodeRecord, RECORD_HEADER, readRecordHeader, type StreamPreamble } from "../bpf/event.gen.ts";
+import {
+  DecodeError,
+  decodeRecord,
+  RECORD_HEADER,
+  readRecordHeader,
+  type StreamPreamble,
+} from "../bpf/event.gen.ts";
 import { Processes, type ProcessLimits } from "./context/processes.ts";
 import { type Event, SCHEMA_VERSION } from "./event/event.ts";
 import { normalise, type Origin, wallTime } from "./event/normalise.ts";
 import { type Counters, type Frame, recordSpans } from "./input/records.ts";
+import type { Alert } from "./output/alert.ts";
 import { alertOf } from "./output/alert.ts";
 import { EVENT_TYPES, Ledger, type Loss } from "./output/ledger.ts";
-import type { Alert } from "./output/alert.ts";
 import type { Engine } from "./rule/engine.ts";
 
 /** What is written, one line each; `kind` is the record kind behind an event or alert. */
@@ -18,7 +24,10 @@ export type Output =
   | { is: "notice"; record: Notice };
 
 /** A line about the stream itself: coverage, health, loss. Keys are written in the object's order. */
-export type Notice = { event_type: "coverage" | "health" | "loss"; timestamp_ns: bigint } & Record<string, unknown>;
+export type Notice = { event_type: "coverage" | "health" | "loss"; timestamp_ns: bigint } & Record<
+  string,
+  unknown
+>;
 
 export type CoreSettings = {
   engine: Engine;
@@ -131,7 +140,10 @@ export class Core {
         const image = event.event_type === "process_start" ? event : this.processes.imageOf(header.process);
         totals.matched += 1;
         this.alerts += 1;
-        this.alertsBySeverity.set(match.rule.severity, (this.alertsBySeverity.get(match.rule.severity) ?? 0) + 1);
+        this.alertsBySeverity.set(
+          match.rule.severity,
+          (this.alertsBySeverity.get(match.rule.severity) ?? 0) + 1,
+        );
         const context = { args: image?.args ?? null, cwd: image?.cwd ?? null };
         outputs.push({ is: "alert", kind, record: alertOf(match, event, context) });
       }
@@ -185,7 +197,15 @@ export class Core {
 
   private loss({ kind, cpu, reason, count, from, to }: Loss): Output {
     const [start, end] = [from, to].map((time) => wallTime(time + this.origin.wallOffset));
-    return this.notice("loss", { stage: "kernel", kind: EVENT_TYPES.get(kind) ?? `kind_${kind}`, cpu, reason, count, from: start, to: end });
+    return this.notice("loss", {
+      stage: "kernel",
+      kind: EVENT_TYPES.get(kind) ?? `kind_${kind}`,
+      cpu,
+      reason,
+      count,
+      from: start,
+      to: end,
+    });
   }
 
   private health(): Output {

@@ -77,7 +77,10 @@ export function alertOf({ rule, ...facts }: Match, event: Event, context: AlertC
     schema_version: event.schema_version,
     host_id: event.host_id,
     boot_id: event.boot_id,
-    alert_id: createHash("sha256").update(`${rule.id}\0${rule.hash}\0${event.event_id}`).digest("hex").slice(0, 32),
+    alert_id: createHash("sha256")
+      .update(`${rule.id}\0${rule.hash}\0${event.event_id}`)
+      .digest("hex")
+      .slice(0, 32),
     event_id: event.event_id,
     process_id: event.process_id,
     args: context.args,

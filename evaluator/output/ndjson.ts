@@ -53,7 +53,9 @@ function valueText(value: JsonValue): string {
       return `"${jsonText(value as Bytes).body}"`;
     case "object":
       if (value === null) return "null";
-      return Array.isArray(value) ? `[${value.map(valueText).join(",")}]` : objectText(value as { [key: string]: JsonValue });
+      return Array.isArray(value)
+        ? `[${value.map(valueText).join(",")}]`
+        : objectText(value as { [key: string]: JsonValue });
     case "undefined":
       return "null";
     default:

@@ -8,7 +8,15 @@ export type JsonText = { body: Bytes; exact: boolean };
 
 /** Printable ASCII without quote and backslash: most texts, and they stay as they are. */
 const PLAIN = /^[ !#-[\]-~]*$/;
-const ENTITY: Record<number, string> = { 8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\" };
+const ENTITY: Record<number, string> = {
+  8: "\\b",
+  9: "\\t",
+  10: "\\n",
+  12: "\\f",
+  13: "\\r",
+  34: '\\"',
+  92: "\\\\",
+};
 
 /** Renders bytes as the inside of a JSON string. Two different byte strings give different texts. */
 export function jsonText(bytes: Bytes): JsonText {
@@ -69,7 +77,11 @@ export function codePointAt(bytes: Bytes, at: number): { size: number; codePoint
   }
   const least = size === 2 ? 0x80 : size === 3 ? 0x800 : 0x10000;
   const valid =
-    first >= 0xc2 && first <= 0xf4 && codePoint >= least && codePoint <= 0x10ffff && (codePoint < 0xd800 || codePoint > 0xdfff);
+    first >= 0xc2 &&
+    first <= 0xf4 &&
+    codePoint >= least &&
+    codePoint <= 0x10ffff &&
+    (codePoint < 0xd800 || codePoint > 0xdfff);
   return valid ? { size, codePoint } : INVALID;
 }
 

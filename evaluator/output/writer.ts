@@ -5,9 +5,9 @@ import { fstatSync, ftruncateSync, write } from "node:fs";
 import type { Bytes } from "../event/text.ts";
 
 const BATCH_SIZE = 1024 * 1024;
-/** A pipe that is full and set to non-blocking by someone else is tried again after this. */
+/** A full pipe that someone else has set to non-blocking is tried again after this. */
 const RETRY_MS = 5;
-/** The disk is asked again for room after this. */
+/** Lines are lost while these last; anything else is a fault of ours. */
 const FULL = new Set(["ENOSPC", "EDQUOT", "EIO", "EFBIG", "EROFS"]);
 
 /** Writes lines to one descriptor. */
@@ -16,24 +16,23 @@ export class LineWriter {
   closed = false;
   /** The last attempt failed: the reason. Null when it worked. */
   failure: string | null = null;
-  /** Of a regular file: where the last whole line ends, so that half a line can be taken back. */
-  private end: number | null;
+  /** The rest of a line whose beginning got out: nothing else is written before it. */
   private torn: Buffer | null = null;
+  private tornWritten = 0;
 
   constructor(
     private readonly fd: number,
     /** Told once when writing begins to fail, and once when it works again. */
     private readonly say: (line: string) => void,
-  ) {
-    this.end = fstatSync(fd).isFile() ? 0 : null;
-  }
+  ) {}
 
   /** Writes `lines` in order. Returns the indices of those that did not get out. */
   async write(lines: Bytes[]): Promise<number[]> {
     const failed: number[] = [];
     for (let first = 0; first < lines.length; ) {
       let last = first;
-      for (let size = 0; last < lines.length && (size === 0 || size < BATCH_SIZE); last++) size += lines[last]?.length ?? 0;
+      for (let size = 0; last < lines.length && (size === 0 || size < BATCH_SIZE); last++)
+        size += lines[last]?.length ?? 0;
       const whole = await this.writeBatch(lines.slice(first, last));
       for (let i = first + whole; i < last; i++) failed.push(i);
       first = last;
@@ -45,12 +44,7 @@ export class LineWriter {
   private async writeBatch(lines: Bytes[]): Promise<number> {
     if (this.closed) return 0;
     const batch = Buffer.from(lines.join(""), "latin1");
-    const rest = this.torn ? await this.writeAll(this.torn) : 0;
-    if (this.torn && rest < this.torn.length) {
-      this.torn = this.torn.subarray(rest);
-      return 0;
-    }
-    this.torn = null;
+    if (!(await this.completeTorn())) return 0;
     const written = await this.writeAll(batch);
     if (written === batch.length) {
       if (this.failure) this.say(`output works again (${this.failure} is over)`);
@@ -60,7 +54,23 @@ export class LineWriter {
     return this.mend(lines, batch, written);
   }
 
-  /** Part of a batch got out: the line in the middle of which it ended is taken back, or will be completed first. */
+  /** Tries for the last time to complete a line; of a file, half a line is cut off. Returns false when one was lost. */
+  async close(): Promise<boolean> {
+    if (await this.completeTorn()) return true;
+    const status = fstatSync(this.fd);
+    if (status.isFile()) ftruncateSync(this.fd, status.size - this.tornWritten);
+    return false;
+  }
+
+  private async completeTorn(): Promise<boolean> {
+    if (!this.torn) return true;
+    const size = await this.writeAll(this.torn);
+    this.tornWritten += size;
+    this.torn = size < this.torn.length ? this.torn.subarray(size) : null;
+    return this.torn === null;
+  }
+
+  /** Part of a batch got out: the line within which it ended counts, and will be completed before anything else. */
   private mend(lines: Bytes[], batch: Buffer, written: number): number {
     let whole = 0;
     let end = 0;
@@ -69,21 +79,10 @@ export class LineWriter {
       end += line.length;
       whole += 1;
     }
-    if (written === end || this.closed) return whole;
-    if (this.takeBack(written - end)) return whole;
-    const line = lines[whole] ?? "";
-    this.torn = batch.subarray(written, end + line.length);
-    return whole + 1; // it will be completed before anything else is written
-  }
-
-  private takeBack(bytes: number): boolean {
-    if (this.end === null) return false;
-    try {
-      ftruncateSync(this.fd, fstatSync(this.fd).size - bytes);
-      return true;
-    } catch {
-      return false;
-    }
+    if (written === end) return whole;
+    this.torn = batch.subarray(written, end + (lines[whole]?.length ?? 0));
+    this.tornWritten = written - end;
+    return whole + 1;
   }
 
   /** Writes as much as can be. Returns the bytes that got out. */

@@ -1,0 +1,192 @@
+// What is wrong with a settings or rule file, where, and what was expected. All problems of all files are shown at once.
+
+import { parse, TomlError } from "smol-toml";
+import * as v from "valibot";
+
+/** Keys and list indices that lead to a value. */
+export type Path = readonly (string | number)[];
+
+/** One thing that is wrong. Lines and columns count from 1. */
+export type Problem = {
+  severity: "error" | "warning";
+  file: string;
+  line: number;
+  column: number;
+  message: string;
+  /** The line itself; empty when the file could not be read. */
+  source: string;
+};
+
+/** A file's values, and where to send what is wrong with them. */
+export type Document = { file: string; text: string; value: Record<string, unknown>; problems: Problem[] };
+
+/** Parses a TOML file's text; null when it is not TOML, which is a problem then. */
+export function parseDocument(file: string, text: string, problems: Problem[]): Document | null {
+  try {
+    return { file, text, value: parse(text), problems };
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    const message = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "not TOML: ");
+    const { line, column } = error;
+    problems.push({ severity: "error", file, line, column, message, source: lineOf(text, line) });
+    return null;
+  }
+}
+
+/** Adds a problem with the value, or with `key` the name, at `path`; where that is absent, with what should hold it. */
+export function report(
+  document: Document,
+  path: Path,
+  message: string,
+  options: { severity?: Problem["severity"]; key?: boolean } = {},
+): void {
+  const { line, column } = locate(document.text, path, options.key ?? false);
+  const { file, text, problems } = document;
+  problems.push({
+    severity: options.severity ?? "error",
+    file,
+    line,
+    column,
+    message,
+    source: lineOf(text, line),
+  });
+}
+
+/** A problem as a person reads it: place, message, the line, a caret. */
+export function renderProblem({ severity, file, line, column, message, source }: Problem): string {
+  const head = `${file}:${line}:${column}: ${severity === "warning" ? "warning: " : ""}${message}`;
+  if (source === "") return head;
+  const gutter = `${line} | `;
+  // Tabs stay tabs, so that the caret stands below the character it means.
+  const indent = source.slice(0, column - 1).replaceAll(/[^\t]/g, " ");
+  return `${head}\n  ${gutter}${source}\n  ${" ".repeat(gutter.length - 2)}| ${indent}^`;
+}
+
+/**
+ * Checks a table against a schema per key; every unknown key and every wrong value is a problem.
+ * Returns the values with their defaults, or null when some are wrong.
+ */
+export function checkTable<Entries extends v.ObjectEntries>(
+  document: Document,
+  path: Path,
+  value: unknown,
+  entries: Entries,
+  options: { prefix?: string; severity?: Problem["severity"]; unknown?: (key: string) => string | null } = {},
+): v.InferOutput<v.ObjectSchema<Entries, undefined>> | null {
+  const { prefix = "", severity = "error" } = options;
+  const say = (at: Path, message: string, key = false) =>
+    report(document, at, prefix + message, { severity, key });
+  if (!isTable(value)) {
+    say(path, `${path.at(-1) ?? "the file"}: expected a table, found ${describe(value)}`);
+    return null;
+  }
+  const known = Object.keys(entries);
+  let right = true;
+  for (const key of Object.keys(value)) {
+    if (known.includes(key)) continue;
+    right = false;
+    say([...path, key], options.unknown?.(key) ?? `${key}: unknown key${suggest(key, known)}`, true);
+  }
+  const result = v.safeParse(v.object(entries), value);
+  for (const issue of result.issues ?? []) {
+    const at = issue.path?.map(({ key }) => key as string | number) ?? [];
+    const name = at
+      .map((part, i) => (typeof part === "number" ? `[${part}]` : i > 0 ? `.${part}` : part))
+      .join("");
+    const absent = issue.received === "undefined" && issue.input === undefined;
+    say([...path, ...at], `${name}: ${absent ? "missing, and required" : issue.message}`);
+  }
+  return right && result.success ? result.output : null;
+}
+
+/** Is this a TOML table? */
+export function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
+}
+
+/** What a value is, in the words of a person who writes TOML. */
+export function describe(value: unknown): string {
+  if (typeof value === "string") return `the text ${JSON.stringify(value)}`;
+  if (typeof value === "number") return `the number ${value}`;
+  if (typeof value === "boolean" || typeof value === "bigint") return String(value);
+  if (value instanceof Date) return "a date";
+  return Array.isArray(value) ? "a list" : "a table";
+}
+
+/** ` (did you mean "x"?)`, when something similar is known. */
+export function suggest(word: string, known: readonly string[]): string {
+  const close = known
+    .map((candidate) => ({ candidate, distance: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))
+    .filter(
+      ({ candidate, distance }) =>
+        distance <= Math.max(1, Math.floor(Math.min(word.length, candidate.length) / 3)),
+    )
+    .sort((a, b) => a.distance - b.distance)[0];
+  return close ? ` (did you mean "${close.candidate}"?)` : "";
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
+function editDistance(from: string, to: string): number {
+  if (Math.abs(from.length - to.length) > 3) return Infinity;
+  const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, i) => i)];
+  const at = (i: number, j: number) => rows[i]?.[j] ?? Infinity;
+  for (let i = 1; i <= from.length; i++) {
+    const row = [i];
+    rows.push(row);
+    for (let j = 1; j <= to.length; j++) {
+      const same = from[i - 1] === to[j - 1] ? 0 : 1;
+      const swapped =
+        from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1] ? at(i - 2, j - 2) + 1 : Infinity;
+      row.push(Math.min(at(i - 1, j) + 1, (row[j - 1] ?? Infinity) + 1, at(i - 1, j - 1) + same, swapped));
+    }
+  }
+  return at(from.length, to.length);
+}
+
+function lineOf(text: string, line: number): string {
+  return (text.split("\n")[line - 1] ?? "").trimEnd();
+}
+
+/** smol-toml knows the place of syntax errors only: a second parser finds values, and is loaded when it is needed. */
+function locate(text: string, path: Path, key: boolean): { line: number; column: number } {
+  const { parseTOML } = require("toml-eslint-parser") as typeof import("toml-eslint-parser");
+  let best = { depth: -1, line: 1, column: 1 };
+  const offer = (depth: number, start: { line: number; column: number }) => {
+    if (depth > best.depth) best = { depth, line: start.line, column: start.column + 1 };
+  };
+  type Node = import("toml-eslint-parser").AST.TOMLNode;
+  /** Offers `node`, which is at `at`, if it lies on the way; `name` is where its key is written. */
+  const visit = (node: Node, at: Path, name: { line: number; column: number }): void => {
+    const shared = at.every((part, i) => part === path[i]);
+    if (!shared) return;
+    switch (node.type) {
+      case "TOMLTable":
+      case "TOMLInlineTable":
+        if (at.length > 0)
+          offer(
+            at.length,
+            node.type === "TOMLTable" || (key && at.length === path.length) ? name : node.loc.start,
+          );
+        for (const entry of node.body) {
+          const keys = entry.key.keys.map((part) => (part.type === "TOMLBare" ? part.name : part.value));
+          visit(entry.value, [...at, ...keys], entry.key.loc.start);
+        }
+        return;
+      case "TOMLArray":
+        offer(at.length, key && at.length === path.length ? name : node.loc.start);
+        node.elements.forEach((element, i) => visit(element, [...at, i], element.loc.start));
+        return;
+      default:
+        offer(at.length, key && at.length === path.length ? name : node.loc.start);
+    }
+  };
+  const [top] = parseTOML(text).body;
+  for (const node of top.body) {
+    if (node.type === "TOMLTable") visit(node, node.resolvedKey, node.key.loc.start);
+    else {
+      const keys = node.key.keys.map((part) => (part.type === "TOMLBare" ? part.name : part.value));
+      visit(node.value, keys, node.key.loc.start);
+    }
+  }
+  return best;
+}
