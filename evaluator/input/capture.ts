@@ -4,7 +4,7 @@ import { createReadStream, createWriteStream, openSync } from "node:fs";
 import { pipeline } from "node:stream";
 import { finished } from "node:stream/promises";
 import { constants, crc32, createZstdCompress, createZstdDecompress } from "node:zlib";
-import { FRAME_HEADER, STREAM_PREAMBLE } from "../../bpf/event.gen.ts";
+import { FRAME_HEADER, FrameType, STREAM_PREAMBLE, writeFrameHeader } from "../../bpf/event.gen.ts";
 import { type Frame, frameChecksum, StreamError } from "./records.ts";
 
 const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
@@ -76,6 +76,7 @@ export class CaptureWriter {
   private readonly done: Promise<void>;
   private failure: Error | null = null;
   private checksum = 0;
+  private open = false;
 
   /** Creates the file, or empties it. @throws the system's error */
   constructor(readonly path: string) {
@@ -99,10 +100,34 @@ export class CaptureWriter {
     if (frame.type === "preamble") {
       view.setUint32(STREAM_PREAMBLE.at.checksums, 1, true);
       this.checksum = crc32(bytes);
-    } else {
-      this.checksum = frameChecksum(bytes, this.checksum);
-      view.setUint32(FRAME_HEADER.at.checksum, this.checksum, true);
-    }
+      await this.writeBytes(bytes);
+    } else await this.writeFrame(bytes);
+    this.open = frame.type !== "end";
+  }
+
+  /** The stream was cut: the capture ends it, so that another stream may follow. @throws the system's error */
+  async cut(): Promise<void> {
+    if (!this.open) return;
+    const bytes = Buffer.alloc(FRAME_HEADER.size);
+    writeFrameHeader(new DataView(bytes.buffer, bytes.byteOffset), 0, {
+      type: FrameType.end,
+      ring: 0,
+      size: 0,
+      position: 0n,
+      checksum: 0,
+      reserved: 0,
+    });
+    await this.writeFrame(bytes);
+    this.open = false;
+  }
+
+  private async writeFrame(bytes: Buffer): Promise<void> {
+    this.checksum = frameChecksum(bytes, this.checksum);
+    bytes.writeUInt32LE(this.checksum, FRAME_HEADER.at.checksum);
+    await this.writeBytes(bytes);
+  }
+
+  private async writeBytes(bytes: Buffer): Promise<void> {
     if (this.failure) throw this.failure;
     if (this.target.write(bytes)) return;
     await Promise.race([new Promise<void>((resolve) => this.target.once("drain", resolve)), this.done]);
@@ -110,6 +135,7 @@ export class CaptureWriter {
 
   /** Completes the file. @throws the system's error */
   async close(): Promise<void> {
+    await this.cut();
     this.target.end();
     await this.done;
     if (this.failure) throw this.failure;

@@ -94,7 +94,7 @@ export class FrameReader {
     const rest = this.end - this.start;
     if (!this.preamble) {
       throw new StreamError(
-        0,
+        this.offset,
         rest === 0 ? "the stream is empty" : `not a Warder stream: it ends after ${rest} bytes`,
       );
     }
@@ -121,7 +121,13 @@ export class FrameReader {
     }
     for (;;) {
       const view = new DataView(this.buffer.buffer, this.start, this.end - this.start);
-      if (this.ended && view.byteLength > 0) throw new StreamError(this.offset, "bytes after the last frame");
+      if (this.ended && view.byteLength > 0) {
+        // Streams may follow each other: a recording that outlived a sensor, or captures put together with cat.
+        this.preamble = null;
+        this.ended = false;
+        yield* this.completed();
+        return;
+      }
       if (view.byteLength < FRAME_HEADER.size) return;
       const header = readFrameHeader(view, 0);
       if (header.size > FRAME_SIZE_MAX + CELLS_MAX) {
@@ -157,21 +163,22 @@ export class FrameReader {
     const size = this.end - this.start;
     const known = Math.min(size, STREAM_MAGIC.length);
     const magic = Buffer.from(this.buffer.buffer, this.start, known).toString("latin1");
-    if (magic !== STREAM_MAGIC.slice(0, known))
-      throw new StreamError(0, "not a Warder stream: it begins with other bytes");
+    if (magic !== STREAM_MAGIC.slice(0, known)) {
+      throw new StreamError(this.offset, "not a Warder stream: it begins with other bytes");
+    }
     if (size < STREAM_PREAMBLE.size) return null;
     const preamble = readStreamPreamble(new DataView(this.buffer.buffer, this.start), 0);
     if (preamble.abi !== EVENT_ABI) {
       const shown = /^[0-9a-f]{32}$/.test(preamble.abi) ? preamble.abi : "not readable";
       throw new StreamError(
-        STREAM_MAGIC.length,
+        this.offset + STREAM_MAGIC.length,
         `the event ABI of the stream is ${shown}, this evaluator reads ${EVENT_ABI}: use the version that wrote it`,
       );
     }
     if (preamble.cpus === 0 || preamble.cpus > CPUS_MAX)
-      throw new StreamError(0, `${preamble.cpus} CPUs cannot be`);
+      throw new StreamError(this.offset, `${preamble.cpus} CPUs cannot be`);
     if (preamble.checksums > 1)
-      throw new StreamError(0, `the field "checksums" is ${preamble.checksums}, not 0 or 1`);
+      throw new StreamError(this.offset, `the field "checksums" is ${preamble.checksums}, not 0 or 1`);
     const raw = this.buffer.subarray(this.start, this.start + STREAM_PREAMBLE.size);
     this.checksum = crc32(raw);
     this.preamble = preamble;

@@ -1,0 +1,14 @@
+// How the evaluator ends.
+
+/** Exit codes, as documented in README. */
+export const Exit = { ok: 0, usage: 2, io: 3 } as const;
+
+/** An end with a reason for the person at the terminal. */
+export class Failure extends Error {
+  constructor(
+    readonly exitCode: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}

@@ -1,0 +1,38 @@
+// What a run or replay came to, in one line for the person at the terminal.
+
+import type { Core } from "../core.ts";
+
+const SEVERITIES = ["critical", "high", "medium", "low"];
+
+/** For example `128,004 events (41,200/s), 3 alerts (2 high, 1 medium), 0 lost, 3m06s`. */
+export function summary(
+  core: Pick<Core, "alerts" | "alertsBySeverity" | "ledger">,
+  elapsedMs: number,
+): string {
+  const { decoded, lost, discarded, malformed, write_failed: failed, balanced } = core.ledger.statement();
+  const rate = Math.round(decoded / Math.max(elapsedMs / 1000, 0.001));
+  const bySeverity = SEVERITIES.filter((severity) => core.alertsBySeverity.has(severity))
+    .map((severity) => `${core.alertsBySeverity.get(severity)} ${severity}`)
+    .join(", ");
+  const parts = [
+    `${count(decoded, "event")} (${rate.toLocaleString("en-US")}/s)`,
+    `${count(core.alerts, "alert")}${bySeverity ? ` (${bySeverity})` : ""}`,
+    `${(lost + discarded).toLocaleString("en-US")} lost`,
+    malformed > 0 && `${malformed.toLocaleString("en-US")} malformed`,
+    failed > 0 && `${count(failed, "line")} not written`,
+    !balanced && "the ledger does not balance",
+    duration(elapsedMs),
+  ];
+  return parts.filter((part) => part !== false).join(", ");
+}
+
+function count(number: number, noun: string): string {
+  return `${number.toLocaleString("en-US")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+function duration(ms: number): string {
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)}s`;
+  const rest = String(Math.floor(seconds % 60)).padStart(2, "0");
+  return `${Math.floor(seconds / 60)}m${rest}s`;
+}

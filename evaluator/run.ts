@@ -1,0 +1,275 @@
+// What the subcommands do: a source of bytes, the core, the output, in a loop.
+
+import { isatty } from "node:tty";
+import type { Loaded } from "./config.ts";
+import { Core, type Output } from "./core.ts";
+import { Exit, Failure } from "./exit.ts";
+import { type Capture, CaptureWriter, openCapture, readCapture } from "./input/capture.ts";
+import { FrameReader, StreamError } from "./input/records.ts";
+import { connectSensor, type SensorConnection } from "./input/socket.ts";
+import { compact } from "./output/compact.ts";
+import { ndjson } from "./output/ndjson.ts";
+import { summary } from "./output/summary.ts";
+import { LineWriter } from "./output/writer.ts";
+import { becomeUser } from "./privileges.ts";
+import { compileRules } from "./rule/engine.ts";
+
+export type RunOptions = {
+  socket?: string;
+  record?: string;
+  once?: boolean;
+  output?: "json" | "compact";
+  alertsOnly?: boolean;
+  user: string;
+  allowRoot?: boolean;
+};
+
+const STDOUT = 1;
+const RETRY_MS_MIN = 100;
+const RETRY_MS_MAX = 2000;
+/** After a signal, how long the end of the stream is waited for. */
+const END_MS = 3000;
+const SECOND_NS = 1_000_000_000n;
+
+/** Evaluates what the sensor hands over, until a signal, or with `once` until the sensor ends. */
+export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
+  const socket = options.socket ?? loaded.config.sensor.socket;
+  const recording = options.record === undefined ? null : openRecording(options.record);
+  const pipeline = new Pipeline(loaded, options, () => Math.round(process.memoryUsage.rss() / 1024));
+  const stop = stopSignal();
+  // The first connection is made with the rights that this process was started with.
+  let connection = await tryConnect(socket);
+  if (!options.allowRoot) becomeUser(options.user);
+  else if (process.getuid?.() === 0) say("stays root, as --allow-root says");
+
+  for (;;) {
+    connection ??= await waitForSensor(socket, stop);
+    if (!connection) break;
+    const { signal } = stop;
+    const { close } = connection;
+    const end = () => setTimeout(close, options.once ? END_MS : 0);
+    signal.addEventListener("abort", end, { once: true });
+    const ended = await pipeline.feed(connection.pieces, recording, connection.acknowledge);
+    signal.removeEventListener("abort", end);
+    connection.close();
+    connection = null;
+    if (signal.aborted || options.once || pipeline.closed) break;
+    say(
+      ended
+        ? "the sensor has stopped; waiting for the next one"
+        : "the sensor has gone; waiting for the next one",
+    );
+  }
+  await pipeline.finish();
+  await recording?.close().catch((error: Error) => say(`${recording.path}: ${error.message}`));
+}
+
+/** Evaluates captures, one after the other, as one stream. */
+export async function replay(files: string[], loaded: Loaded, options: RunOptions): Promise<void> {
+  const captures = files.map(openOrFail);
+  const pipeline = new Pipeline(loaded, options, () => null);
+  if (!options.allowRoot) becomeUser(options.user);
+  for (const capture of captures) {
+    try {
+      await pipeline.feed(readCapture(capture), null, null);
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error;
+      await pipeline.finish();
+      throw new Failure(Exit.io, `${capture.name}: ${error.message}`);
+    }
+    if (pipeline.closed) break;
+  }
+  await pipeline.finish();
+}
+
+/** Saves the sensor's stream, untouched but for checksums. */
+export async function record(
+  file: string,
+  loaded: Loaded,
+  options: Omit<RunOptions, "record"> & { duration?: string },
+): Promise<void> {
+  const seconds = options.duration === undefined ? null : Number(options.duration);
+  if (seconds !== null && !(seconds > 0))
+    throw new Failure(Exit.usage, `--duration ${options.duration}: expected seconds`);
+  const socket = options.socket ?? loaded.config.sensor.socket;
+  const connection = await tryConnect(socket);
+  if (!connection)
+    throw new Failure(Exit.io, `no sensor serves at ${socket}: start one with "warder-sensor run"`);
+  const recording = openRecording(file);
+  if (!options.allowRoot) becomeUser(options.user);
+  const stop = stopSignal();
+  stop.signal.addEventListener("abort", connection.close);
+  if (seconds !== null) setTimeout(connection.close, seconds * 1000);
+  const reader = new FrameReader();
+  let frames = 0;
+  let until = 0n;
+  for await (const piece of connection.pieces) {
+    for (const frame of reader.push(piece)) {
+      await writeRecording(recording, () => recording.write(frame));
+      frames += 1;
+      if (frame.type === "records") until = frame.position + BigInt(frame.bytes.length);
+    }
+    if (until > 0n) connection.acknowledge(0, until);
+  }
+  await writeRecording(recording, () => recording.close());
+  say(`${file}: ${frames} frames`);
+}
+
+/** Frames into the core, its lines to standard output, then the acknowledgement. */
+class Pipeline {
+  private readonly core: Core;
+  private readonly writer = new LineWriter(STDOUT, say);
+  private readonly render: (output: Output) => string;
+  private readonly started = performance.now();
+
+  constructor({ config, rules }: Loaded, options: RunOptions, memory: () => number | null) {
+    const format = options.output ?? (isatty(STDOUT) ? "compact" : config.output.format);
+    const style = { color: isatty(STDOUT) && process.env["NO_COLOR"] === undefined };
+    this.render = ({ is, record: value }) =>
+      format === "json" ? ndjson(value) : is === "notice" ? "" : compact(value, style);
+    this.core = new Core({
+      engine: compileRules(rules),
+      limits: {
+        entriesMax: config.performance.max_process_cache_entries,
+        ancestorsMax: config.process.ancestors_max,
+      },
+      alertsOnly: options.alertsOnly ?? config.agent.mode === "detect",
+      healthInterval: BigInt(config.health.interval_s) * SECOND_NS,
+      memory,
+    });
+  }
+
+  /** The reader of standard output has gone. */
+  get closed(): boolean {
+    return this.writer.closed;
+  }
+
+  /**
+   * Handles one stream. Returns whether it ended on purpose.
+   * @throws StreamError, when everything before the bad byte has been written
+   */
+  async feed(
+    pieces: AsyncIterable<Uint8Array>,
+    recording: CaptureWriter | null,
+    acknowledge: SensorConnection["acknowledge"] | null,
+  ): Promise<boolean> {
+    const reader = new FrameReader();
+    let ended = false;
+    let acknowledged = this.core.position;
+    for await (const piece of pieces) {
+      const outputs: Output[] = [];
+      let failure: unknown = null;
+      try {
+        for (const frame of reader.push(piece)) {
+          if (recording) await writeRecording(recording, () => recording.write(frame));
+          outputs.push(...this.core.handle(frame));
+          ended = frame.type === "end";
+          if (frame.type === "preamble") acknowledged = -1n;
+        }
+      } catch (error) {
+        failure = error;
+      }
+      await this.write(outputs);
+      if (failure !== null) throw failure;
+      if (this.closed) return ended;
+      if (this.core.position > acknowledged && this.core.position > 0n) {
+        acknowledged = this.core.position;
+        acknowledge?.(0, acknowledged);
+      }
+    }
+    if (ended) return true;
+    if (recording) await writeRecording(recording, () => recording.cut());
+    await this.write(this.core.cut());
+    if (!acknowledge) reader.finish();
+    return false;
+  }
+
+  /** Completes the output and says on standard error what there was. */
+  async finish(): Promise<void> {
+    if (!(await this.writer.close())) say("the last line could not be completed");
+    say(summary(this.core, performance.now() - this.started));
+  }
+
+  private async write(outputs: Output[]): Promise<void> {
+    if (outputs.length === 0) return;
+    const failed = await this.writer.write(outputs.map(this.render) as Parameters<LineWriter["write"]>[0]);
+    for (const index of failed) {
+      const output = outputs[index];
+      if (output) this.core.failed(output);
+    }
+  }
+}
+
+function openOrFail(path: string): Capture {
+  try {
+    return openCapture(path);
+  } catch (error) {
+    throw new Failure(
+      Exit.io,
+      `${path}: ${(error as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : (error as Error).message}`,
+    );
+  }
+}
+
+function openRecording(path: string): CaptureWriter {
+  try {
+    return new CaptureWriter(path);
+  } catch (error) {
+    throw new Failure(Exit.io, `${path}: ${(error as Error).message}`);
+  }
+}
+
+async function writeRecording(recording: CaptureWriter, step: () => Promise<void>): Promise<void> {
+  try {
+    await step();
+  } catch (error) {
+    throw new Failure(Exit.io, `${recording.path}: ${(error as Error).message}: the recording ends here`);
+  }
+}
+
+async function tryConnect(socket: string): Promise<SensorConnection | null> {
+  try {
+    return await connectSensor(socket);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ECONNREFUSED") return null;
+    throw new Failure(
+      Exit.io,
+      `${socket}: ${code === "EACCES" ? "this user may not reach the sensor's socket" : message}`,
+    );
+  }
+}
+
+async function waitForSensor(
+  socket: string,
+  stop: { signal: AbortSignal },
+): Promise<SensorConnection | null> {
+  let told = false;
+  for (let wait = RETRY_MS_MIN; !stop.signal.aborted; wait = Math.min(wait * 2, RETRY_MS_MAX)) {
+    const connection = await tryConnect(socket);
+    if (connection) return connection;
+    if (!told) say(`no sensor serves at ${socket} yet ("warder-sensor run" starts one); waiting`);
+    told = true;
+    await Bun.sleep(wait);
+  }
+  return null;
+}
+
+/** SIGINT and SIGTERM ask for a clean end; the second one ends at once. */
+function stopSignal(): { signal: AbortSignal } {
+  const controller = new AbortController();
+  for (const [name, number] of [
+    ["SIGINT", 2],
+    ["SIGTERM", 15],
+  ] as const) {
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(128 + number);
+      controller.abort();
+    });
+  }
+  return { signal: controller.signal };
+}
+
+function say(line: string): void {
+  process.stderr.write(`warder: ${line}\n`);
+}
