@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "276d9b088743e926d1b00726e512cacf";
+export const EVENT_ABI = "20522ca3bf68524aa6f3e97840117b2b";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -139,7 +139,7 @@ export const PROCESS_KEY = {
 } as const;
 
 export const FORK_RECORD = {
-  size: 152,
+  size: 160,
   at: {
     header: 0,
     creator: 96,
@@ -147,15 +147,17 @@ export const FORK_RECORD = {
     reserved: 116,
     creatorComm: 120,
     parentComm: 136,
+    exePath: 152,
   },
 } as const;
 
 export const EXIT_RECORD = {
-  size: 104,
+  size: 112,
   at: {
     header: 0,
     status: 96,
     reserved: 100,
+    exePath: 104,
   },
 } as const;
 
@@ -309,6 +311,7 @@ export type ForkRecord = {
   reserved: number;
   creatorComm: Bytes;
   parentComm: Bytes;
+  exePath: Text;
 };
 
 export type ExitRecord = {
@@ -316,6 +319,7 @@ export type ExitRecord = {
   header: RecordHeader;
   status: number;
   reserved: number;
+  exePath: Text;
 };
 
 export type StreamPreamble = {
@@ -576,7 +580,7 @@ function decodeExecRecord(view: DataView, bytes: Buffer, at: number, end: number
 }
 
 function decodeForkRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: ForkRecord["kind"]): ForkRecord {
-  const variable = new Variable(bytes, at + 152, end, kind);
+  const variable = new Variable(bytes, at + 160, end, kind);
   return variable.finish({
     kind,
     header: readRecordHeader(view, at + 0),
@@ -585,16 +589,18 @@ function decodeForkRecord(view: DataView, bytes: Buffer, at: number, end: number
     reserved: view.getUint32(at + 116, true),
     creatorComm: chars(view, at + 120, 16),
     parentComm: chars(view, at + 136, 16),
+    exePath: variable.text(view, at + 152),
   });
 }
 
 function decodeExitRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: ExitRecord["kind"]): ExitRecord {
-  const variable = new Variable(bytes, at + 104, end, kind);
+  const variable = new Variable(bytes, at + 112, end, kind);
   return variable.finish({
     kind,
     header: readRecordHeader(view, at + 0),
     status: view.getUint32(at + 96, true),
     reserved: view.getUint32(at + 100, true),
+    exePath: variable.text(view, at + 104),
   });
 }
 

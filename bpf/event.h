@@ -141,6 +141,7 @@ struct fork_record {
 	__u32 reserved;
 	char creator_comm[16];
 	char parent_comm[16];
+	struct text exe_path;		/* of the child: its creator's, until it executes another */
 };
 
 /* RECORD_EXIT */
@@ -148,6 +149,7 @@ struct exit_record {
 	struct record_header header;
 	__u32 status;			/* as wait(2) gives it to the parent */
 	__u32 reserved;
+	struct text exe_path;		/* empty before Linux 6.16, where the hook runs after the memory is gone */
 };
 
 /* ---- counters: what did not become a record ---------------------------------------------------------------------- */

@@ -53,8 +53,16 @@ static __always_inline __u64 user_device(__u32 device)
 	return (minor & 0xff) | (major << 8) | ((minor & ~0xffU) << 12);
 }
 
-static __always_inline void fill_executable(struct scratch *scratch, struct exec_record *record, struct file *file)
+static __always_inline void append_exe(struct scratch *scratch, struct text *text, struct task_struct *task)
 {
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+
+	append_path(scratch, text, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
+}
+
+static __always_inline void fill_executable(struct scratch *scratch, struct exec_record *record, struct task_struct *task)
+{
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
 	record->inode = BPF_CORE_READ(inode, i_ino);
@@ -64,7 +72,7 @@ static __always_inline void fill_executable(struct scratch *scratch, struct exec
 	record->owner_uid = BPF_CORE_READ(inode, i_uid.val);
 	record->owner_gid = BPF_CORE_READ(inode, i_gid.val);
 	record->fileless = file && record->nlink == 0;
-	append_path(scratch, &record->exe_path, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
+	append_exe(scratch, &record->exe_path, task);
 }
 
 /* All that exec and snapshot share, up to the paths. */
@@ -72,7 +80,6 @@ static __always_inline void fill_image(struct scratch *scratch, struct exec_reco
 {
 	const struct cred *cred = BPF_CORE_READ(task, cred);
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
-	struct file *parent_exe = BPF_CORE_READ(parent, mm, exe_file);
 	struct dentry *root = BPF_CORE_READ(task, fs, root.dentry);
 	struct vfsmount *root_mnt = BPF_CORE_READ(task, fs, root.mnt);
 	kernel_cap_t capabilities = {};
@@ -88,9 +95,8 @@ static __always_inline void fill_image(struct scratch *scratch, struct exec_reco
 	record->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	bpf_probe_read_kernel(record->parent_comm, sizeof(record->parent_comm), BPF_CORE_READ(parent, group_leader)->comm);
 
-	fill_executable(scratch, record, BPF_CORE_READ(task, mm, exe_file));
-	append_path(scratch, &record->parent_exe_path, BPF_CORE_READ(parent_exe, f_path.mnt),
-		    BPF_CORE_READ(parent_exe, f_path.dentry));
+	fill_executable(scratch, record, task);
+	append_exe(scratch, &record->parent_exe_path, parent);
 	if (settings.collect_cwd)
 		append_path(scratch, &record->cwd, BPF_CORE_READ(task, fs, pwd.mnt), BPF_CORE_READ(task, fs, pwd.dentry));
 	append_path(scratch, &record->root, root_mnt, root);
@@ -245,6 +251,7 @@ int BPF_PROG(on_fork, struct task_struct *creator, struct task_struct *child)
 	record->creator_tid = BPF_CORE_READ(creator, pid);
 	BPF_CORE_READ_INTO(&record->creator_comm, creator, comm);
 	BPF_CORE_READ_INTO(&record->parent_comm, parent, comm);
+	append_exe(scratch, &record->exe_path, child);
 	submit_record(scratch, &process_ring);
 	return 0;
 }
@@ -281,6 +288,7 @@ int on_exit(unsigned long long *ctx)
 	record->status = BPF_CORE_READ(task, signal, flags) & SIGNAL_GROUP_EXIT ?
 				 BPF_CORE_READ(task, signal, group_exit_code) :
 				 BPF_CORE_READ(task, group_leader, exit_code);
+	append_exe(scratch, &record->exe_path, task);
 	submit_record(scratch, &process_ring);
 	return 0;
 }

@@ -30,6 +30,7 @@ const RETRY_MS_MAX = 2000;
 /** After a signal, how long the end of the stream is waited for. */
 const END_MS = 3000;
 const SECOND_NS = 1_000_000_000n;
+const REFUSED = "the sensor closed the connection at once: its messages say why";
 
 /** Evaluates what the sensor hands over, until a signal, or with `once` until the sensor ends. */
 export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
@@ -112,6 +113,7 @@ export async function record(
     if (until > 0n) connection.acknowledge(0, until);
   }
   await writeRecording(recording, () => recording.close());
+  if (frames === 0) throw new Failure(Exit.io, `${socket}: ${REFUSED}`);
   say(`${file}: ${frames} frames`);
 }
 
@@ -178,6 +180,7 @@ class Pipeline {
       }
     }
     if (ended) return true;
+    if (acknowledge && reader.offset === 0) throw new Failure(Exit.io, REFUSED);
     if (recording) await writeRecording(recording, () => recording.cut());
     await this.write(this.core.cut());
     if (!acknowledge) reader.finish();
@@ -233,6 +236,7 @@ async function tryConnect(socket: string): Promise<SensorConnection | null> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ECONNREFUSED") return null;
+    if (code === "ECONNRESET" || code === "EPIPE") throw new Failure(Exit.io, `${socket}: ${REFUSED}`);
     throw new Failure(
       Exit.io,
       `${socket}: ${code === "EACCES" ? "this user may not reach the sensor's socket" : message}`,

@@ -72,12 +72,13 @@ export class Processes {
     const { header } = record;
     const parent = this.find(header.parent);
     const image = process.image?.execId === header.execId ? process.image : null;
-    if (!image && !(header.flags & RecordFlag.kernelThread)) this.unattributed += 1;
+    const exePath = known(record.exePath) ?? image?.exePath ?? null;
+    if (exePath === null && !(header.flags & RecordFlag.kernelThread)) this.unattributed += 1;
     const started = record.kind === RecordKind.exec || record.kind === RecordKind.snapshot;
     return {
       processId: process.processId,
       parentProcessId: header.parent.tgid === 0 ? null : (parent?.processId ?? this.identify(header.parent)),
-      exePath: image?.exePath ?? null,
+      exePath,
       parentComm: record.kind === RecordKind.exit ? (parent?.comm ?? null) : orNull(record.parentComm),
       parentExePath: started ? known(record.parentExePath) : (parent?.image?.exePath ?? null),
       ancestors: this.ancestorsOf(process),

@@ -145,10 +145,10 @@ function eventId(bootId: string, header: DecodedRecord["header"]): string {
 
 /** Names of the keys whose values were cut. */
 function truncatedOf(record: DecodedRecord): string[] | undefined {
-  if (record.kind !== RecordKind.exec) return undefined;
   const cut: string[] = [];
+  if (isShort(record.exePath)) cut.push("exe_path");
+  if (record.kind !== RecordKind.exec) return cut.length > 0 ? cut : undefined;
   const texts = {
-    exe_path: record.exePath,
     parent_exe_path: record.parentExePath,
     cwd: record.cwd,
     root: record.root,
@@ -156,10 +156,14 @@ function truncatedOf(record: DecodedRecord): string[] | undefined {
     interpreter: record.interpreter,
     cgroup: record.cgroup,
   };
-  for (const [key, text] of Object.entries(texts)) if (text.bytes.length < text.fullSize) cut.push(key);
+  for (const [key, text] of Object.entries(texts)) if (isShort(text)) cut.push(key);
   if (isCut(record.args) || record.header.flags & RecordFlag.argsUnreadable) cut.push("args");
   if (isCut(record.env) || record.header.flags & RecordFlag.envUnreadable) cut.push("env");
   return cut.length > 0 ? cut : undefined;
+}
+
+function isShort(text: Text): boolean {
+  return text.bytes.length < text.fullSize;
 }
 
 function isCut(list: TextList): boolean {

@@ -1,0 +1,273 @@
+// The whole way on the running kernel: real processes, the real sensor, the real evaluator.
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { Bench, type Line, notLive, parseLines, until, warder } from "./pair.ts";
+
+const reason = notLive();
+if (reason !== null) console.error(`skipped: live tests (${reason})`);
+
+const RUNS = 10_000;
+
+function count(lines: Line[], type: string, condition: (line: Line) => boolean = () => true): number {
+  return lines.filter((line) => line.event_type === type && condition(line)).length;
+}
+
+function statusOf(path: string): Record<string, string> {
+  const lines = readFileSync(`${path}/status`, "utf8").trim().split("\n");
+  return Object.fromEntries(lines.map((line) => line.split(":\t") as [string, string]));
+}
+
+/** The health line that the evaluator wrote last. */
+function lastHealth(lines: Line[]): {
+  ledger: Record<string, number | boolean> & { by_kind: Record<string, Record<string, number>> };
+} {
+  return lines.findLast((line) => line.event_type === "health") as never;
+}
+
+describe.skipIf(reason !== null)("live", () => {
+  let bench: Bench;
+  beforeEach(() => {
+    bench = new Bench();
+  });
+  afterEach(() => bench.close());
+
+  test("10,000 short processes are 10,000 starts, forks and exits, and the ledger balances", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    const evaluator = await bench.evaluator("--once", "--record", bench.path("live.capture"));
+    const shell = Bun.spawn(["bash", "-c", `for i in $(seq ${RUNS}); do /bin/true warder-run-$i; done`]);
+    await shell.exited;
+    expect(await sensor.end("SIGTERM")).toBe(0);
+    expect(await evaluator.exited).toBe(0);
+
+    const lines = evaluator.lines();
+    const starts = lines.filter(
+      (line) =>
+        line.event_type === "process_start" &&
+        String((line["args"] as string[])[1]).startsWith("warder-run-"),
+    );
+    const pids = new Set(starts.map((line) => line["process_id"]));
+    expect(starts.length).toBe(RUNS);
+    expect(pids.size).toBe(RUNS);
+    expect(new Set(starts.map((line) => (line["args"] as string[])[1])).size).toBe(RUNS);
+    for (const line of starts) {
+      expect(line["exe_path"]).toBe("/usr/bin/true");
+      expect(line["ppid"]).toBe(shell.pid);
+      expect(line["args"]).toEqual(["/bin/true", (line["args"] as string[])[1] ?? ""]);
+      expect((line["ancestors"] as string[])[0]).toBe(`bash(${shell.pid})`);
+      expect((line["ancestors"] as string[])[1]).toEndWith(`(${process.pid})`);
+    }
+    const ours = (line: Line) => pids.has(line["process_id"]);
+    expect(count(lines, "process_relationship", ours)).toBe(RUNS);
+    expect(
+      count(
+        lines,
+        "process_exit",
+        (line) => ours(line) && line["exit_code"] === 0 && line["exe_path"] === "/usr/bin/true",
+      ),
+    ).toBe(RUNS);
+    expect(count(lines, "process_relationship", (line) => ours(line) && line["exe_path"] === null)).toBe(0);
+
+    const { ledger } = lastHealth(lines);
+    expect(ledger).toMatchObject({
+      lost: 0,
+      discarded: 0,
+      missed: 0,
+      malformed: 0,
+      unaccounted: 0,
+      balanced: true,
+    });
+    expect(ledger["attempts"]).toBe(ledger["received"] as number);
+    expect(ledger.by_kind["process_start"]?.["attempts"]).toBe(count(lines, "process_start"));
+
+    // The recording gives the same bytes, and gives them every time.
+    const once = await warder(["replay", "-o", "json", bench.path("live.capture")]);
+    const twice = await warder(["replay", "-o", "json", bench.path("live.capture")]);
+    const withoutHealth = (text: string) =>
+      text.split("\n").filter((line) => !line.startsWith('{"event_type":"health"'));
+    expect(once.code).toBe(0);
+    expect(twice.stdout === once.stdout).toBe(true);
+    expect(withoutHealth(once.stdout).join("\n") === withoutHealth(evaluator.stdout).join("\n")).toBe(true);
+  }, 180_000);
+
+  test("a web server that runs a shell is one alert behind its event; another parent's shell is none", async () => {
+    const rules = bench.path("rules.toml");
+    writeFileSync(rules, seedRule());
+    // A program named nginx: bash under another name, which forks before it executes because of the second command.
+    const nginx = bench.path("nginx");
+    copyFileSync("/bin/bash", nginx);
+    chmodSync(nginx, 0o755);
+    const sensor = await bench.sensor("--no-pin");
+    const evaluator = await bench.evaluator("--once", "--rules", rules);
+    await Bun.spawn([nginx, "-c", "sh -c 'exit 3'; true"]).exited;
+    await Bun.spawn(["bash", "-c", "sh -c 'exit 4'; true"]).exited;
+    await sensor.end("SIGTERM");
+    await evaluator.exited;
+
+    const lines = evaluator.lines();
+    const alerts = lines.filter((line) => line.event_type === "alert");
+    expect(alerts.length).toBe(1);
+    const [alert] = alerts as [Line];
+    const source = lines[lines.indexOf(alert) - 1];
+    expect(source).toMatchObject({
+      event_type: "process_start",
+      event_id: alert["event_id"],
+      comm: "sh",
+      parent_comm: "nginx",
+    });
+    expect(Object.keys(alert)).toEqual(
+      (
+        "event_type timestamp_ns rule_id rule_name rule_type severity action source_event_type pid tid ppid uid gid comm exe_path " +
+        "process_name parent_name path operation direction port addr family time schema_version host_id boot_id alert_id event_id " +
+        "process_id args cwd ancestors container_id attack"
+      ).split(" "),
+    );
+    expect(alert).toMatchObject({
+      rule_id: "PROC-001",
+      rule_name: "Shell spawned by web server",
+      rule_type: "process",
+      severity: "high",
+      action: "alert",
+      source_event_type: "process_start",
+      process_name: "sh",
+      parent_name: "nginx",
+      args: ["sh", "-c", "exit 3"],
+      path: null,
+      port: null,
+    });
+  }, 60_000);
+
+  test("while serving, no thread of the sensor has any right, and the evaluator is not root", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    const evaluator = await bench.evaluator();
+    const threads = readdirSync(`/proc/${sensor.pid}/task`);
+    expect(threads.length).toBeGreaterThan(1);
+    for (const thread of threads) {
+      const status = statusOf(`/proc/${sensor.pid}/task/${thread}`);
+      expect(status["Uid"]?.split("\t")).not.toContain("0");
+      expect(status["Gid"]?.split("\t")).not.toContain("0");
+      expect(status["Groups"]?.trim()).toBe("");
+      for (const set of ["CapInh", "CapPrm", "CapEff", "CapAmb"])
+        expect(status[set]).toBe("0000000000000000");
+      expect(status["NoNewPrivs"]).toBe("1");
+    }
+    for (const thread of readdirSync(`/proc/${evaluator.pid}/task`)) {
+      const status = statusOf(`/proc/${evaluator.pid}/task/${thread}`);
+      expect(status["Uid"]?.split("\t")).not.toContain("0");
+      expect(status["CapEff"]).toBe("0000000000000000");
+    }
+  }, 60_000);
+
+  test("an evaluator killed in a burst loses nothing: the next one gets the rest, and what is repeated says so", async () => {
+    await bench.sensor();
+    const first = await bench.evaluator();
+    const shell = Bun.spawn(["bash", "-c", "for i in $(seq 3000); do /bin/true warder-kill-$i; done"]);
+    await until("half of the burst", () => first.stdout.includes("warder-kill-1000"));
+    await first.end("SIGKILL");
+    await shell.exited;
+    const second = await bench.evaluator();
+    await until("the end of the burst", () => second.stdout.includes("warder-kill-3000"));
+    await Bun.sleep(300);
+    await second.end("SIGTERM");
+    expectAll(
+      [first.stdout.slice(0, first.stdout.lastIndexOf("\n") + 1), second.stdout],
+      "warder-kill-",
+      3000,
+    );
+  }, 120_000);
+
+  test("a sensor killed in a burst loses nothing: the next one adopts what is pinned", async () => {
+    const first = await bench.sensor();
+    const evaluator = await bench.evaluator();
+    const shell = Bun.spawn(["bash", "-c", "for i in $(seq 3000); do /bin/true warder-pins-$i; done"]);
+    await until("half of the burst", () => evaluator.stdout.includes("warder-pins-1000"));
+    await first.end("SIGKILL");
+    await shell.exited;
+    const second = await bench.sensor();
+    expect(second.stderr).toContain("adopted");
+    await until("the end of the burst", () => evaluator.stdout.includes("warder-pins-3000"));
+    await Bun.sleep(300);
+    await evaluator.end("SIGTERM");
+    await second.end("SIGTERM");
+    expectAll([evaluator.stdout], "warder-pins-", 3000);
+    const ids = evaluator
+      .lines()
+      .map((line) => line["event_id"])
+      .filter((id) => id !== undefined);
+    expect(new Set(ids).size).toBe(ids.length);
+    const { code, stderr } = await bench.sensorCommand("unload");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "warder-sensor: removed the pinned programs\n" });
+  }, 120_000);
+
+  test("a stranger and a second evaluator are refused, and the sensor says so", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    await bench.evaluator();
+    const second = await warder(["record", bench.path("second"), "--socket", bench.socket]);
+    expect(second.stderr).toContain("the sensor closed the connection");
+    expect(sensor.stderr).toMatch(/refused pid \d+ \(uid 0\): pid \d+ \(uid 0\) is connected/);
+    chmodSync(bench.path("run"), 0o755);
+    chmodSync(bench.socket, 0o666);
+    const stranger = Bun.spawn(
+      [
+        "setpriv",
+        "--reuid",
+        "4242",
+        "--regid",
+        "4242",
+        "--clear-groups",
+        process.execPath,
+        "-e",
+        `require("node:net").connect(${JSON.stringify(bench.socket)})`,
+      ],
+      { cwd: "/", stderr: "ignore" },
+    );
+    await until("the refusal", () => sensor.stderr.includes("(uid 4242): this user may not connect"));
+    stranger.kill();
+  }, 60_000);
+
+  test("a peer that sends something else is disconnected, and the next one is served", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    await Bun.connect({
+      unix: bench.socket,
+      socket: { open: (socket) => void socket.write("GET / HTTP/1.0\r\n\r\n"), data() {} },
+    });
+    await until("the disconnection", () => sensor.stderr.includes("something other than an acknowledgement"));
+    const evaluator = await bench.evaluator();
+    await evaluator.end("SIGTERM");
+    expect(count(evaluator.lines(), "coverage")).toBe(1);
+  }, 60_000);
+});
+
+/** Every run of the burst has its start, fork and exit somewhere; what is there twice is marked as redelivered. */
+function expectAll(outputs: string[], prefix: string, runs: number): void {
+  const lines = outputs.flatMap(parseLines);
+  const first = new Set<unknown>();
+  for (const line of lines) {
+    if (line["event_id"] === undefined || line.event_type === "alert") continue;
+    if (first.has(line["event_id"])) expect(line["redelivered"]).toBe(true);
+    first.add(line["event_id"]);
+  }
+  const starts = lines.filter(
+    (line) => line.event_type === "process_start" && String((line["args"] as string[])[1]).startsWith(prefix),
+  );
+  expect(new Set(starts.map((line) => (line["args"] as string[])[1])).size).toBe(runs);
+  const ids = new Set(starts.map((line) => line["process_id"]));
+  for (const type of ["process_relationship", "process_exit"]) {
+    const seen = lines.filter((line) => line.event_type === type && ids.has(line["process_id"]));
+    expect(new Set(seen.map((line) => line["process_id"])).size).toBe(runs);
+    for (const line of seen) expect(line["exe_path"]).not.toBeNull();
+  }
+}
+
+function seedRule(): string {
+  return `[[rules]]
+id = "PROC-001"
+name = "Shell spawned by web server"
+enabled = true
+type = "process"
+severity = "high"
+action = "alert"
+parent_names = ["nginx", "apache2", "httpd"]
+process_names = ["sh", "bash", "dash"]
+`;
+}

@@ -1,0 +1,167 @@
+// A real sensor and a real evaluator, for tests on the running kernel. Each pair has its own folder, socket and bpffs.
+
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const ROOT = join(import.meta.dir, "../..");
+const BUN = process.execPath;
+const SENSOR = join(ROOT, "sensor/main.ts");
+const EVALUATOR = join(ROOT, "evaluator/main.ts");
+const WAIT_MS = 20_000;
+
+/** Why live tests cannot run here; null when they can. */
+export function notLive(): string | null {
+  if (process.getuid?.() !== 0) return "not root";
+  const { exitCode, stdout } = Bun.spawnSync([BUN, SENSOR, "probe", "--no-pin"]);
+  return exitCode === 0
+    ? null
+    : (/^missing: .*$/m.exec(stdout.toString())?.[0] ?? `probe ended with ${exitCode}`);
+}
+
+/** Waits until `condition` holds. @throws Error when it does not in time */
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + WAIT_MS;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
+    await Bun.sleep(20);
+  }
+}
+
+/** An event, alert or notice as a reader of NDJSON sees it. */
+export type Line = Record<string, unknown> & { event_type: string };
+
+/** Parses NDJSON. */
+export function parseLines(text: string): Line[] {
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Line);
+}
+
+/** A program that was started, with what it wrote. */
+export class Program {
+  private readonly process: Bun.Subprocess;
+
+  constructor(
+    command: string[],
+    readonly stdoutPath: string,
+    readonly stderrPath: string,
+  ) {
+    this.process = Bun.spawn(command, {
+      cwd: ROOT,
+      stdin: "ignore",
+      stdout: Bun.file(stdoutPath),
+      stderr: Bun.file(stderrPath),
+    });
+  }
+
+  get pid(): number {
+    return this.process.pid;
+  }
+
+  get stdout(): string {
+    return readFileSync(this.stdoutPath, "utf8");
+  }
+
+  get stderr(): string {
+    return readFileSync(this.stderrPath, "utf8");
+  }
+
+  lines(): Line[] {
+    return parseLines(this.stdout);
+  }
+
+  /** Sends a signal and waits for the end. Returns the exit code. */
+  async end(signal: NodeJS.Signals): Promise<number> {
+    this.process.kill(signal);
+    return this.process.exited;
+  }
+
+  get exited(): Promise<number> {
+    return this.process.exited;
+  }
+}
+
+/** One folder with a socket, captures and outputs, and a mount namespace with a bpffs of its own. */
+export class Bench {
+  readonly folder = mkdtempSync(join(tmpdir(), "warder-live-"));
+  readonly socket = join(this.folder, "run", "sensor.sock");
+  private readonly holder: Bun.Subprocess;
+  private readonly programs: Program[] = [];
+  private count = 0;
+
+  constructor() {
+    chmodSync(this.folder, 0o755);
+    const script = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 600";
+    this.holder = Bun.spawn(["unshare", "--mount", "sh", "-c", script], { stdout: "pipe" });
+  }
+
+  path(name: string): string {
+    return join(this.folder, name);
+  }
+
+  /** Starts the sensor and waits until it serves. */
+  async sensor(...args: string[]): Promise<Program> {
+    await until("the namespace", () => namespaceOf(this.holder.pid) !== namespaceOf(process.pid));
+    await until("bpffs", () =>
+      readFileSync(`/proc/${this.holder.pid}/mounts`, "utf8").includes(" /sys/fs/bpf bpf "),
+    );
+    const program = this.start("sensor", [SENSOR, "run", "--socket", this.socket, ...args], true);
+    await until("the sensor", () => program.stderr.includes("serving at"));
+    return program;
+  }
+
+  /** Runs the sensor's program to its end, in the same namespace. */
+  async sensorCommand(...args: string[]): Promise<{ code: number; stderr: string }> {
+    const program = this.start("command", [SENSOR, ...args], true);
+    return { code: await program.exited, stderr: program.stderr };
+  }
+
+  /** Starts the evaluator and waits until it has the stream. */
+  async evaluator(...args: string[]): Promise<Program> {
+    const program = this.start("evaluator", [EVALUATOR, "run", "--socket", this.socket, ...args]);
+    await until("the stream", () => program.stdout.includes('"coverage"') || args.includes("--alerts-only"));
+    return program;
+  }
+
+  private start(name: string, args: string[], inside = false): Program {
+    this.count += 1;
+    const enter = inside ? ["nsenter", "--target", String(this.holder.pid), "--mount", "--wd=" + ROOT] : [];
+    const output = this.path(`${name}-${this.count}`);
+    const program = new Program([...enter, BUN, ...args], `${output}.out`, `${output}.err`);
+    this.programs.push(program);
+    return program;
+  }
+
+  /** Ends everything that was started here. */
+  async close(): Promise<void> {
+    for (const program of this.programs) await program.end("SIGKILL");
+    this.holder.kill("SIGKILL");
+    await this.holder.exited;
+    rmSync(this.folder, { recursive: true });
+  }
+}
+
+function namespaceOf(pid: number): number {
+  return statSync(`/proc/${pid}/ns/mnt`, { throwIfNoEntry: false })?.ino ?? 0;
+}
+
+/** Runs the evaluator's command line to its end. */
+export async function warder(
+  args: string[],
+  stdin?: Uint8Array,
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const program = Bun.spawn([BUN, EVALUATOR, ...args], {
+    cwd: ROOT,
+    stdin: stdin ?? "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr, code] = await Promise.all([
+    new Response(program.stdout).text(),
+    new Response(program.stderr).text(),
+    program.exited,
+  ]);
+  return { code, stdout, stderr };
+}

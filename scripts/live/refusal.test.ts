@@ -1,0 +1,133 @@
+// What cannot work is said in one line, with its own exit code. Each cause is made for real.
+
+import { describe, expect, test } from "bun:test";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { notLive } from "./pair.ts";
+
+const reason = notLive();
+if (reason !== null) console.error(`skipped: tests of what the sensor refuses (${reason})`);
+
+const SENSOR = [process.execPath, join(import.meta.dir, "../../sensor/main.ts")];
+
+async function sensor(prefix: string[], args: string[], environment: Record<string, string> = {}) {
+  const program = Bun.spawn([...prefix, ...SENSOR, ...args], {
+    env: { ...process.env, ...environment },
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: 20_000,
+  });
+  const [stderr, code] = await Promise.all([new Response(program.stderr).text(), program.exited]);
+  return { code, stderr };
+}
+
+/** Runs the rest in a mount namespace in which `script` was done first. */
+function mounted(script: string): string[] {
+  return ["unshare", "--mount", "sh", "-c", `${script} && exec "$@"`, "sh"];
+}
+
+const RUN = ["run", "--socket", "/nonexistent-warder/sensor.sock"];
+
+describe.skipIf(reason !== null)("the sensor refuses, with one line and code 5,", () => {
+  const cases: {
+    name: string;
+    prefix: string[];
+    args: string[];
+    environment?: Record<string, string>;
+    line: RegExp;
+  }[] = [
+    {
+      name: "a kernel without BTF",
+      prefix: mounted("mount -t tmpfs none /sys/kernel/btf"),
+      args: [...RUN, "--no-pin"],
+      line: /^warder-sensor: no kernel BTF \(\/sys\/kernel\/btf\/vmlinux\): .+CONFIG_DEBUG_INFO_BTF.+\n$/,
+    },
+    {
+      name: "a host without libbpf",
+      prefix: [],
+      args: [...RUN, "--no-pin"],
+      environment: { WARDER_LIBBPF: "libbpf-absent.so.1" },
+      line: /^warder-sensor: no libbpf \(libbpf-absent\.so\.1: .+\): install it.+\n$/,
+    },
+    {
+      name: "a user without rights",
+      prefix: ["setpriv", "--bounding-set", "-bpf,-sys_admin", "--inh-caps", "-bpf,-sys_admin"],
+      args: [...RUN, "--no-pin"],
+      line: /^warder-sensor: no rights \(root without .*CAP_BPF.*\): .+\n$/,
+    },
+    {
+      name: "a host without bpffs, when it has to pin",
+      prefix: mounted("mount -t tmpfs none /sys/fs/bpf"),
+      args: RUN,
+      line: /^warder-sensor: no bpffs at \/sys\/fs\/bpf: run "mount -t bpf .+--no-pin.+\n$/,
+    },
+    {
+      name: "a missing object",
+      prefix: [],
+      args: [...RUN, "--no-pin"],
+      environment: { WARDER_OBJECT: "/nonexistent/warder.bpf.o" },
+      line: /^warder-sensor: no compiled programs at \/nonexistent\/warder\.bpf\.o: .+\n$/,
+    },
+  ];
+  for (const { name, prefix, args, environment, line } of cases) {
+    test(name, async () => {
+      const { code, stderr } = await sensor(prefix, args, environment);
+      expect(stderr).toMatch(line);
+      expect(code).toBe(5);
+    }, 30_000);
+  }
+
+  test("an object that the kernel does not take", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "warder-refusal-"));
+    try {
+      const object = join(folder, "broken.o");
+      writeFileSync(object, "not an object");
+      const { code, stderr } = await sensor([], [...RUN, "--no-pin"], { WARDER_OBJECT: object });
+      expect(stderr).toMatch(/^warder-sensor: .*broken\.o.*\n$/);
+      expect(code).toBe(5);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }, 30_000);
+});
+
+describe.skipIf(reason !== null)("the sensor refuses, with one line and code 2,", () => {
+  const wrong: [string, string[], RegExp][] = [
+    ["an unknown command", ["rnu"], /unknown command "rnu"/],
+    ["an unknown option", ["run", "--sokcet", "x"], /--sokcet/],
+    ["root as the user to become", ["run", "--user", "root"], /does not serve as root/],
+    ["a user that is not there", ["run", "--user", "warder-nobody"], /no user "warder-nobody"/],
+    [
+      "a settings file that is not there",
+      ["run", "--config", "/nonexistent.toml"],
+      /\/nonexistent\.toml: no such file/,
+    ],
+  ];
+  for (const [name, args, line] of wrong) {
+    test(name, async () => {
+      const { code, stderr } = await sensor([], args);
+      expect(stderr).toMatch(line);
+      expect(code).toBe(2);
+    }, 30_000);
+  }
+
+  test("settings that others can write", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "warder-refusal-"));
+    try {
+      const config = join(folder, "config.toml");
+      writeFileSync(config, "[process]\ncollect_args = false\n");
+      chmodSync(config, 0o666);
+      const { code, stderr } = await sensor([], ["run", "--config", config]);
+      expect(stderr).toContain("must be owned by root and writable by nobody else");
+      expect(code).toBe(2);
+      chmodSync(config, 0o644);
+      writeFileSync(config, '[process]\ncollect_args = "yes"\n');
+      const second = await sensor([], ["run", "--config", config]);
+      expect(second.stderr).toContain("process.collect_args");
+      expect(second.code).toBe(2);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }, 30_000);
+});
