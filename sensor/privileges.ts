@@ -3,6 +3,7 @@
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { execute, setNoNewPrivileges, setNotDumpable } from "./libc.ts";
+import { SettingsError } from "./settings.ts";
 
 /** A user of this host. */
 export type User = { name: string; uid: number; gid: number };
@@ -20,7 +21,7 @@ export function restartWithoutNewPrivileges(): void {
 
 /**
  * Finds a user by name or number in /etc/passwd.
- * @throws Error when there is none, or when it is root
+ * @throws SettingsError when there is none
  */
 export function findUser(name: string): User {
   for (const line of readFileSync("/etc/passwd", "utf8").split("\n")) {
@@ -28,7 +29,7 @@ export function findUser(name: string): User {
     if (entry === undefined || uid === undefined) continue;
     if (entry === name || uid === name) return { name: entry, uid: Number(uid), gid: Number(gid) };
   }
-  throw new Error(`no user ${JSON.stringify(name)} on this host`);
+  throw new SettingsError(`no user ${JSON.stringify(name)} on this host`);
 }
 
 /** Becomes `user`, irrevocably. Every thread changes: glibc sees to it for these three calls, and for no others. */
