@@ -85,7 +85,7 @@ export function unloadPrograms(): number {
 type Descriptors = Omit<Programs, "cpus" | "adopted">;
 
 function load(path: string, hooks: Hook[], settings: Settings, cpus: number): Descriptors {
-  const object = libbpf.openObject(path);
+  const object = orUnsupported(`${path} is not an object of programs`, () => libbpf.openObject(path));
   for (const { program } of HOOKS) {
     libbpf.setAutoload(
       libbpf.findProgram(object, program),
@@ -108,29 +108,29 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     collectEnv: Number(settings.envNames.length > 0),
     reserved: 0,
   });
-  try {
-    libbpf.loadObject(object);
-  } catch (error) {
-    throw new UnsupportedError(`the kernel refused the programs: ${(error as Error).message}`);
-  }
+  orUnsupported("the kernel refused the programs", () => libbpf.loadObject(object));
   for (const name of settings.envNames) {
     const key = Buffer.alloc(ENV_NAME_SIZE_MAX);
     key.write(name);
     libbpf.setElement(libbpf.mapFd(envNames), key, new Uint8Array([1]));
   }
-  const links = hooks.map(({ program, hook }) => {
-    try {
-      return libbpf.attach(libbpf.findProgram(object, program));
-    } catch (error) {
-      throw new UnsupportedError(`cannot attach to ${hook}: ${(error as Error).message}`);
-    }
-  });
+  const links = hooks.map(({ program, hook }) =>
+    orUnsupported(`cannot attach to ${hook}`, () => libbpf.attach(libbpf.findProgram(object, program))),
+  );
   return {
     ring: libbpf.mapFd(ring),
     counters: libbpf.mapFd(counters),
     links,
     snapshot: snapshotOf(hooks, links),
   };
+}
+
+function orUnsupported<Result>(what: string, step: () => Result): Result {
+  try {
+    return step();
+  } catch (error) {
+    throw new UnsupportedError(`${what}: ${(error as Error).message}`);
+  }
 }
 
 function snapshotOf(hooks: Hook[], links: number[]): number {
