@@ -44,7 +44,7 @@ static __always_inline struct kind_counters *kind_counters(__u32 cpu, __u16 kind
 {
 	struct cpu_counters *row = bpf_map_lookup_elem(&counters, &cpu);
 
-	return row && kind < KINDS_MAX ? &row->kinds[kind] : 0;
+	return row ? &row->kinds[kind & (KINDS_MAX - 1)] : 0;
 }
 
 /*

@@ -82,10 +82,8 @@ static __always_inline void fill_image(struct scratch *scratch, struct exec_reco
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
 	struct dentry *root = BPF_CORE_READ(task, fs, root.dentry);
 	struct vfsmount *root_mnt = BPF_CORE_READ(task, fs, root.mnt);
-	kernel_cap_t capabilities = {};
 
-	BPF_CORE_READ_INTO(&capabilities, cred, cap_effective);
-	record->cap_effective = capabilities.val;
+	bpf_core_read(&record->cap_effective, sizeof(record->cap_effective), &cred->cap_effective);
 	record->auid = bpf_core_field_exists(task->loginuid) ? BPF_CORE_READ(task, loginuid.val) : -1;
 	record->session_id = bpf_core_field_exists(task->sessionid) ? BPF_CORE_READ(task, sessionid) : -1;
 	record->pid_namespace = pid_namespace(task);

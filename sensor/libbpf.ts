@@ -38,11 +38,11 @@ function load() {
 
 let library: ReturnType<typeof load> | undefined;
 
-/** The library, loaded on first use and silent: errors are told by those who know what they mean. */
+/** The library, loaded on first use. Silent, unless WARDER_LIBBPF_LOG asks for its warnings and the verifier's log. */
 function bpf(): ReturnType<typeof load> {
   if (!library) {
     library = load();
-    library.set_print(null);
+    if (!process.env["WARDER_LIBBPF_LOG"]) library.set_print(null);
   }
   return library;
 }
