@@ -191,7 +191,7 @@ export function load(path: string | null, rulePaths: readonly string[]): Loaded 
 function tomlFiles(folder: string): string[] {
   return readdirSync(folder)
     .filter((name) => name.endsWith(".toml"))
-    .sort()
+    .toSorted()
     .map((name) => join(folder, name));
 }
 

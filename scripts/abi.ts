@@ -39,7 +39,7 @@ export function generate(folder: string): string {
     return found;
   };
   const shapeOf = (struct: Struct, member: Member): Shape =>
-    shape(types, member.type, `${struct.name}.${member.name}`);
+    shapeOfType(types, member.type, `${struct.name}.${member.name}`);
   const records = byName("records").members;
   const contract = structs.filter(({ name }) => name !== "records" && name !== "stream");
   for (const struct of contract) checkLayout(struct, shapeOf);
@@ -86,20 +86,18 @@ function compile(folder: string): Uint8Array {
   try {
     const object = join(output, "anchor.o");
     const include = `/usr/include/${process.arch === "x64" ? "x86_64" : process.arch}-linux-gnu`;
-    const { exitCode, stderr } = Bun.spawnSync([
-      ...[
-        "clang-19",
-        "--target=bpf",
-        "-g",
-        "-O2",
-        "-I",
-        include,
-        "-c",
-        join(folder, "anchor.c"),
-        "-o",
-        object,
-      ],
-    ]);
+    const options = [
+      "--target=bpf",
+      "-g",
+      "-O2",
+      "-I",
+      include,
+      "-c",
+      join(folder, "anchor.c"),
+      "-o",
+      object,
+    ];
+    const { exitCode, stderr } = Bun.spawnSync(["clang-19", ...options]);
     if (exitCode !== 0) throw new HeaderError(stderr.toString());
     return readFileSync(object);
   } finally {
@@ -107,11 +105,11 @@ function compile(folder: string): Uint8Array {
   }
 }
 
-function shape(types: BtfType[], id: number, where: string): Shape {
+function shapeOfType(types: BtfType[], id: number, where: string): Shape {
   const type = types[id];
   switch (type?.is) {
     case "typedef": {
-      if (/^__[us](8|16|32|64)$/.test(type.name)) return shape(types, type.type, where);
+      if (/^__[us](8|16|32|64)$/.test(type.name)) return shapeOfType(types, type.type, where);
       throw new HeaderError(
         `${where}: the type ${type.name} is not one of __u8 to __u64, __s32, __s64, char[N]`,
       );
@@ -125,13 +123,14 @@ function shape(types: BtfType[], id: number, where: string): Shape {
     case "array": {
       const element = types[type.element];
       if (element?.is === "int" && element.char) return { is: "chars", size: type.length };
-      const of = shape(types, type.element, where);
+      const of = shapeOfType(types, type.element, where);
       return of.is === "number" && of.size === 1
         ? { is: "bytes", size: type.length }
         : { is: "array", of, length: type.length };
     }
     case "struct":
       return { is: "struct", of: type };
+    default:
   }
   throw new HeaderError(
     `${where}: only __u8 to __u64, __s32, __s64, char[N] and structs of these may cross a border`,
@@ -198,7 +197,7 @@ function canonical(
     ),
     ...records.map((member) => `record ${member.name} ${(types[member.type] as Struct).name}`),
   ];
-  return lines.sort().join("\n");
+  return lines.toSorted().join("\n");
 }
 
 const PREFACE = `// Generated from bpf/event.h by "bun run abi". Do not edit: change the header, and run it again.

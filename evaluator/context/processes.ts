@@ -186,7 +186,7 @@ const CONTAINER_ID_LENGTH = 64;
 
 /** The container that a cgroup's path names: a component of 64 hex digits, bare or as in `docker-<id>.scope`. */
 function containerOf(cgroup: Bytes): string | undefined {
-  for (const part of cgroup.split("/").reverse()) {
+  for (const part of cgroup.split("/").toReversed()) {
     const name = part.endsWith(".scope") ? part.slice(part.lastIndexOf("-") + 1, -".scope".length) : part;
     if (name.length === CONTAINER_ID_LENGTH && /^[0-9a-f]+$/.test(name)) return name;
   }

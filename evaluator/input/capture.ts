@@ -52,7 +52,7 @@ export async function* readCapture({ fd }: Capture): AsyncGenerator<Uint8Array> 
     failure ??= error as Error;
   }
   if (failure !== null)
-    throw new StreamError(offset, `the compressed bytes are damaged or cut (${(failure as Error).message})`);
+    throw new StreamError(offset, `the compressed bytes are damaged or cut (${failure.message})`);
 }
 
 async function* compressed(head: Buffer, pieces: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {

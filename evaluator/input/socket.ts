@@ -8,8 +8,8 @@ export type SensorConnection = {
   /** The stream's bytes in pieces; it ends when the sensor does. */
   pieces: AsyncIterable<Uint8Array>;
   /** Says that all records of the ring before `position` were written out. */
-  acknowledge(ring: number, position: bigint): void;
-  close(): void;
+  acknowledge: (ring: number, position: bigint) => void;
+  close: () => void;
 };
 
 /**

@@ -35,7 +35,7 @@ function alertLines(alert: Alert, time: string, { color }: Style): Bytes {
   const severity = alert.severity.toUpperCase().padEnd(8);
   const badge = color ? `\x1b[${COLORS[alert.severity] ?? "0"}m! ${severity}\x1b[0m` : `! ${severity}`;
   const attack = alert.attack ? `   ${alert.attack.map(shown).join(" ")}` : "";
-  const lineage = [...alert.ancestors].reverse().concat(`${alert.comm}(${alert.pid})` as Bytes);
+  const lineage = alert.ancestors.toReversed().concat(`${alert.comm}(${alert.pid})` as Bytes);
   const what = alert.args?.length
     ? alert.args.map(quoted).join(" ")
     : shown(alert.path ?? alert.exe_path ?? ("" as Bytes));

@@ -86,7 +86,7 @@ export function compileIndex(rules: readonly Rule[]): Candidates {
       if (processes.parentName) take(parents.get(`comm ${processes.parentName}`));
       if (processes.parentExe) take(parents.get(`exe ${processes.parentExe}`));
     }
-    return found.length > 1 ? [...new Set(found)].sort((a, b) => a.order - b.order) : found;
+    return found.length > 1 ? [...new Set(found)].toSorted((a, b) => a.order - b.order) : found;
   };
 }
 

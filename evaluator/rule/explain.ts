@@ -30,8 +30,12 @@ export function explain(rule: Rule, event: Event): Verdict[] {
   const verdicts: Verdict[] = [
     { condition: "enabled", expected: ["true"], actual: String(rule.enabled), holds: rule.enabled },
   ];
-  const say = (condition: string, expected: readonly (string | number)[], actual: unknown, holds: boolean) =>
-    verdicts.push({ condition, expected, actual: String(actual ?? "unknown"), holds });
+  const say = (
+    condition: string,
+    expected: readonly (string | number)[],
+    actual: string | number | null,
+    holds: boolean,
+  ) => verdicts.push({ condition, expected, actual: String(actual ?? "unknown"), holds });
   const sayNames = (condition: string, names: Name[], comm: Bytes | null, exe: Bytes | null) => {
     if (names.length > 0)
       say(

@@ -48,7 +48,7 @@ export function ruleFiles(path: string, problems: Problem[]): string[] {
       source: "",
     });
   }
-  return names.sort().map((name) => join(path, name));
+  return names.toSorted().map((name) => join(path, name));
 }
 
 /** Puts the rules of all documents together, the built-in ones first. What is wrong is reported in the documents. */
@@ -59,7 +59,7 @@ export function collectRules(documents: readonly Document[]): Rule[] {
     for (const loaded of rulesOf(document)) {
       const { rule, override, path } = loaded;
       const earlier = origin.get(rule.id);
-      const where = earlier && `${earlier.document.file}`;
+      const where = earlier?.document.file;
       if (earlier && !override) {
         report(
           document,

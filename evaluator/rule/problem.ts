@@ -121,7 +121,7 @@ export function suggest(word: string, known: readonly string[]): string {
       ({ candidate, distance }) =>
         distance <= Math.max(1, Math.floor(Math.min(word.length, candidate.length) / 3)),
     )
-    .sort((a, b) => a.distance - b.distance)[0];
+    .toSorted((a, b) => a.distance - b.distance)[0];
   return close ? ` (did you mean "${close.candidate}"?)` : "";
 }
 
@@ -155,38 +155,23 @@ function locate(text: string, path: Path, key: boolean): { line: number; column:
     if (depth > best.depth) best = { depth, line: start.line, column: start.column + 1 };
   };
   type Node = import("toml-eslint-parser").AST.TOMLNode;
+  const keysOf = (entry: { key: import("toml-eslint-parser").AST.TOMLKey }) =>
+    entry.key.keys.map((part) => (part.type === "TOMLBare" ? part.name : part.value));
   /** Offers `node`, which is at `at`, if it lies on the way; `name` is where its key is written. */
   const visit = (node: Node, at: Path, name: { line: number; column: number }): void => {
-    const shared = at.every((part, i) => part === path[i]);
-    if (!shared) return;
-    switch (node.type) {
-      case "TOMLTable":
-      case "TOMLInlineTable":
-        if (at.length > 0)
-          offer(
-            at.length,
-            node.type === "TOMLTable" || (key && at.length === path.length) ? name : node.loc.start,
-          );
-        for (const entry of node.body) {
-          const keys = entry.key.keys.map((part) => (part.type === "TOMLBare" ? part.name : part.value));
-          visit(entry.value, [...at, ...keys], entry.key.loc.start);
-        }
-        return;
-      case "TOMLArray":
-        offer(at.length, key && at.length === path.length ? name : node.loc.start);
-        node.elements.forEach((element, i) => visit(element, [...at, i], element.loc.start));
-        return;
-      default:
-        offer(at.length, key && at.length === path.length ? name : node.loc.start);
+    if (!at.every((part, i) => part === path[i])) return;
+    const named = node.type === "TOMLTable" || (key && at.length === path.length);
+    offer(at.length, named ? name : node.loc.start);
+    if (node.type === "TOMLTable" || node.type === "TOMLInlineTable") {
+      for (const entry of node.body) visit(entry.value, [...at, ...keysOf(entry)], entry.key.loc.start);
+    } else if (node.type === "TOMLArray") {
+      node.elements.forEach((element, i) => visit(element, [...at, i], element.loc.start));
     }
   };
   const [top] = parseTOML(text).body;
   for (const node of top.body) {
     if (node.type === "TOMLTable") visit(node, node.resolvedKey, node.key.loc.start);
-    else {
-      const keys = node.key.keys.map((part) => (part.type === "TOMLBare" ? part.name : part.value));
-      visit(node.value, keys, node.key.loc.start);
-    }
+    else visit(node.value, keysOf(node), node.key.loc.start);
   }
   return best;
 }

@@ -83,8 +83,6 @@ describe.skipIf(reason !== null)("live", () => {
     // The recording gives the same bytes, and gives them every time.
     const once = await warder(["replay", "-o", "json", bench.path("live.capture")]);
     const twice = await warder(["replay", "-o", "json", bench.path("live.capture")]);
-    const withoutHealth = (text: string) =>
-      text.split("\n").filter((line) => !line.startsWith('{"event_type":"health"'));
     expect(once.code).toBe(0);
     expect(twice.stdout === once.stdout).toBe(true);
     expect(withoutHealth(once.stdout).join("\n") === withoutHealth(evaluator.stdout).join("\n")).toBe(true);
@@ -237,6 +235,11 @@ describe.skipIf(reason !== null)("live", () => {
     expect(count(evaluator.lines(), "coverage")).toBe(1);
   }, 60_000);
 });
+
+/** The lines of a stream but for the evaluator's own. */
+function withoutHealth(text: string): string[] {
+  return text.split("\n").filter((line) => !line.startsWith('{"event_type":"health"'));
+}
 
 /** Every run of the burst has its start, fork and exit somewhere; what is there twice is marked as redelivered. */
 function expectAll(outputs: string[], prefix: string, runs: number): void {
