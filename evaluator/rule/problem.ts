@@ -147,6 +147,10 @@ function lineOf(text: string, line: number): string {
   return (text.split("\n")[line - 1] ?? "").trimEnd();
 }
 
+function keysOf({ key }: { key: import("toml-eslint-parser").AST.TOMLKey }): string[] {
+  return key.keys.map((part) => (part.type === "TOMLBare" ? part.name : part.value));
+}
+
 /** smol-toml knows the place of syntax errors only: a second parser finds values, and is loaded when it is needed. */
 function locate(text: string, path: Path, key: boolean): { line: number; column: number } {
   const { parseTOML } = require("toml-eslint-parser") as typeof import("toml-eslint-parser");
@@ -155,8 +159,6 @@ function locate(text: string, path: Path, key: boolean): { line: number; column:
     if (depth > best.depth) best = { depth, line: start.line, column: start.column + 1 };
   };
   type Node = import("toml-eslint-parser").AST.TOMLNode;
-  const keysOf = (entry: { key: import("toml-eslint-parser").AST.TOMLKey }) =>
-    entry.key.keys.map((part) => (part.type === "TOMLBare" ? part.name : part.value));
   /** Offers `node`, which is at `at`, if it lies on the way; `name` is where its key is written. */
   const visit = (node: Node, at: Path, name: { line: number; column: number }): void => {
     if (!at.every((part, i) => part === path[i])) return;
