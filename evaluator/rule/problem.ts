@@ -172,8 +172,14 @@ function locate(text: string, path: Path, key: boolean): { line: number; column:
   };
   const [top] = parseTOML(text).body;
   for (const node of top.body) {
-    if (node.type === "TOMLTable") visit(node, node.resolvedKey, node.key.loc.start);
-    else visit(node.value, keysOf(node), node.key.loc.start);
+    if (node.type === "TOMLTable") {
+      // A header names several keys: the one that is meant is that at the path's end.
+      const names = node.resolvedKey.filter((part) => typeof part === "string");
+      const meant = path.filter((part) => typeof part === "string").length - 1;
+      const below = path.every((part, i) => part === node.resolvedKey[i]);
+      if (below) offer(path.length, (node.key.keys[Math.min(meant, names.length - 1)] ?? node.key).loc.start);
+      visit(node, node.resolvedKey, node.key.loc.start);
+    } else visit(node.value, keysOf(node), node.key.loc.start);
   }
   return best;
 }

@@ -227,7 +227,9 @@ function readMatch(
   severity: Problem["severity"],
 ): Rule["match"] | null {
   const own = Object.fromEntries(Object.entries(value).filter(([key]) => key in MATCH_FIELDS[type]));
-  const say = (message: string) => report(document, path, prefix + message, { severity });
+  // What a rule needs may well be behind a key that was mistyped, which is said already.
+  const mistyped = Object.keys(value).some((key) => !(key in COMMON) && !(key in MATCH_FIELDS[type]));
+  const say = (message: string) => mistyped || report(document, path, prefix + message, { severity });
   switch (type) {
     case "process": {
       const fields = checkTable(document, path, own, PROCESS, { prefix, severity });
