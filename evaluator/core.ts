@@ -31,6 +31,8 @@ export type Notice = { event_type: "coverage" | "health" | "loss"; timestamp_ns:
 
 export type CoreSettings = {
   engine: Engine;
+  /** Writes into an event what built-in detections see in it. */
+  annotate: (event: Event) => void;
   limits: ProcessLimits;
   /** Events are decided upon, but only alerts are written. */
   alertsOnly: boolean;
@@ -127,6 +129,7 @@ export class Core {
       const lineage = this.processes.observe(record);
       const event = normalise(record, lineage, this.origin, redelivered);
       if (!event) continue;
+      this.settings.annotate(event);
       const wall = header.time + this.origin.wallOffset;
       this.span = { from: this.span?.from ?? wall, to: wall };
       this.now = header.time;

@@ -12,6 +12,7 @@ import { ndjson } from "./output/ndjson.ts";
 import { summary } from "./output/summary.ts";
 import { LineWriter } from "./output/writer.ts";
 import { becomeUser } from "./privileges.ts";
+import { compileDetections } from "./rule/detections.ts";
 import { compileRules } from "./rule/engine.ts";
 
 export type RunOptions = {
@@ -131,6 +132,7 @@ class Pipeline {
       format === "json" ? ndjson(value) : is === "notice" ? "" : compact(value, style);
     this.core = new Core({
       engine: compileRules(rules),
+      annotate: compileDetections(config.detections),
       limits: {
         entriesMax: config.performance.max_process_cache_entries,
         ancestorsMax: config.process.ancestors_max,

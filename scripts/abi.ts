@@ -105,17 +105,19 @@ function compile(folder: string): Uint8Array {
   }
 }
 
-function shapeOfType(types: BtfType[], id: number, where: string): Shape {
+/** `named`: the type was reached through one of the names that the header may use. */
+function shapeOfType(types: BtfType[], id: number, where: string, named = false): Shape {
   const type = types[id];
   switch (type?.is) {
     case "typedef": {
-      if (/^__[us](8|16|32|64)$/.test(type.name)) return shapeOfType(types, type.type, where);
+      if (/^__[us](8|16|32|64)$/.test(type.name)) return shapeOfType(types, type.type, where, true);
       throw new HeaderError(
         `${where}: the type ${type.name} is not one of __u8 to __u64, __s32, __s64, char[N]`,
       );
     }
     case "int":
       if (type.char) throw new HeaderError(`${where}: a single char; use __u8`);
+      if (!named) break;
       if (type.size === 8) return { is: "bigint", signed: type.signed };
       if (type.size === 1 || type.size === 2 || type.size === 4)
         return { is: "number", size: type.size, signed: type.signed };

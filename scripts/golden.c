@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * Writes one record of each kind, as C lays it out, and what each member holds, as C reads it back: the other side's witness
+ * for the generated decoders. Every byte of a record differs from its neighbours.
+ *
+ * Output: lines "name hex" for records and frames, lines "name.member value" for their members.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include "../bpf/event.h"
+
+static unsigned char bytes[RECORD_SIZE_MAX];
+static size_t end;
+
+static void fill(size_t size)
+{
+	memset(bytes, 0, sizeof(bytes));
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = (i * 37 + i / 7 + 11) % 251 + 1;
+	end = size;
+}
+
+static void show(const char *name)
+{
+	printf("%s ", name);
+	for (size_t i = 0; i < end; i++)
+		printf("%02x", bytes[i]);
+	printf("\n");
+}
+
+#define NUMBER(name, pointer, member) printf(name "." #member " %llu\n", (unsigned long long)(pointer)->member)
+#define SIGNED(name, pointer, member) printf(name "." #member " %lld\n", (long long)(pointer)->member)
+
+static void chars(const char *name, const char *from, size_t size)
+{
+	printf("%s ", name);
+	for (size_t i = 0; i < size && from[i]; i++)
+		printf("%02x", (unsigned char)from[i]);
+	printf("\n");
+}
+
+static void text(const char *name, struct text *text, const char *value, __u32 full_size)
+{
+	text->size = strlen(value);
+	text->full_size = full_size;
+	memcpy(bytes + end, value, text->size);
+	end += text->size;
+	printf("%s.full_size %u\n", name, text->full_size);
+	chars(name, value, text->size);
+}
+
+static void header(const char *name, struct record_header *header, __u16 kind)
+{
+	char key[64];
+
+	header->kind = kind;
+	header->comm[15] = 0;
+#define HEADER(member, value) snprintf(key, sizeof(key), "%s.header." #member, name), printf("%s %llu\n", key, (unsigned long long)(value))
+	HEADER(sequence, header->sequence);
+	HEADER(time, header->time);
+	HEADER(kind, header->kind);
+	HEADER(cpu, header->cpu);
+	HEADER(flags, header->flags);
+	HEADER(process.start_time, header->process.start_time);
+	HEADER(process.tgid, header->process.tgid);
+	HEADER(parent.start_time, header->parent.start_time);
+	HEADER(parent.tgid, header->parent.tgid);
+	HEADER(tid, header->tid);
+	HEADER(exec_id, header->exec_id);
+	HEADER(uid, header->uid);
+	HEADER(gid, header->gid);
+	HEADER(euid, header->euid);
+	HEADER(egid, header->egid);
+	snprintf(key, sizeof(key), "%s.header.comm", name);
+	chars(key, header->comm, sizeof(header->comm));
+}
+
+static void list(const char *name, struct text_list *list, const char *head, const char *tail, __u32 full_size)
+{
+	list->size = strlen(head);
+	list->tail_size = strlen(tail);
+	list->full_size = full_size;
+	memcpy(bytes + end, head, list->size);
+	memcpy(bytes + end + list->size, tail, list->tail_size);
+	end += list->size + list->tail_size;
+	printf("%s.full_size %u\n%s.count %u\n", name, list->full_size, name, list->count);
+	printf("%s.head ", name), chars("", head, list->size);
+	printf("%s.tail ", name), chars("", tail, list->tail_size);
+}
+
+static void exec_record(const char *name, __u16 kind)
+{
+	struct exec_record *record = (struct exec_record *)bytes;
+	char key[64];
+
+	fill(sizeof(*record));
+	record->parent_comm[15] = 0;
+	header(name, &record->header, kind);
+#define EXEC(member) snprintf(key, sizeof(key), "%s." #member, name), printf("%s %llu\n", key, (unsigned long long)record->member)
+	EXEC(cap_effective);
+	EXEC(cgroup_id);
+	EXEC(inode);
+	EXEC(device);
+	EXEC(nlink);
+	EXEC(mode);
+	EXEC(owner_uid);
+	EXEC(owner_gid);
+	EXEC(fileless);
+	EXEC(source);
+	EXEC(auid);
+	EXEC(session_id);
+	EXEC(pid_namespace);
+	EXEC(mnt_namespace);
+	EXEC(net_namespace);
+	EXEC(user_namespace);
+#define KEY(member) (snprintf(key, sizeof(key), "%s." #member, name), key)
+	chars(KEY(parent_comm), record->parent_comm, sizeof(record->parent_comm));
+	text(KEY(exe_path), &record->exe_path, "/usr/bin/\xff\xc3\xa9", 99);
+	text(KEY(parent_exe_path), &record->parent_exe_path, "/parent", 7);
+	text(KEY(cwd), &record->cwd, "/cwd here", 9);
+	text(KEY(root), &record->root, "", 0);
+	text(KEY(filename), &record->filename, "./file\nname", 11);
+	text(KEY(interpreter), &record->interpreter, "/bin/interpreter", 16);
+	text(KEY(cgroup), &record->cgroup, "/a.slice/b.scope", 16);
+	list(KEY(args), &record->args, "first", "last", 4000000000u);
+	list(KEY(env), &record->env, "LD_PRELOAD=/x", "", 13);
+	show(name);
+}
+
+int main(void)
+{
+	exec_record("exec", RECORD_EXEC);
+	exec_record("snapshot", RECORD_SNAPSHOT);
+
+	struct fork_record *fork = (struct fork_record *)bytes;
+	fill(sizeof(*fork));
+	fork->creator_comm[15] = fork->parent_comm[15] = 0;
+	header("fork", &fork->header, RECORD_FORK);
+	NUMBER("fork", fork, creator.start_time);
+	NUMBER("fork", fork, creator.tgid);
+	NUMBER("fork", fork, creator_tid);
+	chars("fork.creator_comm", fork->creator_comm, sizeof(fork->creator_comm));
+	chars("fork.parent_comm", fork->parent_comm, sizeof(fork->parent_comm));
+	text("fork.exe_path", &fork->exe_path, "/usr/bin/forked", 15);
+	show("fork");
+
+	struct exit_record *exit = (struct exit_record *)bytes;
+	fill(sizeof(*exit));
+	header("exit", &exit->header, RECORD_EXIT);
+	NUMBER("exit", exit, status);
+	text("exit.exe_path", &exit->exe_path, "/usr/bin/ended", 14);
+	show("exit");
+
+	struct frame_header *frame = (struct frame_header *)bytes;
+	fill(sizeof(*frame));
+	NUMBER("frame_header", frame, type);
+	NUMBER("frame_header", frame, ring);
+	NUMBER("frame_header", frame, size);
+	NUMBER("frame_header", frame, position);
+	NUMBER("frame_header", frame, checksum);
+	show("frame_header");
+
+	struct clock_frame *clock = (struct clock_frame *)bytes;
+	fill(sizeof(*clock));
+	clock->wall_offset = -clock->wall_offset;
+	NUMBER("clock_frame", clock, time);
+	SIGNED("clock_frame", clock, wall_offset);
+	show("clock_frame");
+
+	struct acknowledgement *acknowledgement = (struct acknowledgement *)bytes;
+	fill(sizeof(*acknowledgement));
+	NUMBER("acknowledgement", acknowledgement, position);
+	NUMBER("acknowledgement", acknowledgement, ring);
+	show("acknowledgement");
+
+	struct kind_counters *counters = (struct kind_counters *)bytes;
+	fill(sizeof(*counters));
+	NUMBER("kind_counters", counters, attempts);
+	NUMBER("kind_counters", counters, submitted);
+	NUMBER("kind_counters", counters, lost);
+	NUMBER("kind_counters", counters, discarded);
+	NUMBER("kind_counters", counters, filtered);
+	show("kind_counters");
+
+	struct stream_preamble *preamble = (struct stream_preamble *)bytes;
+	fill(sizeof(*preamble));
+	memcpy(preamble->magic, STREAM_MAGIC, sizeof(preamble->magic));
+	chars("stream_preamble.magic", preamble->magic, sizeof(preamble->magic));
+	chars("stream_preamble.abi", preamble->abi, sizeof(preamble->abi));
+	NUMBER("stream_preamble", preamble, instance);
+	NUMBER("stream_preamble", preamble, cpus);
+	NUMBER("stream_preamble", preamble, checksums);
+	show("stream_preamble");
+	return 0;
+}
