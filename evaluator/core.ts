@@ -80,7 +80,7 @@ export class Core {
       case "coverage":
         return [this.notice("coverage", frame.coverage)];
       case "snapshot":
-        for (const record of this.decoded(frame.bytes)) if (record) this.processes.observe(record.record);
+        for (const { record } of this.decoded(frame.bytes)) this.processes.remember(record);
         return [];
       case "records":
         return this.handleRecords(frame.bytes, frame.position);
@@ -123,7 +123,6 @@ export class Core {
   private handleRecords(bytes: Uint8Array, position: bigint): Output[] {
     const outputs: Output[] = [];
     for (const item of this.decoded(bytes, position)) {
-      if (!item) continue;
       const { record, redelivered } = item;
       const { kind, header } = record;
       const lineage = this.processes.observe(record);

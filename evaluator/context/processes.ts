@@ -32,7 +32,7 @@ type Process = {
   pid: number;
   comm: Bytes;
   image: Image | null;
-  /** Null until it is asked for: a snapshot may name a child before its parent. */
+  /** Null until it is asked for. */
   ancestors: Bytes[] | null;
   creator: ProcessKey;
 };
@@ -66,6 +66,11 @@ export class Processes {
     return this.table.size;
   }
 
+  /** Takes in a record of a snapshot. Its lineage is asked for later: a snapshot may name a child before its parent. */
+  remember(record: DecodedRecord): void {
+    this.update(record);
+  }
+
   /** Takes in what a record says, and tells what is known of its process now. */
   observe(record: DecodedRecord): Lineage {
     const process = this.update(record);
@@ -74,13 +79,13 @@ export class Processes {
     const image = process.image?.execId === header.execId ? process.image : null;
     const exePath = known(record.exePath) ?? image?.exePath ?? null;
     if (exePath === null && !(header.flags & RecordFlag.kernelThread)) this.unattributed += 1;
-    const started = record.kind === RecordKind.exec || record.kind === RecordKind.snapshot;
     return {
       processId: process.processId,
       parentProcessId: header.parent.tgid === 0 ? null : (parent?.processId ?? this.identify(header.parent)),
       exePath,
       parentComm: record.kind === RecordKind.exit ? (parent?.comm ?? null) : orNull(record.parentComm),
-      parentExePath: started ? known(record.parentExePath) : (parent?.image?.exePath ?? null),
+      parentExePath:
+        record.kind === RecordKind.exec ? known(record.parentExePath) : (parent?.image?.exePath ?? null),
       ancestors: this.ancestorsOf(process),
       containerId: image?.containerId,
     };

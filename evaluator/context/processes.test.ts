@@ -1,0 +1,203 @@
+import { describe, expect, test } from "bun:test";
+import {
+  type Bytes,
+  type ExecRecord,
+  type ExitRecord,
+  type ForkRecord,
+  type ProcessKey,
+  RecordKind,
+} from "../../bpf/event.gen.ts";
+import { fromUtf8 } from "../event/text.ts";
+import { Processes } from "./processes.ts";
+
+const LIMITS = { entriesMax: 1000, ancestorsMax: 4 };
+const text = (value: string) => ({ bytes: fromUtf8(value), fullSize: value.length });
+const NONE = text("");
+const key = (tgid: number, startTime = BigInt(tgid) * 10n): ProcessKey => ({ tgid, startTime, reserved: 0 });
+
+function header(kind: number, process: ProcessKey, parent: ProcessKey, comm: string, execId: number) {
+  const ids = { uid: 0, gid: 0, euid: 0, egid: 0 };
+  return {
+    sequence: 0n,
+    time: 1n,
+    kind,
+    cpu: 0,
+    flags: 0,
+    process,
+    parent,
+    tid: process.tgid,
+    execId,
+    comm: fromUtf8(comm),
+    ...ids,
+  };
+}
+
+function exec(
+  process: ProcessKey,
+  parent: ProcessKey,
+  exe: string,
+  execId: number,
+  cgroup = "/",
+  args = "",
+): ExecRecord {
+  return {
+    kind: RecordKind.exec,
+    header: header(RecordKind.exec, process, parent, exe.split("/").at(-1) ?? "", execId),
+    parentComm: fromUtf8("parent"),
+    exePath: text(exe),
+    cgroup: text(cgroup),
+    args: { head: fromUtf8(args), tail: "" as Bytes, fullSize: args.length, count: 1 },
+    env: { head: "" as Bytes, tail: "" as Bytes, fullSize: 0, count: 0 },
+    ...{ parentExePath: NONE, cwd: text("/cwd"), root: NONE, filename: NONE, interpreter: NONE },
+    ...{
+      capEffective: 0n,
+      cgroupId: 0n,
+      inode: 0n,
+      device: 0n,
+      nlink: 1,
+      mode: 0,
+      ownerUid: 0,
+      ownerGid: 0,
+      fileless: 0,
+    },
+    ...{
+      source: 0,
+      auid: 0,
+      sessionId: 0,
+      pidNamespace: 0,
+      mntNamespace: 0,
+      netNamespace: 0,
+      userNamespace: 0,
+    },
+  };
+}
+
+function fork(
+  child: ProcessKey,
+  creator: ProcessKey,
+  comm: string,
+  execId: number,
+  parent = creator,
+  exe = "",
+): ForkRecord {
+  return {
+    kind: RecordKind.fork,
+    header: header(RecordKind.fork, child, parent, comm, execId),
+    creator,
+    creatorTid: creator.tgid,
+    reserved: 0,
+    creatorComm: fromUtf8(comm),
+    parentComm: fromUtf8("parent"),
+    exePath: text(exe),
+  };
+}
+
+function exit(process: ProcessKey, parent: ProcessKey, comm: string, execId: number): ExitRecord {
+  return {
+    kind: RecordKind.exit,
+    header: header(RecordKind.exit, process, parent, comm, execId),
+    status: 0,
+    reserved: 0,
+    exePath: NONE,
+  };
+}
+
+function names(list: Bytes[]): string[] {
+  return list.map(String);
+}
+
+describe("lineage", () => {
+  test("outlives the parent, also when the process in the middle has gone", () => {
+    const processes = new Processes("boot", LIMITS);
+    processes.observe(exec(key(10), key(1), "/bin/shell", 1));
+    processes.observe(fork(key(11), key(10), "shell", 1));
+    processes.observe(fork(key(12), key(11), "shell", 1));
+    processes.observe(exit(key(11), key(10), "shell", 1));
+    processes.observe(exit(key(10), key(1), "shell", 1));
+    const lineage = processes.observe(exec(key(12), key(1), "/bin/late", 2));
+    expect(names(lineage.ancestors)).toEqual(["shell(11)", "shell(10)"]);
+  });
+
+  test("follows the creator, not a parent that was forged", () => {
+    const processes = new Processes("boot", LIMITS);
+    processes.observe(exec(key(10), key(1), "/bin/attacker", 1));
+    const lineage = processes.observe(fork(key(11), key(10), "attacker", 1, key(1)));
+    expect(names(lineage.ancestors)).toEqual(["attacker(10)"]);
+    expect(lineage.parentProcessId).not.toBe(lineage.processId);
+  });
+
+  test("is found for a snapshot that names the child before its parent", () => {
+    const processes = new Processes("boot", LIMITS);
+    const snapshot = (record: ExecRecord): ExecRecord => ({ ...record, kind: RecordKind.snapshot });
+    processes.remember(snapshot(exec(key(30), key(20), "/bin/c", 1)));
+    processes.remember(snapshot(exec(key(20), key(10), "/bin/b", 1)));
+    processes.remember(snapshot(exec(key(10), key(1), "/bin/a", 1)));
+    expect(names(processes.observe(exit(key(30), key(20), "c", 1)).ancestors)).toEqual(["b(20)", "a(10)"]);
+  });
+
+  test("is bounded, in a chain without end and in a circle", () => {
+    const processes = new Processes("boot", LIMITS);
+    for (let pid = 2; pid < 5000; pid++) {
+      const { ancestors } = processes.observe(fork(key(pid), key(pid - 1), "x", 1));
+      expect(ancestors.length).toBeLessThanOrEqual(4);
+    }
+    const circle = new Processes("boot", LIMITS);
+    circle.remember({ ...exec(key(1), key(2), "/a", 1), kind: RecordKind.snapshot });
+    circle.remember({ ...exec(key(2), key(1), "/b", 1), kind: RecordKind.snapshot });
+    expect(circle.observe(exit(key(1), key(2), "a", 1)).ancestors.length).toBe(4);
+  });
+});
+
+describe("the executable", () => {
+  test("of a child is its creator's until it executes its own", () => {
+    const processes = new Processes("boot", LIMITS);
+    processes.observe(exec(key(10), key(1), "/bin/shell", 7));
+    expect(processes.observe(fork(key(11), key(10), "shell", 7)).exePath as string).toBe("/bin/shell");
+    expect(processes.observe(exec(key(11), key(10), "/bin/true", 8)).exePath as string).toBe("/bin/true");
+    expect(processes.observe(exit(key(11), key(10), "true", 8)).exePath as string).toBe("/bin/true");
+    expect(processes.unattributed).toBe(0);
+  });
+
+  test("is not known, and counted as such, when the exec between was lost", () => {
+    const processes = new Processes("boot", LIMITS);
+    processes.observe(exec(key(10), key(1), "/bin/shell", 7));
+    processes.observe(fork(key(11), key(10), "shell", 7));
+    expect(processes.observe(exit(key(11), key(10), "other", 8)).exePath).toBeNull();
+    expect(processes.unattributed).toBe(1);
+  });
+
+  test("a reused pid is another process", () => {
+    const processes = new Processes("boot", LIMITS);
+    const first = processes.observe(exec(key(10, 100n), key(1), "/bin/first", 1));
+    const second = processes.observe(fork(key(10, 200n), key(5), "x", 2));
+    expect(second.exePath).toBeNull();
+    expect(second.processId).not.toBe(first.processId);
+  });
+});
+
+test("a million processes keep the table at its bound, and evictions are counted", () => {
+  const processes = new Processes("boot", LIMITS);
+  for (let pid = 1; pid <= 1_000_000; pid++) processes.observe(fork(key(pid), key(1), "x", 1));
+  expect(processes.size).toBe(1000);
+  expect(processes.evicted).toBe(999_000);
+}, 120_000);
+
+test("long argument lists are bounded by their bytes", () => {
+  const processes = new Processes("boot", { ...LIMITS, entriesMax: 100_000 });
+  const args = "a".repeat(32_000);
+  for (let pid = 1; pid <= 5000; pid++) processes.observe(exec(key(pid), key(1), "/x", 1, "/", args));
+  expect(processes.size).toBeLessThan(2500);
+  expect(processes.evicted).toBe(5000 - processes.size);
+});
+
+test("the container is that of the cgroup's name", () => {
+  const processes = new Processes("boot", LIMITS);
+  const id = "0123456789abcdef".repeat(4);
+  const containers = [
+    `/docker/${id}`,
+    `/system.slice/docker-${id}.scope`,
+    `/kubepods/pod1/cri-containerd-${id}.scope/init`,
+    "/system.slice/x.service",
+  ].map((cgroup, i) => processes.observe(exec(key(i + 2), key(1), "/x", 1, cgroup)).containerId);
+  expect(containers).toEqual([id, id, id, undefined]);
+});
