@@ -24,10 +24,7 @@ export type Output =
   | { is: "notice"; record: Notice };
 
 /** A line about the stream itself: coverage, health, loss. Keys are written in the object's order. */
-export type Notice = { event_type: "coverage" | "health" | "loss"; timestamp_ns: bigint } & Record<
-  string,
-  unknown
->;
+type Notice = { event_type: "coverage" | "health" | "loss"; timestamp_ns: bigint } & Record<string, unknown>;
 
 export type CoreSettings = {
   engine: Engine;

@@ -18,7 +18,7 @@ export class SystemError extends Error {
 }
 
 /** The name of an errno, such as `EPERM`. */
-export function errorName(errno: number): string {
+function errorName(errno: number): string {
   for (const [name, value] of Object.entries(koffi.os.errno)) if (value === errno) return name;
   return `errno ${errno}`;
 }

@@ -1,22 +1,22 @@
 // What a run or replay came to, in one line for the person at the terminal.
 
-import type { Core } from "../core.ts";
+import type { Ledger } from "./ledger.ts";
+
+/** What a summary is about. */
+export type Totals = { alerts: number; alertsBySeverity: ReadonlyMap<string, number>; ledger: Ledger };
 
 const SEVERITIES = ["critical", "high", "medium", "low"];
 
 /** For example `128,004 events (41,200/s), 3 alerts (2 high, 1 medium), 0 lost, 3m06s`. */
-export function summary(
-  core: Pick<Core, "alerts" | "alertsBySeverity" | "ledger">,
-  elapsedMs: number,
-): string {
-  const { decoded, lost, discarded, malformed, write_failed: failed, balanced } = core.ledger.statement();
+export function summary(run: Totals, elapsedMs: number): string {
+  const { decoded, lost, discarded, malformed, write_failed: failed, balanced } = run.ledger.statement();
   const rate = Math.round(decoded / Math.max(elapsedMs / 1000, 0.001));
-  const bySeverity = SEVERITIES.filter((severity) => core.alertsBySeverity.has(severity))
-    .map((severity) => `${core.alertsBySeverity.get(severity)} ${severity}`)
+  const bySeverity = SEVERITIES.filter((severity) => run.alertsBySeverity.has(severity))
+    .map((severity) => `${run.alertsBySeverity.get(severity)} ${severity}`)
     .join(", ");
   const parts = [
     `${count(decoded, "event")} (${rate.toLocaleString("en-US")}/s)`,
-    `${count(core.alerts, "alert")}${bySeverity ? ` (${bySeverity})` : ""}`,
+    `${count(run.alerts, "alert")}${bySeverity ? ` (${bySeverity})` : ""}`,
     `${(lost + discarded).toLocaleString("en-US")} lost`,
     malformed > 0 && `${malformed.toLocaleString("en-US")} malformed`,
     failed > 0 && `${count(failed, "line")} not written`,

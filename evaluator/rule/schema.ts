@@ -14,7 +14,7 @@ import {
 } from "./problem.ts";
 
 export const SEVERITIES = ["low", "medium", "high", "critical"] as const;
-export const FILE_OPERATIONS = ["file_open", "file_write", "file_rename", "file_unlink"] as const;
+const FILE_OPERATIONS = ["file_open", "file_write", "file_rename", "file_unlink"] as const;
 const RULE_TYPES = ["process", "file", "network"] as const;
 const ACTIONS = ["alert"] as const;
 const DIRECTIONS = ["inbound", "outbound"] as const;

@@ -40,7 +40,7 @@ export function parseLines(text: string): Line[] {
 }
 
 /** A program that was started, with what it wrote. */
-export class Program {
+class Program {
   private readonly process: Bun.Subprocess;
 
   constructor(
