@@ -57,10 +57,10 @@ function compare(name: string, decoded: object): void {
 }
 
 describe("what C has written is read as C reads it", () => {
-  test.each(["exec", "fork", "exit", "snapshot"])("record %s", (name) => {
+  test.each(["exec", "fork", "exit", "snapshot"] as const)("record %s", (name) => {
     const { view, bytes } = goldenBytes(name);
     const record = abi.decodeRecord(view, bytes, 0, bytes.length);
-    expect(record.kind as number).toBe(abi.RecordKind[name as keyof typeof abi.RecordKind]);
+    expect(record.kind).toBe(abi.RecordKind[name]);
     compare(name, record);
   });
 
