@@ -56,7 +56,7 @@ enum record_flag {
 enum exec_source {
 	SOURCE_UNKNOWN = 0,	/* the process was there before the sensor */
 	SOURCE_EXECVE = 1,
-	SOURCE_EXECVEAT = 2,
+	SOURCE_EXECVEAT = 2,	/* of a descriptor, or relative to one; relative to the working directory it is an execve */
 	SOURCE_KERNEL = 3,	/* the kernel itself (a user-mode helper) */
 };
 

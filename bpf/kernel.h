@@ -180,10 +180,7 @@ struct linux_binprm {
 	int argc;
 	const char *filename;
 	const char *interp;
-};
-
-struct pt_regs {
-	unsigned long orig_ax;
+	const char *fdpath;
 };
 
 struct seq_file;

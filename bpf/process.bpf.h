@@ -10,29 +10,17 @@ enum {
 	SNAPSHOT_ARGS_HEAD_SIZE_MAX = 4096,
 	SNAPSHOT_ARGS_TAIL_SIZE_MAX = 4096,
 	ENV_STEPS_MAX = 16384,
-	/* x86-64, then i386, then x32 (whose numbers carry bit 30) */
-	NR_EXECVE = 59, NR_EXECVEAT = 322,
-	NR_EXECVE_I386 = 11, NR_EXECVEAT_I386 = 358,
-	NR_EXECVE_X32 = 520, NR_EXECVEAT_X32 = 545,
-	NR_X32_BIT = 0x40000000,
 };
 
-/* Who asked: the number of the system call is still in the registers, for a user-mode helper there is none. */
-static __always_inline __u32 exec_source(struct task_struct *task)
+/*
+ * Who asked. The number of the system call says nothing: the kernel itself writes that of execve over it. A name made for a
+ * descriptor betrays execveat, and only a kernel thread executes without having been executed.
+ */
+static __always_inline __u32 exec_source(struct task_struct *task, struct linux_binprm *bprm)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-
-	switch (BPF_CORE_READ(regs, orig_ax) & ~NR_X32_BIT) {
-	case NR_EXECVE:
-	case NR_EXECVE_I386:
-	case NR_EXECVE_X32:
-		return SOURCE_EXECVE;
-	case NR_EXECVEAT:
-	case NR_EXECVEAT_I386:
-	case NR_EXECVEAT_X32:
-		return SOURCE_EXECVEAT;
-	}
-	return SOURCE_KERNEL;
+	if (BPF_CORE_READ(task, self_exec_id) == 1)
+		return SOURCE_KERNEL;
+	return BPF_CORE_READ(bprm, fdpath) ? SOURCE_EXECVEAT : SOURCE_EXECVE;
 }
 
 /* As /proc/PID/ns/pid shows it: the namespace the process lives in, not the one its children get. */
@@ -216,7 +204,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_tid, struct linux_binprm
 	if (!scratch)
 		return 0;
 	record = (struct exec_record *)scratch->bytes;
-	record->source = exec_source(task);
+	record->source = exec_source(task, bprm);
 	record->args.count = BPF_CORE_READ(bprm, argc);
 	fill_image(scratch, record, task);
 	append_string(scratch, &record->filename, filename);
