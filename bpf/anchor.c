@@ -9,6 +9,14 @@ struct records {
 	struct fork_record fork;
 	struct exit_record exit;
 	struct exec_record snapshot;
+	struct file_record file_open;
+	struct file_record file_write;
+	struct file_record file_rename;
+	struct file_record file_unlink;
+	struct network_record connect;
+	struct network_record bind;
+	struct network_record listen;
+	struct network_record accept;
 } records;
 
 /* What else crosses a border. */
@@ -28,4 +36,5 @@ enum record_kind record_kind;
 enum ring ring;
 enum record_flag flag;
 enum exec_source source;
+enum call call;
 enum frame_type frame_type;

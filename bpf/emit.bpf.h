@@ -47,40 +47,70 @@ static __always_inline struct kind_counters *kind_counters(__u32 cpu, __u16 kind
 	return row ? &row->kinds[kind & (KINDS_MAX - 1)] : 0;
 }
 
-/*
- * Opens a record of `fixed_size` bytes about `task`, zeroed but for its header. NULL: counted as discarded.
- * What is opened must be submitted on the same CPU: programs do not migrate while they run.
- */
-static __always_inline struct scratch *open_record(__u16 kind, __u32 ring, __u64 fixed_size, struct task_struct *task)
+/* Scratch memory of this CPU, for a filter or a record of `kind`. NULL: counted as an attempt that was discarded. */
+static __always_inline struct scratch *claim_scratch(__u16 kind, __u32 ring)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct cpu_counters *row = bpf_map_lookup_elem(&counters, &cpu);
-	struct record_header *header;
-	struct scratch *scratch = 0;
-	__u64 sequence;
+	struct scratch *scratch;
 
 	if (!row)	/* more CPUs than CPUS_MAX: the sensor refuses to start there */
 		return 0;
-	__sync_fetch_and_add(&row->kinds[kind].attempts, 1);
-	sequence = __sync_fetch_and_add(&row->sequence[ring], 1);
 	for (__u32 i = 0; i < SCRATCHES_PER_CPU; i++) {
 		__u32 slot = cpu * SCRATCHES_PER_CPU + i;
 
 		scratch = bpf_map_lookup_elem(&scratches, &slot);
 		if (scratch && __sync_val_compare_and_swap(&scratch->taken, 0, 1) == 0)
-			break;
-		scratch = 0;
+			return scratch;
 	}
-	if (!scratch) {
-		__sync_fetch_and_add(&row->kinds[kind].discarded, 1);
-		return 0;
-	}
+	__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].attempts, 1);
+	__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].discarded, 1);
+	__sync_fetch_and_add(&row->sequence[ring], 1);
+	return 0;
+}
+
+static __always_inline void release_scratch(struct scratch *scratch)
+{
+	__sync_lock_test_and_set(&scratch->taken, 0);
+}
+
+/* Left out by settings: known before the record is one. */
+static __always_inline void count_filtered(__u16 kind)
+{
+	struct kind_counters *counter = kind_counters(bpf_get_smp_processor_id(), kind);
+
+	if (counter)
+		__sync_fetch_and_add(&counter->filtered, 1);
+}
+
+/* Begins a record of `fixed_size` bytes about `task` in claimed scratch memory, zeroed but for its header. */
+static __always_inline void begin_record(struct scratch *scratch, __u16 kind, __u32 ring, __u64 fixed_size,
+					 struct task_struct *task)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_counters *row = bpf_map_lookup_elem(&counters, &cpu);
+	struct record_header *header = (struct record_header *)scratch->bytes;
+
 	scratch->size = fixed_size;
 	__builtin_memset(scratch->bytes, 0, fixed_size);
-	header = (struct record_header *)scratch->bytes;
-	header->sequence = sequence;
 	header->cpu = cpu;
+	if (row) {
+		__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].attempts, 1);
+		header->sequence = __sync_fetch_and_add(&row->sequence[ring], 1);
+	}
 	fill_header(header, kind, task);
+}
+
+/*
+ * Claims and begins. What is begun must be submitted on the same CPU: programs do not migrate while they run.
+ * NULL: counted as discarded.
+ */
+static __always_inline struct scratch *open_record(__u16 kind, __u32 ring, __u64 fixed_size, struct task_struct *task)
+{
+	struct scratch *scratch = claim_scratch(kind, ring);
+
+	if (scratch)
+		begin_record(scratch, kind, ring, fixed_size, task);
 	return scratch;
 }
 
@@ -96,7 +126,7 @@ static __always_inline void submit_record(struct scratch *scratch, void *ring)
 		refused = bpf_ringbuf_output(ring, scratch->bytes, size, 0);
 	if (counter)
 		__sync_fetch_and_add(refused ? &counter->lost : &counter->submitted, 1);
-	__sync_lock_test_and_set(&scratch->taken, 0);
+	release_scratch(scratch);
 }
 
 /* Where the next variable part goes: a bounded offset, whatever the verifier believes of `size`. */

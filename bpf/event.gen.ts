@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "20522ca3bf68524aa6f3e97840117b2b";
+export const EVENT_ABI = "637b9ca85e572b79c664b5a74f1d928f";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -34,6 +34,7 @@ export const ARGS_TAIL_SIZE_MAX = 8192;
 export const ENV_SIZE_MAX = 4096;
 export const ENV_NAMES_MAX = 16;
 export const ENV_NAME_SIZE_MAX = 32;
+export const FILTER_SIZE_MAX = 248;
 export const CGROUP_SIZE_MAX = 512;
 export const RECORD_SIZE_MAX = 65536;
 export const FRAME_SIZE_MAX = 1048576;
@@ -43,11 +44,20 @@ export const RecordKind = {
   fork: 2,
   exit: 3,
   snapshot: 4,
+  fileOpen: 32,
+  fileWrite: 33,
+  fileRename: 34,
+  fileUnlink: 35,
+  connect: 64,
+  bind: 65,
+  listen: 66,
+  accept: 67,
 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 
 export const Ring = {
   process: 0,
+  activity: 1,
 } as const;
 export type Ring = (typeof Ring)[keyof typeof Ring];
 
@@ -65,6 +75,37 @@ export const ExecSource = {
   kernel: 3,
 } as const;
 export type ExecSource = (typeof ExecSource)[keyof typeof ExecSource];
+
+export const Call = {
+  unknown: 0,
+  open: 1,
+  creat: 2,
+  openat: 3,
+  openat2: 4,
+  openByHandleAt: 5,
+  write: 16,
+  pwrite64: 17,
+  writev: 18,
+  pwritev: 19,
+  pwritev2: 20,
+  sendfile: 21,
+  splice: 22,
+  copyFileRange: 23,
+  mmap: 24,
+  rename: 32,
+  renameat: 33,
+  renameat2: 34,
+  unlink: 40,
+  unlinkat: 41,
+  rmdir: 42,
+  connect: 48,
+  bind: 49,
+  listen: 50,
+  accept: 51,
+  accept4: 52,
+  socketcall: 53,
+} as const;
+export type Call = (typeof Call)[keyof typeof Call];
 
 export const FrameType = {
   records: 1,
@@ -161,6 +202,46 @@ export const EXIT_RECORD = {
   },
 } as const;
 
+export const FILE_RECORD = {
+  size: 168,
+  at: {
+    header: 0,
+    inode: 96,
+    device: 104,
+    count: 112,
+    mode: 120,
+    nlink: 124,
+    flags: 128,
+    created: 132,
+    call: 136,
+    error: 140,
+    path: 144,
+    newPath: 152,
+    filename: 160,
+  },
+} as const;
+
+export const NETWORK_RECORD = {
+  size: 168,
+  at: {
+    header: 0,
+    family: 96,
+    type: 98,
+    protocol: 100,
+    localPort: 102,
+    remotePort: 104,
+    reserved: 106,
+    backlog: 108,
+    fd: 112,
+    error: 116,
+    call: 120,
+    requested: 124,
+    localAddr: 128,
+    remoteAddr: 144,
+    path: 160,
+  },
+} as const;
+
 export const STREAM_PREAMBLE = {
   size: 88,
   at: {
@@ -203,11 +284,11 @@ export const CLOCK_FRAME = {
 } as const;
 
 export const COUNTERS_FRAME = {
-  size: 24,
+  size: 72,
   at: {
     time: 0,
     producerPosition: 8,
-    redeliverUntil: 16,
+    redeliverUntil: 40,
   },
 } as const;
 
@@ -240,12 +321,20 @@ export const ACKNOWLEDGEMENT = {
 } as const;
 
 export const KERNEL_SETTINGS = {
-  size: 16,
+  size: 64,
   at: {
     collectArgs: 0,
     collectCwd: 4,
     collectEnv: 8,
-    reserved: 12,
+    kinds: 12,
+    watchedPaths: 28,
+    watchedSuffixes: 32,
+    excludedPaths: 36,
+    everyWrite: 40,
+    failedFiles: 44,
+    failedNetwork: 48,
+    reserved: 52,
+    writeWindow: 56,
   },
 } as const;
 
@@ -322,6 +411,42 @@ export type ExitRecord = {
   exePath: Text;
 };
 
+export type FileRecord = {
+  kind: typeof RecordKind.fileOpen | typeof RecordKind.fileWrite | typeof RecordKind.fileRename | typeof RecordKind.fileUnlink;
+  header: RecordHeader;
+  inode: bigint;
+  device: bigint;
+  count: bigint;
+  mode: number;
+  nlink: number;
+  flags: number;
+  created: number;
+  call: number;
+  error: number;
+  path: Text;
+  newPath: Text;
+  filename: Text;
+};
+
+export type NetworkRecord = {
+  kind: typeof RecordKind.connect | typeof RecordKind.bind | typeof RecordKind.listen | typeof RecordKind.accept;
+  header: RecordHeader;
+  family: number;
+  type: number;
+  protocol: number;
+  localPort: number;
+  remotePort: number;
+  reserved: number;
+  backlog: number;
+  fd: number;
+  error: number;
+  call: number;
+  requested: number;
+  localAddr: Uint8Array;
+  remoteAddr: Uint8Array;
+  path: Text;
+};
+
 export type StreamPreamble = {
   magic: Bytes;
   abi: Bytes;
@@ -353,8 +478,8 @@ export type ClockFrame = {
 
 export type CountersFrame = {
   time: bigint;
-  producerPosition: bigint;
-  redeliverUntil: bigint;
+  producerPosition: bigint[];
+  redeliverUntil: bigint[];
 };
 
 export type CpuCounters = {
@@ -380,7 +505,15 @@ export type KernelSettings = {
   collectArgs: number;
   collectCwd: number;
   collectEnv: number;
+  kinds: number[];
+  watchedPaths: number;
+  watchedSuffixes: number;
+  excludedPaths: number;
+  everyWrite: number;
+  failedFiles: number;
+  failedNetwork: number;
   reserved: number;
+  writeWindow: bigint;
 };
 
 /** Reads a record's variable part from front to back, and sees to it that all of it is read. */
@@ -510,8 +643,8 @@ export function readClockFrame(view: DataView, at: number): ClockFrame {
 export function readCountersFrame(view: DataView, at: number): CountersFrame {
   return {
     time: view.getBigUint64(at + 0, true),
-    producerPosition: view.getBigUint64(at + 8, true),
-    redeliverUntil: view.getBigUint64(at + 16, true),
+    producerPosition: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 8 + i * 8, true)),
+    redeliverUntil: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 40 + i * 8, true)),
   };
 }
 
@@ -541,7 +674,15 @@ export function readKernelSettings(view: DataView, at: number): KernelSettings {
     collectArgs: view.getUint32(at + 0, true),
     collectCwd: view.getUint32(at + 4, true),
     collectEnv: view.getUint32(at + 8, true),
-    reserved: view.getUint32(at + 12, true),
+    kinds: Array.from({ length: 4 }, (_, i) => view.getUint32(at + 12 + i * 4, true)),
+    watchedPaths: view.getUint32(at + 28, true),
+    watchedSuffixes: view.getUint32(at + 32, true),
+    excludedPaths: view.getUint32(at + 36, true),
+    everyWrite: view.getUint32(at + 40, true),
+    failedFiles: view.getUint32(at + 44, true),
+    failedNetwork: view.getUint32(at + 48, true),
+    reserved: view.getUint32(at + 52, true),
+    writeWindow: view.getBigUint64(at + 56, true),
   };
 }
 
@@ -604,8 +745,50 @@ function decodeExitRecord(view: DataView, bytes: Buffer, at: number, end: number
   });
 }
 
+function decodeFileRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: FileRecord["kind"]): FileRecord {
+  const variable = new Variable(bytes, at + 168, end, kind);
+  return variable.finish({
+    kind,
+    header: readRecordHeader(view, at + 0),
+    inode: view.getBigUint64(at + 96, true),
+    device: view.getBigUint64(at + 104, true),
+    count: view.getBigUint64(at + 112, true),
+    mode: view.getUint32(at + 120, true),
+    nlink: view.getUint32(at + 124, true),
+    flags: view.getUint32(at + 128, true),
+    created: view.getUint32(at + 132, true),
+    call: view.getUint32(at + 136, true),
+    error: view.getInt32(at + 140, true),
+    path: variable.text(view, at + 144),
+    newPath: variable.text(view, at + 152),
+    filename: variable.text(view, at + 160),
+  });
+}
+
+function decodeNetworkRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: NetworkRecord["kind"]): NetworkRecord {
+  const variable = new Variable(bytes, at + 168, end, kind);
+  return variable.finish({
+    kind,
+    header: readRecordHeader(view, at + 0),
+    family: view.getUint16(at + 96, true),
+    type: view.getUint16(at + 98, true),
+    protocol: view.getUint16(at + 100, true),
+    localPort: view.getUint16(at + 102, true),
+    remotePort: view.getUint16(at + 104, true),
+    reserved: view.getUint16(at + 106, true),
+    backlog: view.getUint32(at + 108, true),
+    fd: view.getInt32(at + 112, true),
+    error: view.getInt32(at + 116, true),
+    call: view.getUint32(at + 120, true),
+    requested: view.getUint32(at + 124, true),
+    localAddr: new Uint8Array(view.buffer.slice(view.byteOffset + at + 128, view.byteOffset + at + 128 + 16)),
+    remoteAddr: new Uint8Array(view.buffer.slice(view.byteOffset + at + 144, view.byteOffset + at + 144 + 16)),
+    path: variable.text(view, at + 160),
+  });
+}
+
 /** A record, told apart by `kind`. */
-export type DecodedRecord = ExecRecord | ForkRecord | ExitRecord;
+export type DecodedRecord = ExecRecord | ForkRecord | ExitRecord | FileRecord | NetworkRecord;
 
 /**
  * Decodes the record of `size` bytes at `at` of `bytes`; `view` covers the same memory. All of it must be used up.
@@ -623,6 +806,16 @@ export function decodeRecord(view: DataView, bytes: Buffer, at: number, size: nu
       return decodeForkRecord(view, bytes, at, end, kind);
     case RecordKind.exit:
       return decodeExitRecord(view, bytes, at, end, kind);
+    case RecordKind.fileOpen:
+    case RecordKind.fileWrite:
+    case RecordKind.fileRename:
+    case RecordKind.fileUnlink:
+      return decodeFileRecord(view, bytes, at, end, kind);
+    case RecordKind.connect:
+    case RecordKind.bind:
+    case RecordKind.listen:
+    case RecordKind.accept:
+      return decodeNetworkRecord(view, bytes, at, end, kind);
     default:
       throw new DecodeError(kind, "unknown kind");
   }
@@ -664,8 +857,8 @@ export function writeClockFrame(view: DataView, at: number, value: ClockFrame): 
 /** Writes a CountersFrame. */
 export function writeCountersFrame(view: DataView, at: number, value: CountersFrame): void {
   view.setBigUint64(at + 0, value.time, true);
-  view.setBigUint64(at + 8, value.producerPosition, true);
-  view.setBigUint64(at + 16, value.redeliverUntil, true);
+  value.producerPosition.forEach((item, i) => view.setBigUint64(at + 8 + i * 8, item, true));
+  value.redeliverUntil.forEach((item, i) => view.setBigUint64(at + 40 + i * 8, item, true));
 }
 
 /** Writes a Acknowledgement. */
@@ -680,5 +873,13 @@ export function writeKernelSettings(view: DataView, at: number, value: KernelSet
   view.setUint32(at + 0, value.collectArgs, true);
   view.setUint32(at + 4, value.collectCwd, true);
   view.setUint32(at + 8, value.collectEnv, true);
-  view.setUint32(at + 12, value.reserved, true);
+  value.kinds.forEach((item, i) => view.setUint32(at + 12 + i * 4, item, true));
+  view.setUint32(at + 28, value.watchedPaths, true);
+  view.setUint32(at + 32, value.watchedSuffixes, true);
+  view.setUint32(at + 36, value.excludedPaths, true);
+  view.setUint32(at + 40, value.everyWrite, true);
+  view.setUint32(at + 44, value.failedFiles, true);
+  view.setUint32(at + 48, value.failedNetwork, true);
+  view.setUint32(at + 52, value.reserved, true);
+  view.setBigUint64(at + 56, value.writeWindow, true);
 }

@@ -26,6 +26,7 @@ enum limit {
 	ENV_SIZE_MAX = 4096,		/* bytes of allow-listed environment entries */
 	ENV_NAMES_MAX = 16,		/* names in the environment's allow-list */
 	ENV_NAME_SIZE_MAX = 32,		/* bytes of such a name, with its NUL */
+	FILTER_SIZE_MAX = 248,		/* bytes of a path that are compared with a filter, with the '/' at its end */
 	CGROUP_SIZE_MAX = 512,		/* bytes of a cgroup's path; its end is kept */
 	RECORD_SIZE_MAX = 65536,	/* bytes of one record, all in all */
 	FRAME_SIZE_MAX = 1048576,	/* bytes of a frame's payload */
@@ -39,10 +40,21 @@ enum record_kind {
 	RECORD_FORK = 2,	/* a process was created; threads are not processes */
 	RECORD_EXIT = 3,	/* the last thread of a process ended */
 	RECORD_SNAPSHOT = 4,	/* a process that was running when the evaluator connected; the layout of RECORD_EXEC */
+
+	RECORD_FILE_OPEN = 32,		/* a file was opened */
+	RECORD_FILE_WRITE = 33,		/* a process wrote to a file, for the first time or again after a while */
+	RECORD_FILE_RENAME = 34,	/* a name moved */
+	RECORD_FILE_UNLINK = 35,	/* a name was removed */
+
+	RECORD_CONNECT = 64,	/* a connection was attempted */
+	RECORD_BIND = 65,	/* a socket got a local address */
+	RECORD_LISTEN = 66,	/* a socket accepts connections */
+	RECORD_ACCEPT = 67,	/* a connection was accepted */
 };
 
 enum ring {
-	RING_PROCESS = 0,	/* the process family */
+	RING_PROCESS = 0,	/* the process family: no flood of another kind can cost one of these */
+	RING_ACTIVITY = 1,	/* files and network */
 };
 
 /* Facts about a whole record, in record_header.flags. */
@@ -152,6 +164,73 @@ struct exit_record {
 	struct text exe_path;		/* empty before Linux 6.16, where the hook runs after the memory is gone */
 };
 
+/* The call that did it, whatever its number is for the program that made it. */
+enum call {
+	CALL_UNKNOWN = 0,
+	CALL_OPEN = 1,
+	CALL_CREAT = 2,
+	CALL_OPENAT = 3,
+	CALL_OPENAT2 = 4,
+	CALL_OPEN_BY_HANDLE_AT = 5,
+	CALL_WRITE = 16,
+	CALL_PWRITE64 = 17,
+	CALL_WRITEV = 18,
+	CALL_PWRITEV = 19,
+	CALL_PWRITEV2 = 20,
+	CALL_SENDFILE = 21,
+	CALL_SPLICE = 22,
+	CALL_COPY_FILE_RANGE = 23,
+	CALL_MMAP = 24,
+	CALL_RENAME = 32,
+	CALL_RENAMEAT = 33,
+	CALL_RENAMEAT2 = 34,
+	CALL_UNLINK = 40,
+	CALL_UNLINKAT = 41,
+	CALL_RMDIR = 42,
+	CALL_CONNECT = 48,
+	CALL_BIND = 49,
+	CALL_LISTEN = 50,
+	CALL_ACCEPT = 51,
+	CALL_ACCEPT4 = 52,
+	CALL_SOCKETCALL = 53,		/* i386's envelope for the five above; a record names the call inside */
+};
+
+/* The RECORD_FILE_* kinds. */
+struct file_record {
+	struct record_header header;
+	__u64 inode;
+	__u64 device;		/* as stat(2) shows it in st_dev */
+	__u64 count;		/* bytes of the write */
+	__u32 mode;		/* file type and permission bits, as in st_mode */
+	__u32 nlink;
+	__u32 flags;		/* of the open, as in <fcntl.h> */
+	__u32 created;		/* 1: the open created the file */
+	__u32 call;		/* enum call */
+	__s32 error;		/* 0, or the errno of a call that failed */
+	struct text path;	/* from the root of the mount namespace; of a rename, the old name */
+	struct text new_path;	/* of a rename */
+	struct text filename;	/* of an open, as the caller passed it; empty when it could not be read */
+};
+
+/* RECORD_CONNECT to RECORD_ACCEPT. Addresses are in network order; an IPv4 address takes the first four bytes. */
+struct network_record {
+	struct record_header header;
+	__u16 family;		/* AF_INET, AF_INET6 or AF_UNIX */
+	__u16 type;		/* SOCK_STREAM, SOCK_DGRAM ... */
+	__u16 protocol;		/* IPPROTO_TCP, IPPROTO_UDP ... */
+	__u16 local_port;	/* in host order, like the other */
+	__u16 remote_port;
+	__u16 reserved;
+	__u32 backlog;		/* of a listen */
+	__s32 fd;
+	__s32 error;		/* 0, or the errno of a call that failed or has not ended (EINPROGRESS) */
+	__u32 call;		/* enum call */
+	__u32 requested;	/* 1: the remote address is the one the caller asked for, because the socket kept none */
+	__u8 local_addr[16];
+	__u8 remote_addr[16];
+	struct text path;	/* of a Unix socket: the listening end's name; begins with a NUL when it is abstract */
+};
+
 /* ---- counters: what did not become a record ---------------------------------------------------------------------- */
 
 /* attempts = submitted + lost + discarded, at rest. Never reset while the programs stay attached. */
@@ -218,8 +297,8 @@ struct clock_frame {
 /* Sent at the start, every second, and at the end: what the kernel counted until now. */
 struct counters_frame {
 	__u64 time;		/* boot clock, ns */
-	__u64 producer_position; /* of the process ring, read after the counters */
-	__u64 redeliver_until;	/* records of the process ring below this position may have reached an earlier evaluator */
+	__u64 producer_position[RINGS_MAX];	/* of each ring, read after the counters */
+	__u64 redeliver_until[RINGS_MAX];	/* records below this position may have reached an earlier evaluator */
 };
 
 /* The only thing that a sensor reads from its peer: all records of the ring before `position` were written out. */

@@ -16,6 +16,14 @@ enum {
 	 */
 	SCRATCHES_PER_CPU = 2,
 	EXITED_MAX = 16384,
+	FILTERS_MAX = 4096,
+	WRITES_MAX = 65536,
+};
+
+/* A path, or one written backwards, with a '/' at its end: so that /etc is no prefix of /etcetera. */
+struct path_key {
+	__u32 bits;
+	char text[FILTER_SIZE_MAX];
 };
 
 /*
@@ -26,6 +34,8 @@ struct scratch {
 	__u32 taken;
 	__u32 ring;
 	__u64 size;				/* of the record so far */
+	struct path_key key;			/* of a path, for the filters */
+	char suffix[256];			/* the end of one, to be written backwards */
 	char walk[PATH_SIZE_MAX + 256];		/* a path is written here from its end */
 	__u8 bytes[RECORD_SIZE_MAX + ARGS_HEAD_SIZE_MAX];
 };
@@ -34,6 +44,11 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 64 * 1024 * 1024);
 } process_ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024 * 1024);
+} activity_ring SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -65,6 +80,54 @@ struct {
 	__type(key, struct process_key);
 	__type(value, __u8);
 } exited SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FILTERS_MAX);
+	__type(key, struct path_key);
+	__type(value, __u8);
+} watched_paths SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FILTERS_MAX);
+	__type(key, struct path_key);
+	__type(value, __u8);
+} excluded_paths SEC(".maps");
+
+/* Keys are written backwards. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FILTERS_MAX);
+	__type(key, struct path_key);
+	__type(value, __u8);
+} watched_suffixes SEC(".maps");
+
+/* A process and a file that it has written to. */
+struct write_key {
+	struct process_key process;
+	__u64 inode;
+	__u64 device;
+};
+
+/* When it was reported. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, WRITES_MAX);
+	__type(key, struct write_key);
+	__type(value, __u64);
+} writes SEC(".maps");
+
+/* The sensor and the evaluator it serves: what they write for their reader must not become events again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u8);
+} own_processes SEC(".maps");
 
 struct env_name {
 	char text[ENV_NAME_SIZE_MAX];

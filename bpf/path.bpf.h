@@ -111,20 +111,25 @@ static __always_inline void append_walk(struct scratch *scratch, struct text *te
 	text->full_size = walk->full_size + !walk->ended;
 }
 
-/* Appends a path as seen from the root of its mount namespace. A NULL dentry appends nothing. */
+/* Finds a path as seen from the root of its mount namespace; it stands in scratch->walk from walk->start on. */
+static __always_inline void walk_path(struct scratch *scratch, struct walk *walk, struct vfsmount *mnt, struct dentry *dentry)
+{
+	walk->dentry = dentry;
+	walk->mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	walk->buffer = scratch->walk;
+	walk->start = PATH_SIZE_MAX;
+	walk->room = PATH_SIZE_MAX;
+	bpf_loop(WALK_STEPS_MAX, walk_step, walk, 0);
+}
+
+/* Appends a path. A NULL dentry appends nothing. */
 static __noinline int append_path(struct scratch *scratch, struct text *text, struct vfsmount *mnt, struct dentry *dentry)
 {
-	struct walk walk = {
-		.dentry = dentry,
-		.buffer = scratch->walk,
-		.start = PATH_SIZE_MAX,
-		.room = PATH_SIZE_MAX,
-	};
+	struct walk walk = {};
 
 	if (!dentry || !mnt)
 		return 0;
-	walk.mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-	bpf_loop(WALK_STEPS_MAX, walk_step, &walk, 0);
+	walk_path(scratch, &walk, mnt, dentry);
 	append_walk(scratch, text, &walk);
 	return 0;
 }

@@ -13,5 +13,10 @@
 #include "emit.bpf.h"
 #include "path.bpf.h"
 #include "process.bpf.h"
+#include "filter.bpf.h"
+#include "syscall.bpf.h"
+#include "file.bpf.h"
+#include "network.bpf.h"
+#include "calls.bpf.h"
 
 char license_name[] SEC("license") = "GPL";

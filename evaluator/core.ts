@@ -5,6 +5,7 @@ import {
   DecodeError,
   decodeRecord,
   RECORD_HEADER,
+  Ring,
   readRecordHeader,
   type StreamPreamble,
 } from "../bpf/event.gen.ts";
@@ -39,11 +40,14 @@ export type CoreSettings = {
   memory: () => number | null;
 };
 
-/** Decides what every frame means. The caller writes what it returns, tells of failures, then acknowledges `position`. */
+/** The rings whose records are read. */
+const RINGS = Object.values(Ring);
+
+/** Decides what every frame means. The caller writes what it returns, tells of failures, then acknowledges `positions`. */
 export class Core {
   readonly ledger = new Ledger();
-  /** All records before this position of the ring have been handled. */
-  position = 0n;
+  /** All records before these positions of the rings have been handled. */
+  positions: bigint[] = RINGS.map(() => 0n);
   alerts = 0;
   malformed = 0;
   unsupported = 0;
@@ -53,7 +57,7 @@ export class Core {
   private stream: StreamPreamble | null = null;
   private origin: Origin = { bootId: "", hostId: null, wallOffset: 0n };
   private processes: Processes;
-  private redeliverUntil = 0n;
+  private redeliverUntil: bigint[] = [];
   private started: bigint | null = null;
   private now = 0n;
   private nextHealth: bigint | null = null;
@@ -80,11 +84,11 @@ export class Core {
         for (const { record } of this.decoded(frame.bytes)) this.processes.remember(record);
         return [];
       case "records":
-        return this.handleRecords(frame.bytes, frame.position);
+        return this.handleRecords(frame.bytes, frame.ring, frame.position);
       case "counters":
         return this.count(frame.counters);
       case "end":
-        this.ledger.end(this.position);
+        this.ledger.end(this.positions);
         return [this.health()];
     }
   }
@@ -105,7 +109,7 @@ export class Core {
     const sameBoot = this.stream !== null && this.origin.bootId === bootId;
     if (!sameBoot || this.stream?.instance !== preamble.instance) {
       this.ledger.restart();
-      this.position = 0n;
+      this.positions = RINGS.map(() => 0n);
     }
     if (!sameBoot) {
       this.evictedBefore += this.processes.evicted;
@@ -117,9 +121,9 @@ export class Core {
     this.origin = { ...this.origin, bootId, hostId: /^0+$/.test(hostId) ? null : hostId };
   }
 
-  private handleRecords(bytes: Uint8Array, position: bigint): Output[] {
+  private handleRecords(bytes: Uint8Array, ring: number, position: bigint): Output[] {
     const outputs: Output[] = [];
-    for (const item of this.decoded(bytes, position)) {
+    for (const item of this.decoded(bytes, { ring, position })) {
       const { record, redelivered } = item;
       const { kind, header } = record;
       const lineage = this.processes.observe(record);
@@ -151,27 +155,27 @@ export class Core {
   }
 
   /** The records of a frame, decoded and entered in the books. Without `position` they come from no ring. */
-  private *decoded(bytes: Uint8Array, position: bigint | null = null) {
+  private *decoded(bytes: Uint8Array, from: { ring: number; position: bigint } | null = null) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     for (const { start, size, next } of recordSpans(bytes)) {
       const header = size >= RECORD_HEADER.size ? readRecordHeader(view, start) : null;
-      const totals = position === null ? null : this.ledger.of(header?.kind ?? 0);
-      const until = position === null ? 0n : position + BigInt(next);
-      if (totals) {
+      const totals = from === null ? null : this.ledger.of(header?.kind ?? 0);
+      const until = from === null ? 0n : from.position + BigInt(next);
+      if (totals && from) {
         totals.received += 1;
-        if (until <= this.position) {
+        if (until <= (this.positions[from.ring] ?? 0n)) {
           totals.repeated += 1;
           continue;
         }
-        this.position = until;
+        this.positions[from.ring] = until;
         this.ledger.arrive(header?.kind ?? 0, header?.cpu ?? 0, header?.sequence ?? 0n);
       }
       try {
         const record = decodeRecord(view, buffer, start, size);
         if (totals && !EVENT_TYPES.has(record.kind)) throw new DecodeError(record.kind, "unknown kind");
         if (totals) totals.decoded += 1;
-        yield { record, redelivered: until <= this.redeliverUntil && position !== null };
+        yield { record, redelivered: from !== null && until <= (this.redeliverUntil[from.ring] ?? 0n) };
       } catch (error) {
         if (!(error instanceof DecodeError)) throw error;
         if (totals) totals.malformed += 1;
@@ -185,7 +189,7 @@ export class Core {
     this.now = counters.time;
     this.started ??= counters.time;
     this.redeliverUntil = counters.redeliverUntil;
-    const outputs = this.ledger.count(counters, this.position).map((loss) => this.loss(loss));
+    const outputs = this.ledger.count(counters, this.positions).map((loss) => this.loss(loss));
     this.nextHealth ??= counters.time + this.settings.healthInterval;
     if (counters.time >= this.nextHealth) {
       this.nextHealth = counters.time + this.settings.healthInterval;

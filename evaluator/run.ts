@@ -104,14 +104,14 @@ export async function record(
   if (seconds !== null) setTimeout(connection.close, seconds * 1000);
   const reader = new FrameReader();
   let frames = 0;
-  let until = 0n;
+  const until: bigint[] = [];
   for await (const piece of connection.pieces) {
     for (const frame of reader.push(piece)) {
       await writeRecording(recording, () => recording.write(frame));
       frames += 1;
-      if (frame.type === "records") until = frame.position + BigInt(frame.bytes.length);
+      if (frame.type === "records") until[frame.ring] = frame.position + BigInt(frame.bytes.length);
     }
-    if (until > 0n) connection.acknowledge(0, until);
+    until.forEach((position, ring) => connection.acknowledge(ring, position));
   }
   await writeRecording(recording, () => recording.close());
   if (frames === 0) throw new Failure(Exit.io, `${socket}: ${REFUSED}`);
@@ -159,7 +159,7 @@ class Pipeline {
   ): Promise<boolean> {
     const reader = new FrameReader();
     let ended = false;
-    let acknowledged = this.core.position;
+    let acknowledged = [...this.core.positions];
     for await (const piece of pieces) {
       const outputs: Output[] = [];
       let failure: unknown = null;
@@ -168,7 +168,7 @@ class Pipeline {
           if (recording) await writeRecording(recording, () => recording.write(frame));
           outputs.push(...this.core.handle(frame));
           ended = frame.type === "end";
-          if (frame.type === "preamble") acknowledged = -1n;
+          if (frame.type === "preamble") acknowledged = [];
         }
       } catch (error) {
         failure = error;
@@ -176,10 +176,10 @@ class Pipeline {
       await this.write(outputs);
       if (failure !== null) throw failure;
       if (this.closed) return ended;
-      if (this.core.position > acknowledged && this.core.position > 0n) {
-        acknowledged = this.core.position;
-        acknowledge?.(0, acknowledged);
-      }
+      this.core.positions.forEach((position, ring) => {
+        if (position > (acknowledged[ring] ?? 0n)) acknowledge?.(ring, position);
+      });
+      acknowledged = [...this.core.positions];
     }
     if (ended) return true;
     if (acknowledge && reader.offset === 0) throw new Failure(Exit.io, REFUSED);

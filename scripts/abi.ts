@@ -66,16 +66,14 @@ export function generate(folder: string): string {
     ...contract
       .filter(
         ({ name, members }) =>
-          !recordStructs.has(name) &&
-          !isText(name) &&
-          members.every((m) => shapeOf(byName(name), m).is !== "array"),
+          !recordStructs.has(name) && !isText(name) && members.every((m) => isFlat(shapeOf(byName(name), m))),
       )
       .map((struct) => readerText(struct, shapeOf)),
     ...contract.filter(({ name }) => recordStructs.has(name)).map((struct) => decoderText(struct, shapeOf)),
     decodeText(records, types),
     ...byName("stream")
       .members.map((member) => types[member.type] as Struct)
-      .filter((struct) => struct.members.every((m) => shapeOf(struct, m).is !== "array"))
+      .filter((struct) => struct.members.every((m) => isFlat(shapeOf(struct, m))))
       .map((struct) => writerText(struct, shapeOf)),
   ];
   return `${parts.join("\n\n")}\n`;
@@ -276,6 +274,11 @@ function writeBytes(view: DataView, at: number, size: number, bytes: Uint8Array)
   for (let i = 0; i < size; i++) view.setUint8(at + i, bytes[i] ?? 0);
 }`;
 
+/** Arrays of structs are laid out, but not read as a whole: they are large. */
+function isFlat(shape: Shape): boolean {
+  return shape.is !== "array" || shape.of.is !== "struct";
+}
+
 function isText(name: string): boolean {
   return name === TEXT || name === TEXT_LIST;
 }
@@ -333,7 +336,7 @@ function typeText(struct: Struct, shapeOf: ShapeOf, kinds: string[]): string {
     (member) => `  ${camel(member.name)}: ${typeName(shapeOf(struct, member))};`,
   );
   if (kinds.length > 0)
-    lines.unshift(`  kind: ${kinds.map((kind) => `typeof RecordKind.${kind}`).join(" | ")};`);
+    lines.unshift(`  kind: ${kinds.map((kind) => `typeof RecordKind.${camel(kind)}`).join(" | ")};`);
   return `export type ${pascal(struct.name)} = {\n${lines.join("\n")}\n};`;
 }
 
@@ -352,7 +355,7 @@ function readText(shape: Shape, at: string): string {
       if (shape.of.name === TEXT_LIST) return `variable.list(view, ${at})`;
       return `read${pascal(shape.of.name)}(view, ${at})`;
     case "array":
-      throw new HeaderError("an array of numbers or structs in a record");
+      return `Array.from({ length: ${shape.length} }, (_, i) => ${readText(shape.of, `${at} + i * ${sizeOf(shape.of)}`)})`;
   }
 }
 
@@ -385,7 +388,7 @@ function decodeText(records: Member[], types: BtfType[]): string {
   const cases = structs.flatMap((name) => [
     ...records
       .filter((member) => pascal((types[member.type] as Struct).name) === name)
-      .map((member) => `    case RecordKind.${member.name}:`),
+      .map((member) => `    case RecordKind.${camel(member.name)}:`),
     `      return decode${name}(view, bytes, at, end, kind);`,
   ]);
   return `/** A record, told apart by \`kind\`. */
@@ -414,6 +417,10 @@ function writerText(struct: Struct, shapeOf: ShapeOf): string {
     const at = `at + ${member.offset}`;
     const value = `value.${camel(member.name)}`;
     if (shape.is === "chars") return `  writeChars(view, ${at}, ${shape.size}, ${value});`;
+    if (shape.is === "array") {
+      const element = readText(shape.of, `${at} + i * ${sizeOf(shape.of)}`).replace(".get", ".set");
+      return `  ${value}.forEach((item, i) => ${element.replace(/(\d+)(, true)?\)$/, "$1, item$2)")});`;
+    }
     if (shape.is === "bytes") return `  writeBytes(view, ${at}, ${shape.size}, ${value});`;
     return `  ${readText(shape, at).replace(".get", ".set").replace(at, `${at}, ${value}`)};`;
   });

@@ -128,8 +128,71 @@ static void exec_record(const char *name, __u16 kind)
 	show(name);
 }
 
+static void file_record(const char *name, __u16 kind)
+{
+	struct file_record *record = (struct file_record *)bytes;
+	char key[64];
+
+	fill(sizeof(*record));
+	record->error = -record->error;
+	header(name, &record->header, kind);
+#define FILE_MEMBER(member) snprintf(key, sizeof(key), "%s." #member, name), printf("%s %lld\n", key, (long long)record->member)
+	printf("%s.inode %llu\n%s.device %llu\n%s.count %llu\n", name, (unsigned long long)record->inode, name,
+	       (unsigned long long)record->device, name, (unsigned long long)record->count);
+	FILE_MEMBER(mode);
+	FILE_MEMBER(nlink);
+	FILE_MEMBER(flags);
+	FILE_MEMBER(created);
+	FILE_MEMBER(call);
+	FILE_MEMBER(error);
+	text(KEY(path), &record->path, "/a/path\xfe", 8);
+	text(KEY(new_path), &record->new_path, "/another", 3000);
+	text(KEY(filename), &record->filename, "as asked", 8);
+	show(name);
+}
+
+static void octets(const char *name, const __u8 *from, size_t size)
+{
+	printf("%s ", name);
+	for (size_t i = 0; i < size; i++)
+		printf("%s%u", i ? "," : "", from[i]);
+	printf("\n");
+}
+
+static void network_record(const char *name, __u16 kind)
+{
+	struct network_record *record = (struct network_record *)bytes;
+	char key[64];
+
+	fill(sizeof(*record));
+	header(name, &record->header, kind);
+#define NETWORK_MEMBER(member) snprintf(key, sizeof(key), "%s." #member, name), printf("%s %lld\n", key, (long long)record->member)
+	NETWORK_MEMBER(family);
+	NETWORK_MEMBER(type);
+	NETWORK_MEMBER(protocol);
+	NETWORK_MEMBER(local_port);
+	NETWORK_MEMBER(remote_port);
+	NETWORK_MEMBER(backlog);
+	NETWORK_MEMBER(fd);
+	NETWORK_MEMBER(error);
+	NETWORK_MEMBER(call);
+	NETWORK_MEMBER(requested);
+	octets(KEY(local_addr), record->local_addr, sizeof(record->local_addr));
+	octets(KEY(remote_addr), record->remote_addr, sizeof(record->remote_addr));
+	text(KEY(path), &record->path, "/run/x.sock", 11);
+	show(name);
+}
+
 int main(void)
 {
+	file_record("fileOpen", RECORD_FILE_OPEN);
+	file_record("fileWrite", RECORD_FILE_WRITE);
+	file_record("fileRename", RECORD_FILE_RENAME);
+	file_record("fileUnlink", RECORD_FILE_UNLINK);
+	network_record("connect", RECORD_CONNECT);
+	network_record("bind", RECORD_BIND);
+	network_record("listen", RECORD_LISTEN);
+	network_record("accept", RECORD_ACCEPT);
 	exec_record("exec", RECORD_EXEC);
 	exec_record("snapshot", RECORD_SNAPSHOT);
 

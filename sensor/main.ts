@@ -93,7 +93,7 @@ async function run(options: Options): Promise<number> {
 
   const hooks = wantedHooks(settings).map(({ hook }) => hook);
   say(
-    `serving at ${settings.socket} as uid ${process.getuid?.()}, ring ${service.ring.size / 1024} KiB, ` +
+    `serving at ${settings.socket} as uid ${process.getuid?.()}, rings of ${settings.ringSize / 1024} KiB, ` +
       `${programs.adopted ? "adopted" : "attached"} ${hooks.join(", ")}`,
   );
   await serve(service, { ...stop, detached: () => !pin });
@@ -107,17 +107,20 @@ async function run(options: Options): Promise<number> {
 }
 
 function prepare(programs: Programs, settings: Settings, users: User[], listener: number) {
-  const ring = mapRing(programs.ring);
+  const rings = programs.rings.map(mapRing);
+  const instance = rings[0]?.id ?? 0;
   const counters = libc.mapShared(programs.counters, 0, programs.cpus * CPU_COUNTERS.size, false);
   return {
     listener,
     allowed: new Set([0, ...users.map(({ uid }) => uid)]),
-    ring,
+    rings,
+    ownProcesses: programs.ownProcesses,
     counters: new Uint8Array(counters.bytes),
     snapshot: programs.snapshot,
-    preamble: preamble(ring.id, programs.cpus),
+    preamble: preamble(instance, programs.cpus),
     coverage: Buffer.from(JSON.stringify(coverage(settings))),
-    redeliverUntil: programs.adopted ? ring.producerPosition() : 0,
+    redeliverUntil: rings.map((ring) => (programs.adopted ? ring.producerPosition() : 0)),
+    known: [],
     say,
   };
 }

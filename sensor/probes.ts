@@ -3,24 +3,49 @@
 import { readFileSync, statfsSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { LIBBPF_PATH, requireLibbpf } from "./libbpf.ts";
-import type { Settings } from "./settings.ts";
+import type { EventType, Settings } from "./settings.ts";
 
 /** This host cannot run the sensor: one line that says what is missing and how to get it. Exit code 5. */
 export class UnsupportedError extends Error {}
 
 /** A program and what it serves. The snapshot is not an event, but every event's lineage rests on it. */
-export type Hook = { program: string; hook: string; serves: keyof Settings["events"] | "process_snapshot" };
+export type Hook = { program: string; hook: string; serves: readonly (EventType | "process_snapshot")[] };
+
+const CALLS = [
+  ...["file_open", "file_write", "file_rename", "file_unlink"],
+  ...["network_connect", "network_bind", "network_listen", "network_accept"],
+] as EventType[];
 
 export const HOOKS: Hook[] = [
-  { program: "on_exec", hook: "tp_btf/sched_process_exec", serves: "process_start" },
-  { program: "on_fork", hook: "tp_btf/sched_process_fork", serves: "process_relationship" },
-  { program: "on_exit", hook: "tp_btf/sched_process_exit", serves: "process_exit" },
-  { program: "on_snapshot", hook: "iter.s/task", serves: "process_snapshot" },
+  { program: "on_exec", hook: "tp_btf/sched_process_exec", serves: ["process_start"] },
+  { program: "on_fork", hook: "tp_btf/sched_process_fork", serves: ["process_relationship"] },
+  { program: "on_exit", hook: "tp_btf/sched_process_exit", serves: ["process_exit"] },
+  { program: "on_call", hook: "tp_btf/sys_exit", serves: CALLS },
+  { program: "on_snapshot", hook: "iter.s/task", serves: ["process_snapshot"] },
 ];
 
-/** The hooks that these settings ask for. */
+/** What the tracepoint profile cannot see, by the events that it is about. */
+const BLIND_SPOTS: [EventType, string][] = [
+  ["file_open", "io_uring opens: not seen"],
+  ["file_open", "a thread that replaces a descriptor before its open has ended can show another file"],
+  ["file_write", "io_uring writes: not seen"],
+  ["file_write", "stores to mapped memory: only the mapping is seen"],
+  [
+    "file_rename",
+    "names are the caller's, behind the folder they start from: symlinks and .. in them stay as they are",
+  ],
+  ["file_rename", "io_uring renames: not seen"],
+  ["file_unlink", "io_uring unlinks: not seen"],
+  ["network_connect", "io_uring connects, TCP Fast Open, unconnected datagrams: not seen"],
+];
+
+/** The hooks that these settings ask for: what nobody needs is not loaded. */
 export function wantedHooks(settings: Settings): Hook[] {
-  return HOOKS.filter(({ serves }) => serves === "process_snapshot" || settings.events[serves]);
+  return HOOKS.filter(({ serves }) => serves.some((type) => isWanted(settings, type)));
+}
+
+function isWanted(settings: Settings, type: EventType | "process_snapshot"): boolean {
+  return type === "process_snapshot" || settings.events.has(type);
 }
 
 const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
@@ -94,18 +119,16 @@ export type Coverage = {
 
 /** The coverage when the hooks of `settings` are attached. */
 export function coverage(settings: Settings): Coverage {
-  const wanted = new Set(wantedHooks(settings));
-  const events = HOOKS.map((hook) => {
-    const attached = wanted.has(hook);
-    return [
-      hook.serves,
-      { hook: hook.hook, attached, reason: attached ? null : "switched off by settings" },
-    ] as const;
-  });
+  const events = HOOKS.flatMap(({ hook, serves }) =>
+    serves.map((type) => {
+      const attached = isWanted(settings, type);
+      return [type, { hook, attached, reason: attached ? null : "switched off by settings" }] as const;
+    }),
+  );
   return {
     kernel: release(),
     profile: "tracepoint",
     events: Object.fromEntries(events),
-    blind_spots: ["file events: not seen", "network events: not seen"],
+    blind_spots: BLIND_SPOTS.filter(([type]) => settings.events.has(type)).map(([, words]) => words),
   };
 }

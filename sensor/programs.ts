@@ -13,11 +13,18 @@ import {
   unlinkSync,
 } from "node:fs";
 import { join } from "node:path";
-import { CPUS_MAX, ENV_NAME_SIZE_MAX, KERNEL_SETTINGS, writeKernelSettings } from "../bpf/event.gen.ts";
+import {
+  CPUS_MAX,
+  ENV_NAME_SIZE_MAX,
+  FILTER_SIZE_MAX,
+  KERNEL_SETTINGS,
+  RecordKind,
+  writeKernelSettings,
+} from "../bpf/event.gen.ts";
 import * as libbpf from "./libbpf.ts";
 import { closeFd, lock, SystemError } from "./libc.ts";
 import { BPFFS, HOOKS, type Hook, UnsupportedError, wantedHooks } from "./probes.ts";
-import type { Settings } from "./settings.ts";
+import type { EventType, Settings } from "./settings.ts";
 
 /** Another sensor is at work. Exit code 3. */
 export class BusyError extends Error {}
@@ -25,13 +32,17 @@ export class BusyError extends Error {}
 /** SCRATCHES_PER_CPU in maps.bpf.h. */
 const SCRATCHES_PER_CPU = 2;
 const PINS = join(BPFFS, "warder");
-const RING = "process_ring";
+/** The maps that a sensor holds on to, in the order of enum ring, then the others. */
+const RINGS = ["process_ring", "activity_ring"];
 const COUNTERS = "counters";
+const OWN_PROCESSES = "own_processes";
 
 /** File descriptors of what runs in the kernel. Closing those of the links detaches the programs, unless they are pinned. */
 export type Programs = {
-  ring: number;
+  rings: number[];
   counters: number;
+  /** The processes whose own writes are no events: the sensor tells who its evaluator is. */
+  ownProcesses: number;
   snapshot: number;
   links: number[];
   cpus: number;
@@ -92,10 +103,10 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
       hooks.some((hook) => hook.program === program),
     );
   }
-  const ring = libbpf.findMap(object, RING);
+  const rings = RINGS.map((name) => libbpf.findMap(object, name));
   const counters = libbpf.findMap(object, COUNTERS);
   const envNames = libbpf.findMap(object, "env_names");
-  libbpf.setMaxEntries(ring, settings.ringSize);
+  for (const ring of rings) libbpf.setMaxEntries(ring, settings.ringSize);
   libbpf.setMaxEntries(counters, cpus);
   libbpf.setMaxEntries(libbpf.findMap(object, "scratches"), cpus * SCRATCHES_PER_CPU);
   const constants = new DataView(libbpf.initialValue(libbpf.findMap(object, ".rodata.settings")));
@@ -106,19 +117,39 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     collectArgs: Number(settings.collectArgs),
     collectCwd: Number(settings.collectCwd),
     collectEnv: Number(settings.envNames.length > 0),
+    kinds: kindBits(settings),
+    watchedPaths: settings.watchPaths.length,
+    watchedSuffixes: settings.watchSuffixes.length,
+    excludedPaths: settings.excludePaths.length,
+    everyWrite: Number(settings.everyWrite),
+    failedFiles: 0,
+    failedNetwork: Number(settings.failedNetwork),
     reserved: 0,
+    writeWindow: BigInt(settings.writeWindowS) * 1_000_000_000n,
   });
   orUnsupported("the kernel refused the programs", () => libbpf.loadObject(object));
+  const fill = (map: string, texts: string[], encode: (text: string) => Uint8Array) => {
+    for (const text of texts)
+      libbpf.setElement(libbpf.mapFd(libbpf.findMap(object, map)), encode(text), PRESENT);
+  };
+  fill("watched_paths", settings.watchPaths, (path) =>
+    filterKey(Buffer.from(path.endsWith("/") ? path : `${path}/`)),
+  );
+  fill("excluded_paths", settings.excludePaths, (path) =>
+    filterKey(Buffer.from(path.endsWith("/") ? path : `${path}/`)),
+  );
+  fill("watched_suffixes", settings.watchSuffixes, (suffix) => filterKey(Buffer.from(suffix).reverse()));
   for (const name of settings.envNames) {
     const key = Buffer.alloc(ENV_NAME_SIZE_MAX);
     key.write(name);
-    libbpf.setElement(libbpf.mapFd(envNames), key, new Uint8Array([1]));
+    libbpf.setElement(libbpf.mapFd(envNames), key, PRESENT);
   }
   const links = hooks.map(({ program, hook }) =>
     orUnsupported(`cannot attach to ${hook}`, () => libbpf.attach(libbpf.findProgram(object, program))),
   );
   return {
-    ring: libbpf.mapFd(ring),
+    rings: rings.map(libbpf.mapFd),
+    ownProcesses: libbpf.mapFd(libbpf.findMap(object, OWN_PROCESSES)),
     counters: libbpf.mapFd(counters),
     links,
     snapshot: snapshotOf(hooks, links),
@@ -133,8 +164,49 @@ function orUnsupported<Result>(what: string, step: () => Result): Result {
   }
 }
 
+const PRESENT = new Uint8Array([1]);
+
+/** The key of a trie: how many bits count, then the bytes. */
+function filterKey(bytes: Buffer): Uint8Array {
+  const key = Buffer.alloc(4 + FILTER_SIZE_MAX);
+  key.writeUInt32LE(bytes.length * 8);
+  bytes.copy(key, 4);
+  return key;
+}
+
+/** One bit for each record kind that is wanted. */
+function kindBits(settings: Settings): number[] {
+  const words = [0, 0, 0, 0];
+  for (const type of settings.events) {
+    const kind = KINDS[type];
+    words[kind >>> 5] = ((words[kind >>> 5] ?? 0) | (1 << (kind & 31))) >>> 0;
+  }
+  return words;
+}
+
+const KINDS: Record<EventType, RecordKind> = {
+  process_start: RecordKind.exec,
+  process_relationship: RecordKind.fork,
+  process_exit: RecordKind.exit,
+  file_open: RecordKind.fileOpen,
+  file_write: RecordKind.fileWrite,
+  file_rename: RecordKind.fileRename,
+  file_unlink: RecordKind.fileUnlink,
+  network_connect: RecordKind.connect,
+  network_bind: RecordKind.bind,
+  network_listen: RecordKind.listen,
+  network_accept: RecordKind.accept,
+};
+
+/** Says which processes the sensor and its evaluator are. */
+export function setOwnProcesses(map: number, pids: number[], before: number[]): void {
+  const key = (pid: number) => new Uint8Array(new Uint32Array([pid]).buffer);
+  for (const pid of before) if (!pids.includes(pid)) libbpf.deleteElement(map, key(pid));
+  for (const pid of pids) libbpf.setElement(map, key(pid), PRESENT);
+}
+
 function snapshotOf(hooks: Hook[], links: number[]): number {
-  const link = links[hooks.findIndex(({ serves }) => serves === "process_snapshot")];
+  const link = links[hooks.findIndex(({ serves }) => serves.includes("process_snapshot"))];
   if (link === undefined) throw new Error("the snapshot is always wanted");
   return link;
 }
@@ -143,7 +215,8 @@ function adopt(folder: string, hooks: Hook[]): Descriptors | null {
   try {
     const links = hooks.map(({ program }) => libbpf.openPin(join(folder, program)));
     return {
-      ring: libbpf.openPin(join(folder, RING)),
+      rings: RINGS.map((name) => libbpf.openPin(join(folder, name))),
+      ownProcesses: libbpf.openPin(join(folder, OWN_PROCESSES)),
       counters: libbpf.openPin(join(folder, COUNTERS)),
       links,
       snapshot: snapshotOf(hooks, links),
@@ -159,7 +232,8 @@ function pinAll(folder: string, hooks: Hook[], programs: Descriptors): void {
   const temporary = `${folder}_new`; // bpffs allows no dots
   removePins(temporary);
   mkdirSync(temporary, { mode: 0o700 });
-  libbpf.pin(programs.ring, join(temporary, RING));
+  RINGS.forEach((name, i) => libbpf.pin(programs.rings[i] ?? -1, join(temporary, name)));
+  libbpf.pin(programs.ownProcesses, join(temporary, OWN_PROCESSES));
   libbpf.pin(programs.counters, join(temporary, COUNTERS));
   hooks.forEach(({ program }, i) => libbpf.pin(programs.links[i] ?? -1, join(temporary, program)));
   removePins(folder);
@@ -182,10 +256,10 @@ function removePins(folder: string): void {
 }
 
 function pinName(object: string, settings: Settings): string {
-  const { ringSize, events, collectArgs, collectCwd, envNames } = settings;
+  const { socket: _socket, user: _user, evaluators: _evaluators, events, ...kernel } = settings;
   return createHash("sha256")
     .update(readFileSync(object))
-    .update(JSON.stringify([ringSize, events, collectArgs, collectCwd, envNames]))
+    .update(JSON.stringify([...events, kernel]))
     .digest("hex")
     .slice(0, 16);
 }

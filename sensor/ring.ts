@@ -26,8 +26,8 @@ export type Ring = {
   consumerPosition(): number;
   /** Gives the memory before `position` back to the kernel. */
   release(position: number): void;
-  /** The committed records from `position` on, at most a frame of them; null when there is none. */
-  committedSpan(position: number): Span | null;
+  /** The committed records from `position` on and below `limit`, at most a frame of them; null when there is none. */
+  committedSpan(position: number, limit: number): Span | null;
 };
 
 /** Maps the ring buffer of map `fd`. */
@@ -46,8 +46,7 @@ export function mapRing(fd: number): Ring {
     producerPosition,
     consumerPosition: () => Number(Atomics.load(consumer, 0)),
     release: (position) => void Atomics.store(consumer, 0, BigInt(position)),
-    committedSpan(position) {
-      const limit = producerPosition();
+    committedSpan(position, limit) {
       const start = position % size;
       let end = position;
       while (end < limit) {

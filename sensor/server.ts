@@ -9,7 +9,6 @@ import {
   FRAME_SIZE_MAX,
   FrameType,
   RING_ENTRY,
-  Ring as RingNumber,
   readAcknowledgement,
   writeClockFrame,
   writeCountersFrame,
@@ -17,6 +16,7 @@ import {
 } from "../bpf/event.gen.ts";
 import { createIterator } from "./libbpf.ts";
 import * as libc from "./libc.ts";
+import { setOwnProcesses } from "./programs.ts";
 import type { Ring } from "./ring.ts";
 
 /** What the server hands on and whom it serves. */
@@ -24,7 +24,9 @@ export type Service = {
   listener: number;
   /** User ids that may connect. */
   allowed: Set<number>;
-  ring: Ring;
+  /** By their numbers in enum ring. */
+  rings: Ring[];
+  ownProcesses: number;
   /** The counters of all CPUs, mapped. */
   counters: Uint8Array;
   /** The link of the snapshot's iterator. */
@@ -33,7 +35,9 @@ export type Service = {
   preamble: Uint8Array;
   coverage: Uint8Array;
   /** Records below this ring position may have been sent by an earlier sensor. */
-  redeliverUntil: number;
+  redeliverUntil: number[];
+  /** Process ids that are in `ownProcesses` now. */
+  known: number[];
   say: (line: string) => void;
 };
 
@@ -52,7 +56,7 @@ export async function serve(
   service: Service,
   stop: { fd: number; requested: () => boolean; detached: () => boolean },
 ) {
-  const { ring, say } = service;
+  const { rings, say } = service;
   let connection: Connection | null = null;
   let deadline = Infinity;
   let redeliverUntil = service.redeliverUntil;
@@ -68,7 +72,7 @@ export async function serve(
       }
       if (connection.closed) {
         say(`evaluator pid ${connection.peer.pid} has gone: ${connection.closed}`);
-        redeliverUntil = Math.max(redeliverUntil, connection.sentUntil);
+        redeliverUntil = redeliverUntil.map((until, i) => Math.max(until, connection?.sentUntil[i] ?? 0));
         libc.closeFd(connection.fd);
         connection = null;
       }
@@ -78,7 +82,7 @@ export async function serve(
       { fd: stop.requested() ? -1 : stop.fd, events: libc.POLLIN },
       { fd: service.listener, events: libc.POLLIN },
       { fd: connection?.fd ?? -1, events: libc.POLLIN | (connection?.blocked ? libc.POLLOUT : 0) },
-      { fd: connection?.idle ? ring.fd : -1, events: libc.POLLIN },
+      ...rings.map(({ fd }) => ({ fd: connection?.idle ? fd : -1, events: libc.POLLIN })),
     ];
     await libc.poll(interests, connection ? connection.waitMs : -1);
 
@@ -91,7 +95,7 @@ function admit(
   service: Service,
   { fd, peer }: { fd: number; peer: libc.Peer },
   current: Connection | null,
-  redeliverUntil: number,
+  redeliverUntil: number[],
 ): Connection | null {
   const refused = !service.allowed.has(peer.uid)
     ? "this user may not connect"
@@ -104,6 +108,8 @@ function admit(
     return current;
   }
   service.say(`evaluator pid ${peer.pid} (uid ${peer.uid}) connected`);
+  setOwnProcesses(service.ownProcesses, [process.pid, peer.pid], service.known);
+  service.known = [process.pid, peer.pid];
   return new Connection(service, fd, peer, redeliverUntil);
 }
 
@@ -113,8 +119,10 @@ type Chunk = { bytes: Uint8Array } | { address: number; size: number };
 class Connection {
   /** Why the connection is over; null while it is not. */
   closed: string | null = null;
-  /** Ring position up to which records were sent. */
-  sentUntil: number;
+  /** Position of each ring up to which records were sent. */
+  readonly sentUntil: number[];
+  /** Up to where each ring may be sent now: see `produce`. */
+  private limits: number[];
   private readonly queue: Chunk[] = [];
   private queueOffset = 0;
   private snapshot: Snapshot | null;
@@ -127,10 +135,11 @@ class Connection {
     private readonly service: Service,
     readonly fd: number,
     readonly peer: libc.Peer,
-    private readonly redeliverUntil: number,
+    private readonly redeliverUntil: number[],
   ) {
     libc.setSendBuffer(fd, SEND_BUFFER_SIZE);
-    this.sentUntil = service.ring.consumerPosition();
+    this.sentUntil = service.rings.map((ring) => ring.consumerPosition());
+    this.limits = [...this.sentUntil];
     this.queue.push({ bytes: service.preamble });
     this.tick();
     this.enqueue(FrameType.coverage, service.coverage);
@@ -154,7 +163,8 @@ class Connection {
 
   /** Is everything sent and acknowledged, so that the ring itself can wake us? */
   get idle(): boolean {
-    return !this.blocked && this.service.ring.consumerPosition() === this.service.ring.producerPosition();
+    const { rings } = this.service;
+    return !this.blocked && rings.every((ring) => ring.consumerPosition() === ring.producerPosition());
   }
 
   get waitMs(): number {
@@ -164,9 +174,11 @@ class Connection {
 
   /** Has the peer acknowledged everything: what is in the ring (`all`), or what was sent? */
   drained(all: boolean): boolean {
-    const { ring } = this.service;
     if (this.closed) return true;
-    return !this.blocked && ring.consumerPosition() === (all ? ring.producerPosition() : this.sentUntil);
+    if (this.blocked || this.snapshot) return false;
+    return this.service.rings.every(
+      (ring, i) => ring.consumerPosition() === (all ? ring.producerPosition() : this.sentUntil[i]),
+    );
   }
 
   /** Sends the last counters and says that the stream ends on purpose. */
@@ -181,8 +193,8 @@ class Connection {
     libc.closeFd(this.fd);
   }
 
-  private enqueue(type: FrameType, payload: Uint8Array, position = 0): void {
-    this.queue.push({ bytes: frameHeader(type, payload.length, position) });
+  private enqueue(type: FrameType, payload: Uint8Array): void {
+    this.queue.push({ bytes: frameHeader(type, 0, payload.length, 0) });
     if (payload.length > 0) this.queue.push({ bytes: payload });
   }
 
@@ -194,11 +206,26 @@ class Connection {
       else this.snapshot = null;
       return true;
     }
-    const span = finish ? null : this.service.ring.committedSpan(this.sentUntil);
-    if (!span) return false;
-    this.queue.push({ bytes: frameHeader(FrameType.records, span.size, span.position) }, span);
-    this.sentUntil += span.size;
-    return true;
+    if (finish) return false;
+    // What a process did must not overtake the record of its start: limits are taken of the activity first, and the
+    // processes before theirs go first.
+    if (this.sentUntil.every((sent, i) => sent >= (this.limits[i] ?? 0))) {
+      this.limits = this.service.rings
+        .toReversed()
+        .map((ring) => ring.producerPosition())
+        .toReversed();
+    }
+    for (const [number, ring] of this.service.rings.entries()) {
+      const sent = this.sentUntil[number] ?? 0;
+      const limit = this.limits[number] ?? 0;
+      if (sent >= limit) continue;
+      const span = ring.committedSpan(sent, limit);
+      if (!span) return false; // a program is about to complete it
+      this.queue.push({ bytes: frameHeader(FrameType.records, number, span.size, span.position) }, span);
+      this.sentUntil[number] = sent + span.size;
+      return true;
+    }
+    return false;
   }
 
   private flush(): void {
@@ -237,20 +264,15 @@ class Connection {
   }
 
   private acknowledge(view: DataView, offset: number): boolean {
-    const { position, ring, reserved } = readAcknowledgement(view, offset);
+    const { position, ring: number, reserved } = readAcknowledgement(view, offset);
     const until = Number(position);
-    const consumed = this.service.ring.consumerPosition();
-    if (
-      ring !== RingNumber.process ||
-      reserved !== 0 ||
-      until < consumed ||
-      until > this.sentUntil ||
-      until % 8 !== 0
-    ) {
-      this.closed = `it sent something other than an acknowledgement (position ${position}, sent ${this.sentUntil})`;
+    const ring = this.service.rings[number];
+    const sent = this.sentUntil[number] ?? 0;
+    if (!ring || reserved !== 0 || until < ring.consumerPosition() || until > sent || until % 8 !== 0) {
+      this.closed = `it sent something other than an acknowledgement (ring ${number}, position ${position}, sent ${sent})`;
       return false;
     }
-    this.service.ring.release(until);
+    ring.release(until);
     return true;
   }
 
@@ -271,8 +293,8 @@ class Connection {
     payload.set(this.service.counters, COUNTERS_FRAME.size);
     writeCountersFrame(new DataView(payload.buffer), 0, {
       time,
-      producerPosition: BigInt(this.service.ring.producerPosition()),
-      redeliverUntil: BigInt(this.redeliverUntil),
+      producerPosition: this.service.rings.map((ring) => BigInt(ring.producerPosition())),
+      redeliverUntil: this.redeliverUntil.map(BigInt),
     });
     this.enqueue(FrameType.counters, payload);
   }
@@ -318,11 +340,11 @@ function wholeEntries(chunk: Uint8Array, size: number): number {
   return end;
 }
 
-function frameHeader(type: FrameType, size: number, position: number): Uint8Array {
+function frameHeader(type: FrameType, ring: number, size: number, position: number): Uint8Array {
   const view = new DataView(new ArrayBuffer(FRAME_HEADER.size));
   writeFrameHeader(view, 0, {
     type,
-    ring: RingNumber.process,
+    ring,
     size,
     position: BigInt(position),
     checksum: 0,

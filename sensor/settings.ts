@@ -4,7 +4,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
-import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX } from "../bpf/event.gen.ts";
+import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX, FILTER_SIZE_MAX } from "../bpf/event.gen.ts";
 
 /** A file that cannot be used, with the reason. Exit code 2. */
 export class SettingsError extends Error {}
@@ -14,10 +14,32 @@ const KIB = 1024;
 const RING_SIZE_MIN = 256 * KIB;
 const RING_SIZE_MAX = 1024 * 1024 * KIB;
 const CONFIG_SIZE_MAX = 1024 * KIB;
+/** Entries of each filter, as in maps.bpf.h. */
+const FILTERS_MAX = 4096;
 const DEFAULT_CONFIG = "/etc/warder/config.toml";
 
 const name = v.pipe(v.string(), v.nonEmpty());
 const userName = v.union([name, v.pipe(v.number(), v.integer(), v.minValue(0))]);
+
+const on = v.optional(v.boolean(), true);
+const words = v.optional(v.array(v.string()));
+const fits = v.maxBytes(
+  FILTER_SIZE_MAX - 2,
+  `longer than ${FILTER_SIZE_MAX - 2} bytes, which is what the kernel side compares`,
+);
+const paths = v.optional(
+  v.pipe(v.array(v.pipe(name, v.startsWith("/"), fits)), v.maxLength(FILTERS_MAX)),
+  [],
+);
+/** In the kernel, a pattern is a suffix or a whole path. */
+const pattern = v.pipe(
+  name,
+  fits,
+  v.check(
+    (value) => value.lastIndexOf("*") <= 0,
+    'only a leading "*" can be watched for, such as "*.service"',
+  ),
+);
 
 const schema = v.object({
   sensor: v.optional(
@@ -38,13 +60,13 @@ const schema = v.object({
     }),
     {},
   ),
-  events: v.optional(v.object({ process: v.optional(v.boolean(), true) }), {}),
+  events: v.optional(v.object({ process: on, file: on, network: on }), {}),
   process: v.optional(
     v.object({
-      enabled: v.optional(v.boolean(), true),
-      hooks: v.optional(v.array(v.string())),
-      collect_args: v.optional(v.boolean(), true),
-      collect_cwd: v.optional(v.boolean(), true),
+      enabled: on,
+      hooks: words,
+      collect_args: on,
+      collect_cwd: on,
       collect_env: v.optional(v.boolean(), false),
       env_names: v.optional(
         v.pipe(v.array(v.pipe(name, v.maxLength(ENV_NAME_SIZE_MAX - 1))), v.maxLength(ENV_NAMES_MAX)),
@@ -53,7 +75,48 @@ const schema = v.object({
     }),
     {},
   ),
+  file: v.optional(
+    v.object({
+      enabled: on,
+      hooks: words,
+      watch_paths: paths,
+      watch_patterns: v.optional(v.array(pattern), []),
+      exclude_paths: paths,
+      write_events: v.optional(v.picklist(["first", "every"]), "first"),
+      write_window_s: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(86400)), 60),
+    }),
+    {},
+  ),
+  network: v.optional(v.object({ enabled: on, hooks: words, include_failed: on }), {}),
 });
+
+/** Every kind of event that can be asked for, by family, with the words in `hooks` that switch it on. */
+const HOOK_WORDS = {
+  process: {
+    process_start: ["execve", "execveat", "sched_process_exec"],
+    process_relationship: ["fork", "vfork", "clone", "clone3", "sched_process_fork"],
+    process_exit: ["exit", "exit_group", "sched_process_exit"],
+  },
+  file: {
+    file_open: ["open", "openat", "openat2", "creat", "open_by_handle_at"],
+    file_write: [
+      ...["write", "writev", "pwrite64", "pwritev", "pwritev2"],
+      ...["sendfile", "splice", "copy_file_range", "mmap"],
+    ],
+    file_rename: ["rename", "renameat", "renameat2"],
+    file_unlink: ["unlink", "unlinkat", "rmdir"],
+  },
+  network: {
+    network_connect: ["connect"],
+    network_bind: ["bind"],
+    network_listen: ["listen"],
+    network_accept: ["accept", "accept4"],
+  },
+} as const satisfies Record<string, Record<string, readonly string[]>>;
+
+type Family = keyof typeof HOOK_WORDS;
+/** The type of an event, as it is written. */
+export type EventType = { [F in Family]: keyof (typeof HOOK_WORDS)[F] }[Family];
 
 /** What the sensor acts on. */
 export type Settings = {
@@ -61,29 +124,20 @@ export type Settings = {
   user: string;
   /** Users beside `user` and root that may connect. */
   evaluators: string[];
-  /** Bytes, a power of two. */
+  /** Bytes of each ring, a power of two. */
   ringSize: number;
-  /** Which programs are wanted, by event type. */
-  events: { process_start: boolean; process_relationship: boolean; process_exit: boolean };
+  events: Set<EventType>;
   collectArgs: boolean;
   collectCwd: boolean;
   /** Names in the environment to report; empty when it is not collected. */
   envNames: string[];
-};
-
-/** The system calls that users of the seed's settings know a process event by. */
-const HOOK_WORDS: Record<string, keyof Settings["events"]> = {
-  execve: "process_start",
-  execveat: "process_start",
-  sched_process_exec: "process_start",
-  fork: "process_relationship",
-  vfork: "process_relationship",
-  clone: "process_relationship",
-  clone3: "process_relationship",
-  sched_process_fork: "process_relationship",
-  exit: "process_exit",
-  exit_group: "process_exit",
-  sched_process_exit: "process_exit",
+  watchPaths: string[];
+  /** What paths end with. */
+  watchSuffixes: string[];
+  excludePaths: string[];
+  everyWrite: boolean;
+  writeWindowS: number;
+  failedNetwork: boolean;
 };
 
 /**
@@ -107,7 +161,7 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
     );
     throw new SettingsError(issues.join("\n"));
   }
-  const { sensor, ebpf, events, process: section } = result.output;
+  const { sensor, ebpf, events, process: processes, file: files, network } = result.output;
   const warnings: string[] = [];
   const ringSize = 2 ** Math.ceil(Math.log2(ebpf.buffer_size * KIB));
   if (ringSize !== ebpf.buffer_size * KIB) {
@@ -115,21 +169,16 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
       `${file}: ebpf.buffer_size: ${ebpf.buffer_size} KiB is not a power of two: ${ringSize / KIB} KiB are used`,
     );
   }
-  const wanted = new Set<string>(Object.values(HOOK_WORDS));
-  if (section.hooks) {
-    wanted.clear();
-    for (const word of section.hooks) {
-      const type = HOOK_WORDS[word];
-      if (!type) {
-        const known = Object.keys(HOOK_WORDS).join(", ");
-        throw new SettingsError(
-          `${file}: process.hooks: ${JSON.stringify(word)} is not known here; known are ${known}`,
-        );
-      }
-      wanted.add(type);
-    }
+  const wanted = new Set<EventType>();
+  for (const [family, section] of [
+    ["process", processes],
+    ["file", files],
+    ["network", network],
+  ] as const) {
+    if (!ebpf.enabled || !events[family] || !section.enabled) continue;
+    for (const type of wantedTypes(file, family, section.hooks)) wanted.add(type);
   }
-  const on = ebpf.enabled && events.process && section.enabled;
+  const suffixes = files.watch_patterns.filter((word) => word.startsWith("*")).map((word) => word.slice(1));
   return {
     warnings,
     settings: {
@@ -137,16 +186,32 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
       user: String(sensor.user),
       evaluators: sensor.evaluators.map(String),
       ringSize,
-      events: {
-        process_start: on && wanted.has("process_start"),
-        process_relationship: on && wanted.has("process_relationship"),
-        process_exit: on && wanted.has("process_exit"),
-      },
-      collectArgs: section.collect_args,
-      collectCwd: section.collect_cwd,
-      envNames: section.collect_env ? section.env_names : [],
+      events: wanted,
+      collectArgs: processes.collect_args,
+      collectCwd: processes.collect_cwd,
+      envNames: processes.collect_env ? processes.env_names : [],
+      watchPaths: [...files.watch_paths, ...files.watch_patterns.filter((word) => word.startsWith("/"))],
+      watchSuffixes: suffixes,
+      excludePaths: files.exclude_paths,
+      everyWrite: files.write_events === "every",
+      writeWindowS: files.write_window_s,
+      failedNetwork: network.include_failed,
     },
   };
+}
+
+function wantedTypes(file: string, family: Family, hooks: string[] | undefined): EventType[] {
+  const types = Object.entries(HOOK_WORDS[family]) as [EventType, readonly string[]][];
+  const known = types.flatMap(([, list]) => list);
+  for (const word of hooks ?? []) {
+    if (known.includes(word)) continue;
+    throw new SettingsError(
+      `${file}: ${family}.hooks: ${JSON.stringify(word)} is not known here; known are ${known.join(", ")}`,
+    );
+  }
+  return types
+    .filter(([, list]) => !hooks || list.some((word) => hooks.includes(word)))
+    .map(([type]) => type);
 }
 
 /** The file's text; null when it is absent and may be. Root acts on it, so nobody else may be able to write it. */

@@ -77,13 +77,13 @@ export class Processes {
     const { header } = record;
     const parent = this.find(header.parent);
     const image = process.image?.execId === header.execId ? process.image : null;
-    const exePath = known(record.exePath) ?? image?.exePath ?? null;
+    const exePath = ("exePath" in record ? known(record.exePath) : null) ?? image?.exePath ?? null;
     if (exePath === null && !(header.flags & RecordFlag.kernelThread)) this.unattributed += 1;
     return {
       processId: process.processId,
       parentProcessId: header.parent.tgid === 0 ? null : (parent?.processId ?? this.identify(header.parent)),
       exePath,
-      parentComm: record.kind === RecordKind.exit ? (parent?.comm ?? null) : orNull(record.parentComm),
+      parentComm: "parentComm" in record ? orNull(record.parentComm) : (parent?.comm ?? null),
       parentExePath:
         record.kind === RecordKind.exec ? known(record.parentExePath) : (parent?.image?.exePath ?? null),
       ancestors: this.ancestorsOf(process),

@@ -89,7 +89,8 @@ export type ProcessExit = { event_type: "process_exit" } & Common & {
 /** What built-in detections say of a file or network event. */
 export type Annotation = { alert: boolean; detection_type: string | null; detections: string[] | undefined };
 
-type FileFacts = { inode: bigint; device: bigint; nlink: number; mode: number };
+/** Of the file itself; null where this host's hooks see only names. */
+type FileFacts = { inode: bigint | null; device: bigint | null; nlink: number | null; mode: number | null };
 
 export type FileOpen = { event_type: "file_open" } & Common & {
     filename: Bytes | null;
@@ -130,7 +131,10 @@ type NetworkFacts = {
   local_port: number | null;
   remote_addr: string | null;
   remote_port: number | null;
+  /** Of a Unix socket: its name; an abstract one begins with a NUL. */
+  path: Bytes | undefined;
   socket_fd: number | null;
+  /** Null when it succeeded, else the errno's name. */
   result: string | null;
 } & Annotation;
 

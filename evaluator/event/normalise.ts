@@ -8,7 +8,9 @@ import {
   type Text,
   type TextList,
 } from "../../bpf/event.gen.ts";
-import { type Common, type ProcessEvent, SCHEMA_VERSION } from "./event.ts";
+import { type Common, type Event, SCHEMA_VERSION } from "./event.ts";
+import { fileEvent } from "./file.ts";
+import { networkEvent } from "./network.ts";
 import type { Bytes } from "./text.ts";
 
 /** Where a stream comes from, and how its clock relates to the wall's. */
@@ -35,13 +37,13 @@ export type Lineage = {
 const CORE_DUMPED = 0x80;
 const UNSET = 0xffff_ffff;
 
-/** Makes the event of a process record; null for a snapshot, which is not an event. */
+/** Makes the event of a record; null for a snapshot, which is not an event. */
 export function normalise(
   record: DecodedRecord,
   lineage: Lineage,
   origin: Origin,
   redelivered: boolean,
-): ProcessEvent | null {
+): Event | null {
   const { header } = record;
   const common = commonOf(record, lineage, origin, redelivered);
   switch (record.kind) {
@@ -101,6 +103,13 @@ export function normalise(
     }
     case RecordKind.snapshot:
       return null;
+    case RecordKind.fileOpen:
+    case RecordKind.fileWrite:
+    case RecordKind.fileRename:
+    case RecordKind.fileUnlink:
+      return fileEvent(record, common);
+    default:
+      return networkEvent(record, common);
   }
 }
 
@@ -146,20 +155,40 @@ function eventId(bootId: string, header: DecodedRecord["header"]): string {
 /** Names of the keys whose values were cut. */
 function truncatedOf(record: DecodedRecord): string[] | undefined {
   const cut: string[] = [];
-  if (isShort(record.exePath)) cut.push("exe_path");
-  if (record.kind !== RecordKind.exec) return cut.length > 0 ? cut : undefined;
-  const texts = {
-    parent_exe_path: record.parentExePath,
-    cwd: record.cwd,
-    root: record.root,
-    filename: record.filename,
-    interpreter: record.interpreter,
-    cgroup: record.cgroup,
-  };
+  const texts = textsOf(record);
   for (const [key, text] of Object.entries(texts)) if (isShort(text)) cut.push(key);
+  if (record.kind !== RecordKind.exec) return cut.length > 0 ? cut : undefined;
   if (isCut(record.args) || record.header.flags & RecordFlag.argsUnreadable) cut.push("args");
   if (isCut(record.env) || record.header.flags & RecordFlag.envUnreadable) cut.push("env");
   return cut.length > 0 ? cut : undefined;
+}
+
+/** The texts of a record by their keys in the event. */
+function textsOf(record: DecodedRecord): Record<string, Text> {
+  switch (record.kind) {
+    case RecordKind.exec:
+    case RecordKind.snapshot:
+      return {
+        exe_path: record.exePath,
+        parent_exe_path: record.parentExePath,
+        cwd: record.cwd,
+        root: record.root,
+        filename: record.filename,
+        interpreter: record.interpreter,
+        cgroup: record.cgroup,
+      };
+    case RecordKind.fork:
+    case RecordKind.exit:
+      return { exe_path: record.exePath };
+    case RecordKind.fileRename:
+      return { old_filename: record.path, new_filename: record.newPath };
+    case RecordKind.fileOpen:
+    case RecordKind.fileWrite:
+    case RecordKind.fileUnlink:
+      return { path: record.path, filename: record.filename };
+    default:
+      return { path: record.path };
+  }
 }
 
 function isShort(text: Text): boolean {

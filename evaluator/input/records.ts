@@ -16,6 +16,7 @@ import {
   type KindCounters,
   RECORD_SIZE_MAX,
   RING_ENTRY,
+  RINGS_MAX,
   Ring,
   readClockFrame,
   readCountersFrame,
@@ -40,10 +41,11 @@ export class StreamError extends Error {
 /** What the kernel had counted at boot time `time`, ns. */
 export type Counters = {
   time: bigint;
-  producerPosition: bigint;
-  redeliverUntil: bigint;
-  /** The next sequence number of each CPU in the process ring. */
-  sequences: bigint[];
+  /** By ring. */
+  producerPosition: bigint[];
+  redeliverUntil: bigint[];
+  /** The next sequence number, by CPU and ring. */
+  sequences: bigint[][];
   /** By CPU and kind, as the kernel keeps them; only kinds that moved are listed. */
   cells: { cpu: number; kind: number; counters: KindCounters }[];
 };
@@ -203,7 +205,8 @@ export class FrameReader {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     switch (type) {
       case FrameType.records:
-        if (ring !== Ring.process) throw new StreamError(offset, `records of an unknown ring ${ring}`);
+        if (ring !== Ring.process && ring !== Ring.activity)
+          throw new StreamError(offset, `records of an unknown ring ${ring}`);
         checkEntries(view, offset + FRAME_HEADER.size);
         return { type: "records", ring, position, bytes, raw };
       case FrameType.snapshot:
@@ -235,11 +238,12 @@ export class FrameReader {
         `counters of ${view.byteLength} bytes; ${size} were expected for ${cpus} CPUs`,
       );
     }
-    const sequences: bigint[] = [];
+    const sequences: bigint[][] = [];
     const cells: Counters["cells"] = [];
     for (let cpu = 0; cpu < cpus; cpu++) {
       const row = COUNTERS_FRAME.size + cpu * CPU_COUNTERS.size;
-      sequences.push(view.getBigUint64(row + CPU_COUNTERS.at.sequence, true));
+      const rings = Array.from({ length: RINGS_MAX }, (_, ring) => row + CPU_COUNTERS.at.sequence + ring * 8);
+      sequences.push(rings.map((at) => view.getBigUint64(at, true)));
       const kinds = row + CPU_COUNTERS.at.kinds;
       for (let kind = 0; kinds + (kind + 1) * KIND_COUNTERS.size <= row + CPU_COUNTERS.size; kind++) {
         const counters = readKindCounters(view, kinds + kind * KIND_COUNTERS.size);

@@ -37,9 +37,9 @@ class Kernel {
     this.time += 1n;
     return {
       time: this.time,
-      producerPosition: this.produced,
-      redeliverUntil: 0n,
-      sequences: [...this.sequences],
+      producerPosition: [this.produced],
+      redeliverUntil: [0n],
+      sequences: this.sequences.map((sequence) => [sequence]),
       cells: this.cells.map((counters, cpu) => ({ cpu, kind: KIND, counters: { ...counters } })),
     };
   }
@@ -90,12 +90,12 @@ function play(
   for (const item of steps) {
     if (item.is === "hook") kernel.hook(item.cpu, item.outcome);
     else if (item.is === "take") take(item.count);
-    else ledger.count(kernel.counters(), position);
+    else ledger.count(kernel.counters(), [position]);
     expect(ledger.statement().balanced || drop !== null).toBe(true);
   }
   take(Infinity);
-  ledger.count(kernel.counters(), position);
-  ledger.end(position);
+  ledger.count(kernel.counters(), [position]);
+  ledger.end([position]);
   return { kernel, ledger, position, arrived };
 }
 
@@ -152,11 +152,11 @@ test("records that waited before the first counters are counted as attempts once
 test("a loss is told with its kind, CPU and time", () => {
   const kernel = new Kernel();
   const ledger = new Ledger();
-  expect(ledger.count(kernel.counters(), 0n)).toEqual([]);
+  expect(ledger.count(kernel.counters(), [0n])).toEqual([]);
   kernel.hook(1, "lost");
   kernel.hook(1, "lost");
-  expect(ledger.count(kernel.counters(), 0n)).toEqual([
+  expect(ledger.count(kernel.counters(), [0n])).toEqual([
     { kind: KIND, cpu: 1, reason: "ring full", count: 2, from: 1n, to: 2n },
   ]);
-  expect(ledger.count(kernel.counters(), 0n)).toEqual([]);
+  expect(ledger.count(kernel.counters(), [0n])).toEqual([]);
 });

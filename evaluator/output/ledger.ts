@@ -1,7 +1,7 @@
 // The ledger: where every time that a hook fired has gone. What the kernel counted and what arrived are two independent
 // measures, compared at checkpoints: counters whose records have all passed by.
 
-import { type KindCounters, RecordKind } from "../../bpf/event.gen.ts";
+import { type KindCounters, RecordKind, Ring } from "../../bpf/event.gen.ts";
 import type { EventType } from "../event/event.ts";
 import type { Counters } from "../input/records.ts";
 
@@ -10,7 +10,20 @@ export const EVENT_TYPES: ReadonlyMap<number, EventType> = new Map<number, Event
   [RecordKind.exec, "process_start"],
   [RecordKind.fork, "process_relationship"],
   [RecordKind.exit, "process_exit"],
+  [RecordKind.fileOpen, "file_open"],
+  [RecordKind.fileWrite, "file_write"],
+  [RecordKind.fileRename, "file_rename"],
+  [RecordKind.fileUnlink, "file_unlink"],
+  [RecordKind.connect, "network_connect"],
+  [RecordKind.bind, "network_bind"],
+  [RecordKind.listen, "network_listen"],
+  [RecordKind.accept, "network_accept"],
 ]);
+
+/** The ring that a record kind is in. */
+function ringOf(kind: number): Ring {
+  return kind < RecordKind.fileOpen ? Ring.process : Ring.activity;
+}
 
 /** Where the records of one kind, or of all, have gone. The keys are those of the output. */
 export type Totals = {
@@ -70,7 +83,7 @@ class Checkpoint {
   constructor(readonly counters: Counters) {}
 
   observe(kind: number, cpu: number, sequence: bigint): void {
-    if (sequence >= (this.counters.sequences[cpu] ?? 0n))
+    if (sequence >= (this.counters.sequences[cpu]?.[ringOf(kind)] ?? 0n))
       this.beyond.set(kind, (this.beyond.get(kind) ?? 0) + 1);
   }
 }
@@ -107,18 +120,20 @@ export class Ledger {
     this.pending?.observe(kind, cpu, sequence);
   }
 
-  /** The kernel's counters arrived when the records before ring position `position` had been handled. */
-  count(counters: Counters, position: bigint): Loss[] {
+  /** The kernel's counters arrived when the records before these positions of the rings had been handled. */
+  count(counters: Counters, positions: readonly bigint[]): Loss[] {
+    // A stream that is read again has nothing new to say.
+    if (this.last && counters.time <= this.last.time) return [];
     const losses = this.last ? lossesBetween(this.last, counters) : [];
     this.last = counters;
     if (!this.base) this.base = this.settled = new Checkpoint(counters);
-    else if (this.settle(position)) this.pending = new Checkpoint(counters);
+    else if (this.settle(positions)) this.pending = new Checkpoint(counters);
     return losses;
   }
 
   /** Nothing more comes of this stream: the last counters may be compared, if their records have passed. */
-  end(position: bigint): void {
-    this.settle(position);
+  end(positions: readonly bigint[]): void {
+    this.settle(positions);
   }
 
   /** All sums as of the last checkpoint, records that arrived after it included. */
@@ -141,9 +156,10 @@ export class Ledger {
   }
 
   /** Returns whether the pending checkpoint is done with: settled, or of no use because a program was running. */
-  private settle(position: bigint): boolean {
+  private settle(positions: readonly bigint[]): boolean {
     if (!this.pending) return true;
-    if (position < this.pending.counters.producerPosition) return false;
+    const { producerPosition } = this.pending.counters;
+    if (positions.some((position, ring) => position < (producerPosition[ring] ?? 0n))) return false;
     const resting = this.pending.counters.cells.every(
       ({ counters: { attempts, submitted, lost, discarded } }) => attempts === submitted + lost + discarded,
     );

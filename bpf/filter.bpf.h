@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What settings leave out never enters the ring. The cost does not grow with the number of entries: tries, forwards and backwards. */
+#ifndef WARDER_FILTER_BPF_H
+#define WARDER_FILTER_BPF_H
+
+#include "path.bpf.h"
+
+static __always_inline bool wanted(__u16 kind)
+{
+	return settings.kinds[(kind >> 5) & 3] >> (kind & 31) & 1;
+}
+
+/* The key of a path: its beginning, with the '/' that ends each entry of the tries. */
+static __always_inline void path_key(struct scratch *scratch, const void *path, __u32 size)
+{
+	if (size > FILTER_SIZE_MAX - 1)
+		size = FILTER_SIZE_MAX - 1;
+	if (bpf_probe_read_kernel(scratch->key.text, size, path))
+		size = 0;
+	scratch->key.text[size] = '/';
+	scratch->key.bits = (size + 1) * 8;
+}
+
+/* The key of a path, backwards. */
+static __always_inline void suffix_key(struct scratch *scratch, const void *path, __u32 size)
+{
+	__u32 kept = size > FILTER_SIZE_MAX ? FILTER_SIZE_MAX : size;
+
+	if (bpf_probe_read_kernel(scratch->suffix, kept, path + (size - kept)))
+		kept = 0;
+	for (__u32 i = 0; i < FILTER_SIZE_MAX && i < kept; i++)
+		scratch->key.text[i] = scratch->suffix[(kept - 1 - i) & 255];
+	scratch->key.bits = kept * 8;
+}
+
+/* Does a path pass the filters? One that was cut at its beginning passes: it cannot be told. */
+static __noinline bool path_passes(struct scratch *scratch, const void *path, __u32 size, bool cut)
+{
+	bool watched = cut || (!settings.watched_paths && !settings.watched_suffixes);
+
+	if (settings.watched_paths || settings.excluded_paths) {
+		path_key(scratch, path, size);
+		if (!cut && settings.excluded_paths && bpf_map_lookup_elem(&excluded_paths, &scratch->key))
+			return false;
+		if (!watched && settings.watched_paths && bpf_map_lookup_elem(&watched_paths, &scratch->key))
+			watched = true;
+	}
+	if (!watched && settings.watched_suffixes) {
+		suffix_key(scratch, path, size);
+		watched = bpf_map_lookup_elem(&watched_suffixes, &scratch->key);
+	}
+	return watched;
+}
+
+/* The same for a walked path. */
+static __always_inline bool walk_passes(struct scratch *scratch, struct walk *walk)
+{
+	__u32 start = walk->start & (PATH_SIZE_MAX - 1);
+
+	return path_passes(scratch, scratch->walk + start, PATH_SIZE_MAX - start, walk->full_size > PATH_SIZE_MAX);
+}
+
+/* Is this one of the first writes of a process to a file within the window? */
+static __always_inline bool first_write(struct task_struct *task, __u64 inode, __u64 device)
+{
+	struct write_key key = {};
+	__u64 now = bpf_ktime_get_boot_ns(), *reported;
+
+	if (settings.every_write)
+		return true;
+	key.process = process_key(task);
+	key.inode = inode;
+	key.device = device;
+	reported = bpf_map_lookup_elem(&writes, &key);
+	if (reported && now - *reported < settings.write_window)
+		return false;
+	bpf_map_update_elem(&writes, &key, &now, BPF_ANY);
+	return true;
+}
+
+#endif
