@@ -45,11 +45,11 @@ static __noinline int emit_file(struct task_struct *task, __u32 kind, struct fil
 	if (!file)
 		return 0;
 	if (kind == RECORD_FILE_WRITE) {
-		__u32 type = BPF_CORE_READ(inode, i_mode) & S_IFMT, tgid = BPF_CORE_READ(task, tgid);
+		__u32 type = BPF_CORE_READ(inode, i_mode) & S_IFMT;
 
 		if (type != S_IFREG && type != S_IFBLK)	/* pipes, sockets, terminals: not files to watch */
 			return 0;
-		if (bpf_map_lookup_elem(&own_processes, &tgid)) {
+		if (is_own(task)) {
 			count_filtered(kind);
 			return 0;
 		}

@@ -60,6 +60,16 @@ static __always_inline bool walk_passes(struct scratch *scratch, struct walk *wa
 	return path_passes(scratch, scratch->walk + start, PATH_SIZE_MAX - start, walk->full_size > PATH_SIZE_MAX);
 }
 
+/* Is this the sensor or its evaluator? */
+static __always_inline bool is_own(struct task_struct *task)
+{
+	__u32 tgid = BPF_CORE_READ(task, tgid), sensor = 0, evaluator = 1;
+	__u32 *first = bpf_map_lookup_elem(&own_processes, &sensor);
+	__u32 *second = bpf_map_lookup_elem(&own_processes, &evaluator);
+
+	return (first && *first == tgid) || (second && *second == tgid);
+}
+
 /* Is this one of the first writes of a process to a file within the window? */
 static __always_inline bool first_write(struct task_struct *task, __u64 inode, __u64 device)
 {

@@ -123,10 +123,10 @@ struct {
 
 /* The sensor and the evaluator it serves: what they write for their reader must not become events again. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2);
 	__type(key, __u32);
-	__type(value, __u8);
+	__type(value, __u32);
 } own_processes SEC(".maps");
 
 struct env_name {

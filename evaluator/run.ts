@@ -159,16 +159,16 @@ class Pipeline {
   ): Promise<boolean> {
     const reader = new FrameReader();
     let ended = false;
-    let acknowledged = [...this.core.positions];
     for await (const piece of pieces) {
       const outputs: Output[] = [];
+      const handled: bigint[] = [];
       let failure: unknown = null;
       try {
         for (const frame of reader.push(piece)) {
           if (recording) await writeRecording(recording, () => recording.write(frame));
           outputs.push(...this.core.handle(frame));
           ended = frame.type === "end";
-          if (frame.type === "preamble") acknowledged = [];
+          if (frame.type === "records") handled[frame.ring] = frame.position + BigInt(frame.bytes.length);
         }
       } catch (error) {
         failure = error;
@@ -176,10 +176,7 @@ class Pipeline {
       await this.write(outputs);
       if (failure !== null) throw failure;
       if (this.closed) return ended;
-      this.core.positions.forEach((position, ring) => {
-        if (position > (acknowledged[ring] ?? 0n)) acknowledge?.(ring, position);
-      });
-      acknowledged = [...this.core.positions];
+      handled.forEach((position, ring) => acknowledge?.(ring, position));
     }
     if (ended) return true;
     if (acknowledge && reader.offset === 0) throw new Failure(Exit.io, REFUSED);

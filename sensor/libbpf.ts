@@ -25,7 +25,6 @@ function load() {
     map_set_max_entries: libbpf.func("int bpf_map__set_max_entries(void *, uint32_t)"),
     map_initial_value: libbpf.func("void *bpf_map__initial_value(void *, _Out_ size_t *)"),
     map_update: libbpf.func("int bpf_map_update_elem(int, const void *, const void *, uint64_t)"),
-    map_delete: libbpf.func("int bpf_map_delete_elem(int, const void *)"),
     program_set_autoload: libbpf.func("int bpf_program__set_autoload(void *, bool)"),
     program_attach: libbpf.func("void *bpf_program__attach(void *)"),
     link_fd: libbpf.func("int bpf_link__fd(void *)"),
@@ -100,14 +99,9 @@ export function initialValue(map: BpfMap): ArrayBuffer {
   return koffi.view(pointer, Number(size[0]));
 }
 
-/** Writes one entry of a map; a byte is the value. */
+/** Writes one entry of a map. */
 export function setElement(fd: number, key: Uint8Array, value: Uint8Array): void {
   checked("map update", bpf().map_update(fd, key, value, 0));
-}
-
-/** Removes one entry of a map; it need not be there. */
-export function deleteElement(fd: number, key: Uint8Array): void {
-  bpf().map_delete(fd, key);
 }
 
 /** Whether a program is loaded with its object. */

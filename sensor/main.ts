@@ -120,7 +120,6 @@ function prepare(programs: Programs, settings: Settings, users: User[], listener
     preamble: preamble(instance, programs.cpus),
     coverage: Buffer.from(JSON.stringify(coverage(settings))),
     redeliverUntil: rings.map((ring) => (programs.adopted ? ring.producerPosition() : 0)),
-    known: [],
     say,
   };
 }

@@ -199,10 +199,9 @@ const KINDS: Record<EventType, RecordKind> = {
 };
 
 /** Says which processes the sensor and its evaluator are. */
-export function setOwnProcesses(map: number, pids: number[], before: number[]): void {
-  const key = (pid: number) => new Uint8Array(new Uint32Array([pid]).buffer);
-  for (const pid of before) if (!pids.includes(pid)) libbpf.deleteElement(map, key(pid));
-  for (const pid of pids) libbpf.setElement(map, key(pid), PRESENT);
+export function setOwnProcesses(map: number, sensor: number, evaluator: number): void {
+  const bytes = (value: number) => new Uint8Array(new Uint32Array([value]).buffer);
+  [sensor, evaluator].forEach((pid, slot) => libbpf.setElement(map, bytes(slot), bytes(pid)));
 }
 
 function snapshotOf(hooks: Hook[], links: number[]): number {

@@ -36,8 +36,6 @@ export type Service = {
   coverage: Uint8Array;
   /** Records below this ring position may have been sent by an earlier sensor. */
   redeliverUntil: number[];
-  /** Process ids that are in `ownProcesses` now. */
-  known: number[];
   say: (line: string) => void;
 };
 
@@ -108,8 +106,7 @@ function admit(
     return current;
   }
   service.say(`evaluator pid ${peer.pid} (uid ${peer.uid}) connected`);
-  setOwnProcesses(service.ownProcesses, [process.pid, peer.pid], service.known);
-  service.known = [process.pid, peer.pid];
+  setOwnProcesses(service.ownProcesses, process.pid, peer.pid);
   return new Connection(service, fd, peer, redeliverUntil);
 }
 
