@@ -58,9 +58,7 @@ static __noinline int emit_file(struct task_struct *task, __u32 kind, struct fil
 	if (!scratch)
 		return 0;
 	walk_path(scratch, &walk, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
-	if (!walk_passes(scratch, &walk) ||
-	    (kind == RECORD_FILE_WRITE &&
-	     !first_write(task, BPF_CORE_READ(inode, i_ino), BPF_CORE_READ(inode, i_sb, s_dev)))) {
+	if (!walk_passes(scratch, &walk) || (kind == RECORD_FILE_WRITE && !first_write(task, inode))) {
 		count_filtered(kind);
 		release_scratch(scratch);
 		return 0;

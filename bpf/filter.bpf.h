@@ -71,7 +71,7 @@ static __always_inline bool is_own(struct task_struct *task)
 }
 
 /* Is this one of the first writes of a process to a file within the window? */
-static __always_inline bool first_write(struct task_struct *task, __u64 inode, __u64 device)
+static __always_inline bool first_write(struct task_struct *task, struct inode *inode)
 {
 	struct write_key key = {};
 	__u64 now = bpf_ktime_get_boot_ns(), *reported;
@@ -79,8 +79,9 @@ static __always_inline bool first_write(struct task_struct *task, __u64 inode, _
 	if (settings.every_write)
 		return true;
 	key.process = process_key(task);
-	key.inode = inode;
-	key.device = device;
+	key.inode = BPF_CORE_READ(inode, i_ino);
+	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	key.generation = BPF_CORE_READ(inode, i_generation);
 	reported = bpf_map_lookup_elem(&writes, &key);
 	if (reported && now - *reported < settings.write_window)
 		return false;

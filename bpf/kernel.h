@@ -90,6 +90,7 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
+	__u32 i_generation;
 };
 
 struct qstr {

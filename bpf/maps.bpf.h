@@ -110,7 +110,8 @@ struct {
 struct write_key {
 	struct process_key process;
 	__u64 inode;
-	__u64 device;
+	__u32 device;
+	__u32 generation;	/* tells a file from the next one that gets its inode number */
 };
 
 /* When it was reported. */

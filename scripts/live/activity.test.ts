@@ -1,0 +1,214 @@
+// Files and network on the running kernel, against a generator that knows what it has done.
+
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Bench, type Line, notLive } from "./pair.ts";
+
+const reason = notLive();
+if (reason !== null) console.error(`skipped: live tests of files and network (${reason})`);
+
+const FILES = 5000;
+const CONNECTIONS = 1000;
+const tools = mkdtempSync(join(tmpdir(), "warder-tools-"));
+const generator = join(tools, "generate");
+
+describe.skipIf(reason !== null)("files and network", () => {
+  let bench: Bench;
+  let folder: string;
+  beforeAll(() => {
+    chmodSync(tools, 0o755);
+    const built = Bun.spawnSync(
+      ["clang-19", "-Wall", "-Werror", "-o", generator, join(import.meta.dir, "generate.c")],
+      { stderr: "inherit" },
+    );
+    expect(built.exitCode).toBe(0);
+  });
+  afterAll(() => rmSync(tools, { recursive: true }));
+  beforeEach(() => {
+    bench = new Bench();
+    folder = join(realpathSync(bench.folder), "watched");
+    mkdirSync(folder);
+  });
+  afterEach(() => bench.close());
+
+  /** Runs `work` under a live pair with these settings; returns what was written. */
+  async function observe(config: string, work: () => Promise<void>, ...args: string[]): Promise<Line[]> {
+    const path = bench.path("config.toml");
+    writeFileSync(path, config);
+    const sensor = await bench.sensor("--no-pin", "--config", path);
+    const evaluator = await bench.evaluator("--once", "--config", path, ...args);
+    await work();
+    expect(await sensor.end("SIGTERM")).toBe(0);
+    expect(await evaluator.exited).toBe(0);
+    const lines = evaluator.lines();
+    expect(lines.at(-1)).toMatchObject({
+      event_type: "health",
+      ledger: { lost: 0, malformed: 0, unaccounted: 0, balanced: true },
+    });
+    return lines;
+  }
+
+  /** Runs the generator. Returns what it says it has done. */
+  async function generate(...args: string[]): Promise<{ truth: string[]; pid: number }> {
+    const program = Bun.spawn([generator, ...args], { stdout: "pipe", stderr: "inherit" });
+    const text = await new Response(program.stdout).text();
+    expect(await program.exited).toBe(0);
+    return { truth: text.trim().split("\n"), pid: program.pid };
+  }
+
+  test(`${FILES} opens, first writes, renames and unlinks are as many events, with true paths and inodes`, async () => {
+    let done = { truth: [] as string[], pid: 0 };
+    const lines = await observe(`[file]\nwatch_paths = [${JSON.stringify(folder)}]\n`, async () => {
+      done = await generate("files", folder, String(FILES));
+    });
+    const seen = lines.filter((line) => line.event_type.startsWith("file_"));
+    const shown = seen.map((line) => {
+      if (line.event_type === "file_rename")
+        return `file_rename ${line["old_filename"]} ${line["new_filename"]}`;
+      return `${line.event_type} ${line["path"]} ${line["inode"] ?? "-"}`;
+    });
+    expect(done.truth.length).toBe(4 * FILES);
+    expect(shown).toEqual(done.truth);
+    for (const line of seen) {
+      expect(line["pid"]).toBe(done.pid);
+      expect(line["exe_path"]).toBe(generator);
+      expect((line["ancestors"] as string[]).length).toBeGreaterThan(0);
+    }
+    expect(seen.find((line) => line.event_type === "file_open")).toMatchObject({
+      created: true,
+      flags: ["O_WRONLY", "O_CREAT", "O_EXCL"],
+    });
+    const writes = seen.filter((line) => line.event_type === "file_write");
+    for (const line of writes) expect(line["count"]).toBe(5);
+    const health = lines.at(-1) as unknown as { ledger: { by_kind: Record<string, Record<string, number>> } };
+    expect(health.ledger.by_kind["file_write"]?.["filtered"]).toBeGreaterThanOrEqual(FILES);
+  }, 120_000);
+
+  test("binds, listens, connects and accepts over IPv4, IPv6, TCP and UDP, with the addresses the sockets have", async () => {
+    let done = { truth: [] as string[], pid: 0 };
+    const lines = await observe("[events]\nfile = false\n", async () => {
+      done = await generate("network", String(CONNECTIONS));
+    });
+    const seen = lines.filter((line) => line.event_type.startsWith("network_") && line["pid"] === done.pid);
+    const shown = seen.map((line) => {
+      const remote = line.event_type === "network_connect" || line.event_type === "network_accept";
+      return `${line.event_type} ${remote ? line["remote_addr"] : line["local_addr"]} ${remote ? line["remote_port"] : line["local_port"]}`;
+    });
+    expect(done.truth.length).toBe(10 * CONNECTIONS);
+    expect(shown).toEqual(done.truth);
+    for (const line of seen) expect(line).toMatchObject({ exe_path: generator, result: null });
+    const protocols = new Set(seen.map((line) => `${String(line["family"])} ${String(line["protocol"])}`));
+    expect([...protocols].toSorted()).toEqual(["ipv4 tcp", "ipv4 udp", "ipv6 tcp", "ipv6 udp"]);
+    expect(seen.find((line) => line.event_type === "network_listen")?.["backlog"]).toBe(7);
+    expect(lines.some((line) => line.event_type.startsWith("file_"))).toBe(false);
+  }, 120_000);
+
+  test("what is outside of the watch list, or excluded, never enters the ring, and is counted", async () => {
+    const lines = await observe(
+      `[file]\nwatch_paths = [${JSON.stringify(`${folder}/in`)}]\nwatch_patterns = ["*.service"]\nexclude_paths = [${JSON.stringify(`${folder}/in/out`)}]\n`,
+      async () => {
+        mkdirSync(join(folder, "in/out"), { recursive: true });
+        mkdirSync(join(folder, "inside"));
+        for (const name of ["in/a", "in/out/b", "inside/c", "d.service", "in/out/e.service", "f.services"]) {
+          await Bun.spawn(["sh", "-c", `echo x > ${folder}/${name}`]).exited;
+        }
+        await Bun.spawn(["sh", "-c", `for i in $(seq 2000); do : < ${folder}/inside/c; done`]).exited;
+        await Bun.spawn(["mv", `${folder}/inside/c`, `${folder}/in/c`]).exited;
+      },
+    );
+    const paths = lines.filter((line) => line.event_type === "file_write").map((line) => line["path"]);
+    expect(paths).toEqual([`${folder}/in/a`, `${folder}/d.service`]);
+    expect(
+      lines.filter((line) => line.event_type === "file_rename").map((line) => line["new_filename"]),
+    ).toEqual([`${folder}/in/c`]);
+    const opens = lines.filter((line) => line.event_type === "file_open").map((line) => String(line["path"]));
+    expect(opens.filter((path) => !path.startsWith(`${folder}/in/`) && !path.endsWith(".service"))).toEqual(
+      [],
+    );
+    const health = lines.at(-1) as unknown as { ledger: { by_kind: Record<string, Record<string, number>> } };
+    expect(health.ledger.by_kind["file_open"]?.["filtered"]).toBeGreaterThan(2000);
+  }, 60_000);
+
+  test("rules, built-in rules and detections see files and connections; their neighbours raise nothing", async () => {
+    const rules = `
+[[rules]]
+id = "FILE-001"
+name = "Sensitive file touched"
+enabled = true
+type = "file"
+severity = "high"
+action = "alert"
+paths = ["${folder}/shadow"]
+operations = ["file_open", "file_write", "file_unlink", "file_rename"]
+
+[[rules]]
+id = "NET-001"
+name = "Suspicious outbound port"
+enabled = true
+type = "network"
+severity = "medium"
+action = "alert"
+direction = "outbound"
+ports = [4444, 1337, 31337]
+
+[[disable]]
+id = "BUILTIN-NET-OUTBOUND-001"
+
+[[detections.persistence]]
+name = "watched_file_modified"
+paths = ["${folder}/"]
+patterns = ["*shadow"]
+operations = ["file_write"]
+
+[[detections.network]]
+name = "suspicious_outbound_port"
+directions = ["outbound"]
+ports = [31337]
+`;
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\n${rules}`, async () => {
+      await Bun.spawn(["sh", "-c", `echo x > ${folder}/shadow`]).exited;
+      await Bun.spawn(["sh", "-c", `echo x > ${folder}/shadow-; echo x > ${folder}/shadowed`]).exited;
+      for (const port of [4444, 31337, 4443]) {
+        await Bun.spawn(["bash", "-c", `exec 3<> /dev/tcp/127.0.0.1/${port}`], { stderr: "ignore" }).exited;
+      }
+    });
+    const alerts = lines.filter((line) => line.event_type === "alert");
+    expect(
+      alerts.map((alert) => [alert["rule_id"], alert["source_event_type"], alert["path"], alert["port"]]),
+    ).toEqual([
+      ["FILE-001", "file_open", `${folder}/shadow`, null],
+      ["FILE-001", "file_write", `${folder}/shadow`, null],
+      ["NET-001", "network_connect", null, 4444],
+      ["NET-001", "network_connect", null, 31337],
+    ]);
+    for (const alert of alerts) expect(lines[lines.indexOf(alert) - 1]?.["event_id"]).toBe(alert["event_id"]);
+    const marked = lines.filter((line) => line["alert"] === true);
+    expect(marked.map((line) => [line.event_type, line["detection_type"]])).toEqual([
+      ["file_write", "watched_file_modified"],
+      ["network_connect", "suspicious_outbound_port"],
+    ]);
+  }, 60_000);
+
+  test("legacy calls, hard links, symlinks, dots, bind mounts and long paths show the true file", async () => {
+    const script = `
+cd ${folder}; mkdir d; echo x > d/true; ln d/true hard; ln -s d link; mkdir bound; mount --bind d bound
+cat link/true link/../d/./true /proc/self/root${folder}/d/true bound/true hard > /dev/null
+umount bound
+`;
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\n`, async () => {
+      await Bun.spawn(["unshare", "--mount", "sh", "-c", script]).exited;
+    });
+    const opens = lines.filter((line) => line.event_type === "file_open" && line["comm"] === "cat");
+    expect(opens.map((line) => String(line["path"]).slice(folder.length))).toEqual([
+      "/d/true",
+      "/d/true",
+      "/d/true",
+      "/bound/true",
+      "/hard",
+    ]);
+    expect(new Set(opens.map((line) => line["inode"])).size).toBe(1);
+    for (const line of opens) expect(line["nlink"]).toBe(2);
+  }, 60_000);
+});
