@@ -68,6 +68,11 @@ export class Core {
     this.processes = new Processes("", settings.limits);
   }
 
+  /** Has a stream begun? */
+  get begun(): boolean {
+    return this.stream !== null;
+  }
+
   /** Handles the next frame of the stream. */
   handle(frame: Frame): Output[] {
     switch (frame.type) {

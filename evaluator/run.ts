@@ -28,6 +28,7 @@ export type RunOptions = {
 const STDOUT = 1;
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
+const REFUSALS_MAX = 5;
 /** After a signal, how long the end of the stream is waited for. */
 const END_MS = 3000;
 const SECOND_NS = 1_000_000_000n;
@@ -44,26 +45,50 @@ export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
   if (!options.allowRoot) becomeUser(options.user);
   else if (process.getuid?.() === 0) say("stays root, as --allow-root says");
 
-  for (;;) {
+  let refusals = 0;
+  let failure: Failure | null = null;
+  while (!failure) {
     connection ??= await waitForSensor(socket, stop);
     if (!connection) break;
     const { signal } = stop;
     const { close } = connection;
     const end = () => setTimeout(close, options.once ? END_MS : 0);
     signal.addEventListener("abort", end, { once: true });
-    const ended = await pipeline.feed(connection.pieces, recording, connection.acknowledge);
+    const outcome = await pipeline
+      .feed(connection.pieces, recording, connection.acknowledge)
+      .catch(failureOf(socket));
     signal.removeEventListener("abort", end);
     connection.close();
     connection = null;
+    if (outcome instanceof Failure) failure = outcome;
     if (signal.aborted || options.once || pipeline.closed) break;
-    say(
-      ended
-        ? "the sensor has stopped; waiting for the next one"
-        : "the sensor has gone; waiting for the next one",
-    );
+    if (outcome !== "nothing") {
+      refusals = 0;
+      say(
+        outcome === "end"
+          ? "the sensor has stopped; waiting for the next one"
+          : "the sensor has gone; waiting for the next one",
+      );
+      continue;
+    }
+    // A sensor that is being killed may still take a connection; one that refuses does so every time.
+    refusals += 1;
+    if (refusals > (pipeline.begun ? REFUSALS_MAX : 0))
+      failure = new Failure(Exit.io, `${socket}: ${REFUSED}`);
+    await Bun.sleep(RETRY_MS_MIN * refusals);
   }
   await pipeline.finish();
   await recording?.close().catch((error: Error) => say(`${recording.path}: ${error.message}`));
+  if (failure) throw failure;
+}
+
+/** What a person can do something about becomes an end with a reason; anything else is a fault of ours. */
+function failureOf(source: string): (error: unknown) => Failure {
+  return (error) => {
+    if (error instanceof Failure) return error;
+    if (error instanceof StreamError) return new Failure(Exit.io, `${source}: ${error.message}`);
+    throw error;
+  };
 }
 
 /** Evaluates captures, one after the other, as one stream. */
@@ -72,12 +97,10 @@ export async function replay(files: string[], loaded: Loaded, options: RunOption
   const pipeline = new Pipeline(loaded, options, () => null);
   if (!options.allowRoot) becomeUser(options.user);
   for (const capture of captures) {
-    try {
-      await pipeline.feed(readCapture(capture), null, null);
-    } catch (error) {
-      if (!(error instanceof StreamError)) throw error;
+    const outcome = await pipeline.feed(readCapture(capture), null, null).catch(failureOf(capture.name));
+    if (outcome instanceof Failure) {
       await pipeline.finish();
-      throw new Failure(Exit.io, `${capture.name}: ${error.message}`);
+      throw outcome;
     }
     if (pipeline.closed) break;
   }
@@ -118,6 +141,8 @@ export async function record(
   say(`${file}: ${frames} frames`);
 }
 
+type Outcome = "end" | "cut" | "nothing";
+
 /** Frames into the core, its lines to standard output, then the acknowledgement. */
 class Pipeline {
   private readonly core: Core;
@@ -143,20 +168,25 @@ class Pipeline {
     });
   }
 
+  /** A stream has begun. */
+  get begun(): boolean {
+    return this.core.begun;
+  }
+
   /** The reader of standard output has gone. */
   get closed(): boolean {
     return this.writer.closed;
   }
 
   /**
-   * Handles one stream. Returns whether it ended on purpose.
+   * Handles one stream. Returns whether it ended on purpose, was cut, or never began.
    * @throws StreamError, when everything before the bad byte has been written
    */
   async feed(
     pieces: AsyncIterable<Uint8Array>,
     recording: CaptureWriter | null,
     acknowledge: SensorConnection["acknowledge"] | null,
-  ): Promise<boolean> {
+  ): Promise<Outcome> {
     const reader = new FrameReader();
     let ended = false;
     for await (const piece of pieces) {
@@ -175,15 +205,15 @@ class Pipeline {
       }
       await this.write(outputs);
       if (failure !== null) throw failure;
-      if (this.closed) return ended;
+      if (this.closed) return "cut";
       handled.forEach((position, ring) => acknowledge?.(ring, position));
     }
-    if (ended) return true;
-    if (acknowledge && reader.offset === 0) throw new Failure(Exit.io, REFUSED);
+    if (ended) return "end";
+    if (acknowledge && reader.offset === 0) return "nothing";
     if (recording) await writeRecording(recording, () => recording.cut());
     await this.write(this.core.cut());
     if (!acknowledge) reader.finish();
-    return false;
+    return "cut";
   }
 
   /** Completes the output and says on standard error what there was. */
@@ -229,13 +259,17 @@ async function writeRecording(recording: CaptureWriter, step: () => Promise<void
   }
 }
 
-async function tryConnect(socket: string): Promise<SensorConnection | null> {
+/** Null when no sensor is there; with `patient`, also when it takes the connection and drops it. */
+async function tryConnect(socket: string, patient = false): Promise<SensorConnection | null> {
   try {
     return await connectSensor(socket);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ECONNREFUSED") return null;
-    if (code === "ECONNRESET" || code === "EPIPE") throw new Failure(Exit.io, `${socket}: ${REFUSED}`);
+    if (code === "ECONNRESET" || code === "EPIPE") {
+      if (patient) return null;
+      throw new Failure(Exit.io, `${socket}: ${REFUSED}`);
+    }
     throw new Failure(
       Exit.io,
       `${socket}: ${code === "EACCES" ? "this user may not reach the sensor's socket" : message}`,
@@ -249,7 +283,7 @@ async function waitForSensor(
 ): Promise<SensorConnection | null> {
   let told = false;
   for (let wait = RETRY_MS_MIN; !stop.signal.aborted; wait = Math.min(wait * 2, RETRY_MS_MAX)) {
-    const connection = await tryConnect(socket);
+    const connection = await tryConnect(socket, true);
     if (connection) return connection;
     if (!told) say(`no sensor serves at ${socket} yet ("warder-sensor run" starts one); waiting`);
     told = true;

@@ -138,7 +138,7 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
   fill("excluded_paths", settings.excludePaths, (path) =>
     filterKey(Buffer.from(path.endsWith("/") ? path : `${path}/`)),
   );
-  fill("watched_suffixes", settings.watchSuffixes, (suffix) => filterKey(Buffer.from(suffix).reverse()));
+  fill("watched_suffixes", settings.watchSuffixes, (suffix) => filterKey(Buffer.from(suffix).toReversed()));
   for (const name of settings.envNames) {
     const key = Buffer.alloc(ENV_NAME_SIZE_MAX);
     key.write(name);
@@ -166,11 +166,16 @@ function orUnsupported<Result>(what: string, step: () => Result): Result {
 
 const PRESENT = new Uint8Array([1]);
 
+/** A path with the "/" at its end that keeps /etc from being a prefix of /etcetera. */
+function prefixKey(path: string): Uint8Array {
+  return filterKey(Buffer.from(path.endsWith("/") ? path : `${path}/`));
+}
+
 /** The key of a trie: how many bits count, then the bytes. */
-function filterKey(bytes: Buffer): Uint8Array {
+function filterKey(bytes: Uint8Array): Uint8Array {
   const key = Buffer.alloc(4 + FILTER_SIZE_MAX);
   key.writeUInt32LE(bytes.length * 8);
-  bytes.copy(key, 4);
+  key.set(bytes, 4);
   return key;
 }
 

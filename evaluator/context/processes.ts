@@ -6,6 +6,8 @@ import { LRUCache } from "lru-cache";
 import {
   type DecodedRecord,
   type ExecRecord,
+  type ExitRecord,
+  type ForkRecord,
   type ProcessKey,
   RecordFlag,
   RecordKind,
@@ -113,6 +115,10 @@ export class Processes {
       creator: header.parent,
     };
     if (header.tid === header.process.tgid) process.comm = header.comm;
+    if (!isProcessRecord(record)) {
+      if (!before) this.table.set(key, process);
+      return process;
+    }
     switch (record.kind) {
       case RecordKind.fork: {
         const creator = this.find(record.creator);
@@ -163,6 +169,11 @@ export class Processes {
   private identify({ tgid, startTime }: ProcessKey): string {
     return createHash("sha256").update(`${this.bootId}/${tgid}/${startTime}`).digest("hex").slice(0, 32);
   }
+}
+
+/** Is this about the process itself, not about what it did? */
+function isProcessRecord(record: DecodedRecord): record is ExecRecord | ForkRecord | ExitRecord {
+  return record.kind < RecordKind.fileOpen;
 }
 
 function keyOf({ tgid, startTime }: ProcessKey): string {

@@ -66,8 +66,8 @@ describe.skipIf(reason !== null)("files and network", () => {
     const seen = lines.filter((line) => line.event_type.startsWith("file_"));
     const shown = seen.map((line) => {
       if (line.event_type === "file_rename")
-        return `file_rename ${line["old_filename"]} ${line["new_filename"]}`;
-      return `${line.event_type} ${line["path"]} ${line["inode"] ?? "-"}`;
+        return [line.event_type, line["old_filename"], line["new_filename"]].join(" ");
+      return [line.event_type, line["path"], line["inode"] ?? "-"].join(" ");
     });
     expect(done.truth.length).toBe(4 * FILES);
     expect(shown).toEqual(done.truth);
@@ -94,7 +94,8 @@ describe.skipIf(reason !== null)("files and network", () => {
     const seen = lines.filter((line) => line.event_type.startsWith("network_") && line["pid"] === done.pid);
     const shown = seen.map((line) => {
       const remote = line.event_type === "network_connect" || line.event_type === "network_accept";
-      return `${line.event_type} ${remote ? line["remote_addr"] : line["local_addr"]} ${remote ? line["remote_port"] : line["local_port"]}`;
+      const end = remote ? "remote" : "local";
+      return [line.event_type, line[`${end}_addr`], line[`${end}_port`]].join(" ");
     });
     expect(done.truth.length).toBe(10 * CONNECTIONS);
     expect(shown).toEqual(done.truth);
