@@ -132,12 +132,8 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     for (const text of texts)
       libbpf.setElement(libbpf.mapFd(libbpf.findMap(object, map)), encode(text), PRESENT);
   };
-  fill("watched_paths", settings.watchPaths, (path) =>
-    filterKey(Buffer.from(path.endsWith("/") ? path : `${path}/`)),
-  );
-  fill("excluded_paths", settings.excludePaths, (path) =>
-    filterKey(Buffer.from(path.endsWith("/") ? path : `${path}/`)),
-  );
+  fill("watched_paths", settings.watchPaths, prefixKey);
+  fill("excluded_paths", settings.excludePaths, prefixKey);
   fill("watched_suffixes", settings.watchSuffixes, (suffix) => filterKey(Buffer.from(suffix).toReversed()));
   for (const name of settings.envNames) {
     const key = Buffer.alloc(ENV_NAME_SIZE_MAX);
