@@ -5,7 +5,7 @@ import type { Loaded } from "./config.ts";
 import { Core, type Output } from "./core.ts";
 import { Exit, Failure } from "./exit.ts";
 import { type Capture, CaptureWriter, openCapture, readCapture } from "./input/capture.ts";
-import { FrameReader, StreamError } from "./input/records.ts";
+import { type Frame, FrameReader, StreamError } from "./input/records.ts";
 import { connectSensor, type SensorConnection } from "./input/socket.ts";
 import { compact } from "./output/compact.ts";
 import { ndjson } from "./output/ndjson.ts";
@@ -37,7 +37,7 @@ const REFUSED = "the sensor closed the connection at once: its messages say why"
 /** Evaluates what the sensor hands over, until a signal, or with `once` until the sensor ends. */
 export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
   const socket = options.socket ?? loaded.config.sensor.socket;
-  const recording = options.record === undefined ? null : openRecording(options.record);
+  const recording = options.record === undefined ? null : new Recording(openRecording(options.record));
   const pipeline = new Pipeline(loaded, options, () => Math.round(process.memoryUsage.rss() / 1024));
   const stop = stopSignal();
   // The first connection is made with the rights that this process was started with.
@@ -60,7 +60,10 @@ export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
     signal.removeEventListener("abort", end);
     connection.close();
     connection = null;
-    if (outcome instanceof Failure) failure = outcome;
+    if (outcome instanceof Failure) {
+      failure = outcome;
+      break;
+    }
     if (signal.aborted || options.once || pipeline.closed) break;
     if (outcome !== "nothing") {
       refusals = 0;
@@ -78,7 +81,8 @@ export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
     await Bun.sleep(RETRY_MS_MIN * refusals);
   }
   await pipeline.finish();
-  await recording?.close().catch((error: Error) => say(`${recording.path}: ${error.message}`));
+  await recording?.close();
+  failure ??= recording?.failure ?? null;
   if (failure) throw failure;
 }
 
@@ -143,6 +147,38 @@ export async function record(
 
 type Outcome = "end" | "cut" | "nothing";
 
+/** A recording beside the evaluation: when it fails, it ends, is told, and the evaluation goes on. */
+class Recording {
+  failure: Failure | null = null;
+
+  constructor(private readonly target: CaptureWriter) {}
+
+  write(frame: Frame): Promise<void> {
+    return this.attempt(() => this.target.write(frame));
+  }
+
+  cut(): Promise<void> {
+    return this.attempt(() => this.target.cut());
+  }
+
+  close(): Promise<void> {
+    return this.attempt(() => this.target.close());
+  }
+
+  private async attempt(step: () => Promise<void>): Promise<void> {
+    if (this.failure) return;
+    try {
+      await step();
+    } catch (error) {
+      this.failure = new Failure(
+        Exit.io,
+        `${this.target.path}: ${(error as Error).message}: the recording is not complete`,
+      );
+      say(this.failure.message);
+    }
+  }
+}
+
 /** Frames into the core, its lines to standard output, then the acknowledgement. */
 class Pipeline {
   private readonly core: Core;
@@ -184,7 +220,7 @@ class Pipeline {
    */
   async feed(
     pieces: AsyncIterable<Uint8Array>,
-    recording: CaptureWriter | null,
+    recording: Recording | null,
     acknowledge: SensorConnection["acknowledge"] | null,
   ): Promise<Outcome> {
     const reader = new FrameReader();
@@ -195,7 +231,7 @@ class Pipeline {
       let failure: unknown = null;
       try {
         for (const frame of reader.push(piece)) {
-          if (recording) await writeRecording(recording, () => recording.write(frame));
+          await recording?.write(frame);
           outputs.push(...this.core.handle(frame));
           ended = frame.type === "end";
           if (frame.type === "records") handled[frame.ring] = frame.position + BigInt(frame.bytes.length);
@@ -210,7 +246,7 @@ class Pipeline {
     }
     if (ended) return "end";
     if (acknowledge && reader.offset === 0) return "nothing";
-    if (recording) await writeRecording(recording, () => recording.cut());
+    await recording?.cut();
     await this.write(this.core.cut());
     if (!acknowledge) reader.finish();
     return "cut";
