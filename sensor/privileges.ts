@@ -53,6 +53,7 @@ export function verifyDropped(): void {
     for (const key of ["CapInh", "CapPrm", "CapEff", "CapAmb"]) {
       if (!/^0+$/.test(facts[key] ?? "")) throw new Error(`thread ${thread} still has ${key} ${facts[key]}`);
     }
+    if (facts["Groups"]?.trim()) throw new Error(`thread ${thread} still has groups ${facts["Groups"]}`);
     if (facts["NoNewPrivs"] !== "1") throw new Error(`thread ${thread} may still gain privileges`);
   }
 }

@@ -71,7 +71,7 @@ export async function serve(
       if (connection.closed) {
         say(`evaluator pid ${connection.peer.pid} has gone: ${connection.closed}`);
         redeliverUntil = redeliverUntil.map((until, i) => Math.max(until, connection?.sentUntil[i] ?? 0));
-        libc.closeFd(connection.fd);
+        connection.close();
         connection = null;
       }
     } else if (stop.requested()) return;
@@ -187,6 +187,12 @@ class Connection {
       if (this.closed || !this.blocked || performance.now() > deadline + TICK_MS) break;
       await libc.poll([{ fd: this.fd, events: libc.POLLOUT }], TICK_MS);
     }
+    this.close();
+  }
+
+  /** Gives the descriptors back. */
+  close(): void {
+    this.snapshot?.close();
     libc.closeFd(this.fd);
   }
 
@@ -320,8 +326,12 @@ class Snapshot {
     const end = wholeEntries(chunk, size);
     this.carried = chunk.slice(end, size);
     if (end > 0) return chunk.subarray(0, end);
-    libc.closeFd(this.fd);
+    this.close();
     return null;
+  }
+
+  close(): void {
+    libc.closeFd(this.fd);
   }
 }
 
