@@ -4,6 +4,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX } from "../bpf/event.gen.ts";
+import { ALL_EVENT_KINDS, type Family } from "../bpf/kinds.ts";
 import { checkRuleFile, collectRules, readDocument, ruleFiles } from "./rule/load.ts";
 import { checkTable, type Document, isTable, type Problem, report, suggest } from "./rule/problem.ts";
 import {
@@ -22,39 +23,8 @@ import {
 const DEFAULT_CONFIG = "/etc/warder/config.toml";
 const RULES_FOLDER = "rules.d";
 
-/** The kind of event that each word in `hooks` switches on: the seed project's system calls, and the hooks themselves. */
-export const HOOK_WORDS = {
-  process: {
-    process_start: ["execve", "execveat", "sched_process_exec"],
-    process_relationship: ["fork", "vfork", "clone", "clone3", "sched_process_fork"],
-    process_exit: ["exit", "exit_group", "sched_process_exit"],
-  },
-  file: {
-    file_open: ["open", "openat", "openat2", "creat", "open_by_handle_at"],
-    file_write: [
-      "write",
-      "writev",
-      "pwrite64",
-      "pwritev",
-      "pwritev2",
-      "sendfile",
-      "splice",
-      "copy_file_range",
-      "mmap",
-    ],
-    file_rename: ["rename", "renameat", "renameat2"],
-    file_unlink: ["unlink", "unlinkat", "rmdir"],
-  },
-  network: {
-    network_connect: ["connect"],
-    network_bind: ["bind"],
-    network_listen: ["listen"],
-    network_accept: ["accept", "accept4"],
-  },
-} as const;
-
-const hooks = (family: keyof typeof HOOK_WORDS) => {
-  const known = Object.values(HOOK_WORDS[family]).flat();
+const hooks = (family: Family) => {
+  const known = ALL_EVENT_KINDS.filter((kind) => kind.family === family).flatMap(({ words }) => words);
   return v.optional(
     listOf(oneOf(known)),
     known.filter((word) => !word.startsWith("sched_")),

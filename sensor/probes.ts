@@ -2,8 +2,9 @@
 
 import { readFileSync, statfsSync, statSync } from "node:fs";
 import { release } from "node:os";
+import { ALL_EVENT_KINDS, type EventType } from "../bpf/kinds.ts";
 import { LIBBPF_PATH, requireLibbpf } from "./libbpf.ts";
-import type { EventType, Settings } from "./settings.ts";
+import type { Settings } from "./settings.ts";
 
 /** This host cannot run the sensor: one line that says what is missing and how to get it. Exit code 5. */
 export class UnsupportedError extends Error {}
@@ -11,10 +12,7 @@ export class UnsupportedError extends Error {}
 /** A program and what it serves. The snapshot is not an event, but every event's lineage rests on it. */
 export type Hook = { program: string; hook: string; serves: readonly (EventType | "process_snapshot")[] };
 
-const CALLS = [
-  ...["file_open", "file_write", "file_rename", "file_unlink"],
-  ...["network_connect", "network_bind", "network_listen", "network_accept"],
-] as EventType[];
+const CALLS = ALL_EVENT_KINDS.filter(({ family }) => family !== "process").map(({ type }) => type);
 
 export const HOOKS: Hook[] = [
   { program: "on_exec", hook: "tp_btf/sched_process_exec", serves: ["process_start"] },

@@ -18,13 +18,13 @@ import {
   ENV_NAME_SIZE_MAX,
   FILTER_SIZE_MAX,
   KERNEL_SETTINGS,
-  RecordKind,
   writeKernelSettings,
 } from "../bpf/event.gen.ts";
+import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
 import * as libbpf from "./libbpf.ts";
 import { closeFd, lock, SystemError } from "./libc.ts";
 import { BPFFS, HOOKS, type Hook, UnsupportedError, wantedHooks } from "./probes.ts";
-import type { EventType, Settings } from "./settings.ts";
+import type { Settings } from "./settings.ts";
 
 /** Another sensor is at work. Exit code 3. */
 export class BusyError extends Error {}
@@ -178,26 +178,11 @@ function filterKey(bytes: Uint8Array): Uint8Array {
 /** One bit for each record kind that is wanted. */
 function kindBits(settings: Settings): number[] {
   const words = [0, 0, 0, 0];
-  for (const type of settings.events) {
-    const kind = KINDS[type];
+  for (const { kind } of ALL_EVENT_KINDS.filter(({ type }) => settings.events.has(type))) {
     words[kind >>> 5] = ((words[kind >>> 5] ?? 0) | (1 << (kind & 31))) >>> 0;
   }
   return words;
 }
-
-const KINDS: Record<EventType, RecordKind> = {
-  process_start: RecordKind.exec,
-  process_relationship: RecordKind.fork,
-  process_exit: RecordKind.exit,
-  file_open: RecordKind.fileOpen,
-  file_write: RecordKind.fileWrite,
-  file_rename: RecordKind.fileRename,
-  file_unlink: RecordKind.fileUnlink,
-  network_connect: RecordKind.connect,
-  network_bind: RecordKind.bind,
-  network_listen: RecordKind.listen,
-  network_accept: RecordKind.accept,
-};
 
 /** Says which processes the sensor and its evaluator are. */
 export function setOwnProcesses(map: number, sensor: number, evaluator: number): void {

@@ -5,6 +5,7 @@ import { readFileSync, statSync } from "node:fs";
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX, FILTER_SIZE_MAX } from "../bpf/event.gen.ts";
+import { ALL_EVENT_KINDS, type EventType, type Family } from "../bpf/kinds.ts";
 
 /** A file that cannot be used, with the reason. Exit code 2. */
 export class SettingsError extends Error {}
@@ -90,34 +91,6 @@ const schema = v.object({
   network: v.optional(v.object({ enabled: on, hooks: words, include_failed: on }), {}),
 });
 
-/** Every kind of event that can be asked for, by family, with the words in `hooks` that switch it on. */
-const HOOK_WORDS = {
-  process: {
-    process_start: ["execve", "execveat", "sched_process_exec"],
-    process_relationship: ["fork", "vfork", "clone", "clone3", "sched_process_fork"],
-    process_exit: ["exit", "exit_group", "sched_process_exit"],
-  },
-  file: {
-    file_open: ["open", "openat", "openat2", "creat", "open_by_handle_at"],
-    file_write: [
-      ...["write", "writev", "pwrite64", "pwritev", "pwritev2"],
-      ...["sendfile", "splice", "copy_file_range", "mmap"],
-    ],
-    file_rename: ["rename", "renameat", "renameat2"],
-    file_unlink: ["unlink", "unlinkat", "rmdir"],
-  },
-  network: {
-    network_connect: ["connect"],
-    network_bind: ["bind"],
-    network_listen: ["listen"],
-    network_accept: ["accept", "accept4"],
-  },
-} as const satisfies Record<string, Record<string, readonly string[]>>;
-
-type Family = keyof typeof HOOK_WORDS;
-/** The type of an event, as it is written. */
-export type EventType = { [F in Family]: keyof (typeof HOOK_WORDS)[F] }[Family];
-
 /** What the sensor acts on. */
 export type Settings = {
   socket: string;
@@ -201,17 +174,17 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
 }
 
 function wantedTypes(file: string, family: Family, hooks: string[] | undefined): EventType[] {
-  const types = Object.entries(HOOK_WORDS[family]) as [EventType, readonly string[]][];
-  const known = types.flatMap(([, list]) => list);
+  const kinds = ALL_EVENT_KINDS.filter((kind) => kind.family === family);
+  const known = kinds.flatMap(({ words: list }) => list);
   for (const word of hooks ?? []) {
     if (known.includes(word)) continue;
     throw new SettingsError(
       `${file}: ${family}.hooks: ${JSON.stringify(word)} is not known here; known are ${known.join(", ")}`,
     );
   }
-  return types
-    .filter(([, list]) => !hooks || list.some((word) => hooks.includes(word)))
-    .map(([type]) => type);
+  return kinds
+    .filter(({ words: list }) => !hooks || list.some((word) => hooks.includes(word)))
+    .map(({ type }) => type);
 }
 
 /** The file's text; null when it is absent and may be. Root acts on it, so nobody else may be able to write it. */

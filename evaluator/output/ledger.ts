@@ -2,23 +2,13 @@
 // measures, compared at checkpoints: counters whose records have all passed by.
 
 import { type KindCounters, RecordKind, Ring } from "../../bpf/event.gen.ts";
-import type { EventType } from "../event/event.ts";
+import { ALL_EVENT_KINDS } from "../../bpf/kinds.ts";
 import type { Counters } from "../input/records.ts";
 
 /** The event type that a record kind becomes. A snapshot becomes none and is in no ring. */
-export const EVENT_TYPES: ReadonlyMap<number, EventType> = new Map<number, EventType>([
-  [RecordKind.exec, "process_start"],
-  [RecordKind.fork, "process_relationship"],
-  [RecordKind.exit, "process_exit"],
-  [RecordKind.fileOpen, "file_open"],
-  [RecordKind.fileWrite, "file_write"],
-  [RecordKind.fileRename, "file_rename"],
-  [RecordKind.fileUnlink, "file_unlink"],
-  [RecordKind.connect, "network_connect"],
-  [RecordKind.bind, "network_bind"],
-  [RecordKind.listen, "network_listen"],
-  [RecordKind.accept, "network_accept"],
-]);
+export const EVENT_TYPES: ReadonlyMap<number, string> = new Map(
+  ALL_EVENT_KINDS.map(({ kind, type }) => [kind, type]),
+);
 
 /** The ring that a record kind is in. */
 function ringOf(kind: number): Ring {
