@@ -125,12 +125,11 @@ export function openPin(path: string): number {
   return checked(`open ${path}`, bpf().get(path));
 }
 
-/** Type, id and max_entries of a map: the first members of the kernel's struct bpf_map_info. */
-export function mapInfo(fd: number): { id: number; maxEntries: number } {
+/** The kernel's number of a map: no other map of this boot has it. The second member of its struct bpf_map_info. */
+export function mapId(fd: number): number {
   const info = new Uint32Array(32);
   checked("map info", bpf().info(fd, info, [info.byteLength]));
-  const [, id = 0, , , maxEntries = 0] = info;
-  return { id, maxEntries };
+  return info[1] ?? 0;
 }
 
 /** A new run of an iterator program: reading it writes the records. */

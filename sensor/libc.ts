@@ -1,6 +1,7 @@
 // The C library calls that Node's modules do not offer: memory maps, Unix sockets with peer credentials, poll.
 // A call that fails throws a SystemError; the exceptions say so.
 
+import { openSync, writeFileSync } from "node:fs";
 import koffi from "koffi";
 
 const libc = koffi.load("libc.so.6");
@@ -47,6 +48,9 @@ const c = {
   read: libc.func("intptr_t read(int, void *, size_t)"),
   write: libc.func("intptr_t write(int, const void *, size_t)"),
   close: libc.func("int close(int)"),
+  fcntl: libc.func("int fcntl(int, int, int)"),
+  memfdCreate: libc.func("int memfd_create(const char *, unsigned int)"),
+  dup2: libc.func("int dup2(int, int)"),
   flock: libc.func("int flock(int, int)"),
   poll: libc.func("int poll(void *, unsigned long, int)"),
   eventfd: libc.func("int eventfd(unsigned int, int)"),
@@ -181,6 +185,33 @@ export async function poll(interests: Interest[], timeoutMs: number): Promise<nu
 export function eventFd(): { fd: number; wake: () => void } {
   const fd = checked("eventfd", c.eventfd(0, SOCK_NONBLOCK | SOCK_CLOEXEC));
   return { fd, wake: () => c.write(fd, new BigUint64Array([1n]), 8) };
+}
+
+const F_SETFD = 2;
+
+/** Lets a descriptor live on in the next program of this process. */
+export function keepOpen(fd: number): void {
+  checked("fcntl F_SETFD", c.fcntl(fd, F_SETFD, 0));
+}
+
+/** Makes `text` what this process, and the next program in it, reads from standard input. */
+export function replaceStdin(text: string): void {
+  const written = checked("memfd_create", c.memfdCreate("warder-server", 0));
+  writeFileSync(written, text);
+  const read = openSync(`/proc/self/fd/${written}`, "r");
+  checked("dup2", c.dup2(read, 0));
+  closeFd(read);
+  closeFd(written);
+}
+
+const PR_CAPBSET_DROP = 24;
+const CAPABILITIES_MAX = 64;
+
+/** No program that this thread executes from here on can have a capability. */
+export function dropBoundingSet(): void {
+  // Numbers that this kernel does not know are refused, and need not be dropped.
+  for (let capability = 0; capability < CAPABILITIES_MAX; capability++)
+    c.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
 }
 
 const PR_SET_NO_NEW_PRIVS = 38;

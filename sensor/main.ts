@@ -6,26 +6,14 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, statSync, un
 import { connect } from "node:net";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
-import {
-  CPU_COUNTERS,
-  EVENT_ABI,
-  STREAM_MAGIC,
-  STREAM_PREAMBLE,
-  writeStreamPreamble,
-} from "../bpf/event.gen.ts";
+import { EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
+import { mapId } from "./libbpf.ts";
 import * as libc from "./libc.ts";
-import {
-  dropPrivileges,
-  findUser,
-  restartWithoutNewPrivileges,
-  type User,
-  verifyDropped,
-} from "./privileges.ts";
+import { becomeServer } from "./privileges.ts";
 import { coverage, missing, UnsupportedError, wantedHooks } from "./probes.ts";
-import { attachPrograms, BusyError, detachPrograms, type Programs, unloadPrograms } from "./programs.ts";
-import { mapRing } from "./ring.ts";
-import { serve } from "./server.ts";
-import { readSettings, type Settings, SettingsError } from "./settings.ts";
+import { attachPrograms, BusyError, type Programs, unloadPrograms } from "./programs.ts";
+import type { Handover } from "./serve.ts";
+import { findUser, readSettings, type Settings, SettingsError, type User } from "./settings.ts";
 
 const USAGE = `warder-sensor: hands what the kernel sees to an evaluator
 
@@ -80,47 +68,35 @@ async function run(options: Options): Promise<number> {
   const evaluators = settings.evaluators.map(findUser);
   const lacking = missing({ pin, object: OBJECT });
   if (lacking[0]) throw new UnsupportedError(lacking[0]);
-  restartWithoutNewPrivileges();
   warnings.forEach(say);
 
   const programs = attachPrograms(OBJECT, settings, pin, say);
   const listener = await listen(settings.socket, user, evaluators[0] ?? user);
-  const stop = stopSignal(() => pin || detachPrograms(programs));
-  const service = prepare(programs, settings, [user, ...evaluators], listener);
-
-  dropPrivileges(user);
-  verifyDropped();
-
-  const hooks = wantedHooks(settings).map(({ hook }) => hook);
-  say(
-    `serving at ${settings.socket} as uid ${process.getuid?.()}, rings of ${settings.ringSize / 1024} KiB, ` +
-      `${programs.adopted ? "adopted" : "attached"} ${hooks.join(", ")}`,
+  return becomeServer(
+    user,
+    handoverOf(programs, settings, [user, ...evaluators], listener, pin),
+    programs.lock,
   );
-  await serve(service, { ...stop, detached: () => !pin });
-  removeSocket(settings.socket);
-  say(
-    pin
-      ? `stopped; programs stay attached and keep filling the ring ("warder-sensor unload" removes them)`
-      : "stopped",
-  );
-  return Exit.ok;
 }
 
-function prepare(programs: Programs, settings: Settings, users: User[], listener: number) {
-  const rings = programs.rings.map(mapRing);
-  const instance = rings[0]?.id ?? 0;
-  const counters = libc.mapShared(programs.counters, 0, programs.cpus * CPU_COUNTERS.size, false);
+function handoverOf(
+  programs: Programs,
+  settings: Settings,
+  users: User[],
+  listener: number,
+  pinned: boolean,
+): Handover {
+  const { lock: _lock, ...descriptors } = programs;
   return {
+    ...descriptors,
+    ringSize: settings.ringSize,
     listener,
-    allowed: new Set([0, ...users.map(({ uid }) => uid)]),
-    rings,
-    ownProcesses: programs.ownProcesses,
-    counters: new Uint8Array(counters.bytes),
-    snapshot: programs.snapshot,
-    preamble: preamble(instance, programs.cpus),
-    coverage: Buffer.from(JSON.stringify(coverage(settings))),
-    redeliverUntil: rings.map((ring) => (programs.adopted ? ring.producerPosition() : 0)),
-    say,
+    socket: settings.socket,
+    allowed: [0, ...users.map(({ uid }) => uid)],
+    preamble: Buffer.from(preamble(mapId(programs.rings[0] ?? -1), programs.cpus)).toString("base64"),
+    coverage: JSON.stringify(coverage(settings)),
+    pinned,
+    hooks: wantedHooks(settings).map(({ hook }) => hook),
   };
 }
 
@@ -179,28 +155,6 @@ function answers(path: string): Promise<boolean> {
       resolve(true);
     }).on("error", () => resolve(false));
   });
-}
-
-function removeSocket(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // The folder belongs to somebody else: the next start replaces the socket.
-  }
-}
-
-/** SIGTERM and SIGINT: `detach` first, then the server is woken. */
-function stopSignal(detach: () => void) {
-  const { fd, wake } = libc.eventFd();
-  let requested = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      if (!requested) detach();
-      requested = true;
-      wake();
-    });
-  }
-  return { fd, requested: () => requested };
 }
 
 function probe(options: Options): number {

@@ -1,43 +1,75 @@
-// Giving up every right, for good: no_new_privs before anything else, then user, groups and with them all capabilities.
-// What was dropped is verified on every thread, because the kernel keeps rights by thread.
+// Giving up every right, for good: bounding set, no_new_privs, groups, user, and with it all capabilities; then a fresh program
+// that proves it on every thread.
 
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { execute, setNoNewPrivileges, setNotDumpable } from "./libc.ts";
-import { SettingsError } from "./settings.ts";
-
-/** A user of this host. */
-export type User = { name: string; uid: number; gid: number };
-
-/**
- * Starts this program again with no_new_privs set, unless it is. The runtime has threads already when the first line of
- * a program runs, and the setting is kept by thread: only a new start gives it to all of them.
- */
-export function restartWithoutNewPrivileges(): void {
-  if (status("self")["NoNewPrivs"] === "1") return;
-  setNoNewPrivileges();
-  const args = readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(0, -1);
-  execute(readlinkSync("/proc/self/exe"), args);
-}
+import { openSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { dropBoundingSet, execute, keepOpen, replaceStdin, setNoNewPrivileges } from "./libc.ts";
+import type { Handover } from "./serve.ts";
+import type { User } from "./settings.ts";
 
 /**
- * Finds a user by name or number in /etc/passwd.
- * @throws SettingsError when there is none
+ * Becomes `user` without any right, and then the program of serve.ts, in this process. The kernel keeps rights by thread, and
+ * the runtime has threads of its own: only a new program begins with one thread, whose lack of rights all others inherit.
+ * What the new program is made of is opened before: it may lie in a folder that only root can enter.
  */
-export function findUser(name: string): User {
-  for (const line of readFileSync("/etc/passwd", "utf8").split("\n")) {
-    const [entry, , uid, gid] = line.split(":");
-    if (entry === undefined || uid === undefined) continue;
-    if (entry === name || uid === name) return { name: entry, uid: Number(uid), gid: Number(gid) };
+export async function becomeServer(user: User, handover: Handover, lock: number | null): Promise<never> {
+  const runtime = openSync("/proc/self/exe", "r");
+  const koffi = openSync(nativeKoffi(), "r");
+  const program = await bundle(koffi, handover);
+  const { rings, counters, ownProcesses, snapshot, links, listener } = handover;
+  for (const fd of [
+    runtime,
+    koffi,
+    ...rings,
+    counters,
+    ownProcesses,
+    snapshot,
+    ...links,
+    listener,
+    lock ?? runtime,
+  ]) {
+    keepOpen(fd);
   }
-  throw new SettingsError(`no user ${JSON.stringify(name)} on this host`);
-}
-
-/** Becomes `user`, irrevocably. Every thread changes: glibc sees to it for these three calls, and for no others. */
-export function dropPrivileges(user: User): void {
+  process.chdir("/");
+  replaceStdin(program);
+  dropBoundingSet();
+  setNoNewPrivileges();
   process.setgroups?.([]);
   process.setgid?.(user.gid);
   process.setuid?.(user.uid);
-  setNotDumpable();
+  return execute(`/proc/self/fd/${runtime}`, ["warder-sensor", "run", "-"]);
+}
+
+/** koffi's native part, for this system. */
+function nativeKoffi(): string {
+  const folder = dirname(Bun.resolveSync("@koromix/koffi-linux-x64/package.json", import.meta.dir));
+  return join(folder, "linux_x64/koffi.node");
+}
+
+/** serve.ts and all it imports as one text. koffi's native part is loaded from its descriptor. */
+async function bundle(koffi: number, handover: Handover): Promise<string> {
+  const { outputs, logs, success } = await Bun.build({
+    entrypoints: [join(import.meta.dir, "serve.ts")],
+    target: "bun",
+    plugins: [
+      {
+        name: "koffi from its descriptor",
+        setup(build) {
+          build.onResolve({ filter: /^koffi$/ }, () => ({ path: "koffi", namespace: "descriptor" }));
+          build.onLoad({ filter: /.*/, namespace: "descriptor" }, () => ({
+            contents: `const library = { exports: {} };
+              process.dlopen(library, "/proc/self/fd/${koffi}");
+              export default library.exports;`,
+            loader: "js",
+          }));
+        },
+      },
+    ],
+  });
+  const [output] = outputs;
+  if (!success || !output)
+    throw new Error(`the server could not be put together: ${logs.map(String).join("; ")}`);
+  return `globalThis.handover = ${JSON.stringify(handover)};\n${await output.text()}`;
 }
 
 /**
@@ -50,7 +82,7 @@ export function verifyDropped(): void {
     for (const key of ["Uid", "Gid"]) {
       if (facts[key]?.split("\t").includes("0")) throw new Error(`thread ${thread} still has ${key} 0`);
     }
-    for (const key of ["CapInh", "CapPrm", "CapEff", "CapAmb"]) {
+    for (const key of ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]) {
       if (!/^0+$/.test(facts[key] ?? "")) throw new Error(`thread ${thread} still has ${key} ${facts[key]}`);
     }
     if (facts["Groups"]?.trim()) throw new Error(`thread ${thread} still has groups ${facts["Groups"]}`);

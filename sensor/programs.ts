@@ -22,7 +22,7 @@ import {
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
 import * as libbpf from "./libbpf.ts";
-import { closeFd, lock, SystemError } from "./libc.ts";
+import { SystemError, lock as tryLock } from "./libc.ts";
 import { BPFFS, HOOKS, type Hook, UnsupportedError, wantedHooks } from "./probes.ts";
 import type { Settings } from "./settings.ts";
 
@@ -47,6 +47,8 @@ export type Programs = {
   links: number[];
   cpus: number;
   adopted: boolean;
+  /** Keeps other sensors away while it is open; null without pins. */
+  lock: number | null;
 };
 
 /**
@@ -65,8 +67,8 @@ export function attachPrograms(
     throw new UnsupportedError(`this host may have ${cpus} CPUs; at most ${CPUS_MAX} can be counted`);
   const name = pinName(object, settings);
   const hooks = wantedHooks(settings);
-  if (!pin) return { ...load(object, hooks, settings, cpus), cpus, adopted: false };
-  lockPins();
+  if (!pin) return { ...load(object, hooks, settings, cpus), cpus, adopted: false, lock: null };
+  const lock = lockPins();
   const adopted = adopt(join(PINS, name), hooks);
   const programs = adopted ?? load(object, hooks, settings, cpus);
   if (!adopted) pinAll(join(PINS, name), hooks, programs);
@@ -75,12 +77,7 @@ export function attachPrograms(
     removePins(join(PINS, stale));
     say(`replaced the pinned programs of other settings or another version (${stale})`);
   }
-  return { ...programs, cpus, adopted: adopted !== null };
-}
-
-/** Closes the links: unpinned programs stop at once. */
-export function detachPrograms(programs: Programs): void {
-  for (const link of programs.links) closeFd(link);
+  return { ...programs, cpus, adopted: adopted !== null, lock };
 }
 
 /** Removes all pins, and with them every program that no sensor holds. Returns how many sets there were. */
@@ -93,7 +90,7 @@ export function unloadPrograms(): number {
   return names.length;
 }
 
-type Descriptors = Omit<Programs, "cpus" | "adopted">;
+type Descriptors = Omit<Programs, "cpus" | "adopted" | "lock">;
 
 function load(path: string, hooks: Hook[], settings: Settings, cpus: number): Descriptors {
   const object = orUnsupported(`${path} is not an object of programs`, () => libbpf.openObject(path));
@@ -184,12 +181,6 @@ function kindBits(settings: Settings): number[] {
   return words;
 }
 
-/** Says which processes the sensor and its evaluator are. */
-export function setOwnProcesses(map: number, sensor: number, evaluator: number): void {
-  const bytes = (value: number) => new Uint8Array(new Uint32Array([value]).buffer);
-  [sensor, evaluator].forEach((pid, slot) => libbpf.setElement(map, bytes(slot), bytes(pid)));
-}
-
 function snapshotOf(hooks: Hook[], links: number[]): number {
   const link = links[hooks.findIndex(({ serves }) => serves.includes("process_snapshot"))];
   if (link === undefined) throw new Error("the snapshot is always wanted");
@@ -226,9 +217,11 @@ function pinAll(folder: string, hooks: Hook[], programs: Descriptors): void {
 }
 
 /** One sensor at a time: two readers of one ring would each miss what the other took. Held until this process ends. */
-function lockPins(): void {
+function lockPins(): number {
   mkdirSync(PINS, { recursive: true, mode: 0o700 });
-  if (!lock(openSync(PINS, "r"))) throw new BusyError(`another sensor holds ${PINS}: stop it first`);
+  const fd = openSync(PINS, "r");
+  if (!tryLock(fd)) throw new BusyError(`another sensor holds ${PINS}: stop it first`);
+  return fd;
 }
 
 function removePins(folder: string): void {

@@ -2,7 +2,6 @@
 // row, so that no span wraps. Layout and protocol: kernel/bpf/ringbuf.c.
 
 import { FRAME_SIZE_MAX } from "../bpf/event.gen.ts";
-import { mapInfo } from "./libbpf.ts";
 import { mapShared } from "./libc.ts";
 
 const PAGE_SIZE = 4096;
@@ -16,8 +15,6 @@ export type Span = { address: number; size: number; position: number };
 /** A mapped ring buffer. */
 export type Ring = {
   fd: number;
-  /** The kernel's number of this map: no other map of this boot has it. */
-  id: number;
   /** Bytes of the data area. */
   size: number;
   /** Where the kernel writes next. */
@@ -30,9 +27,8 @@ export type Ring = {
   committedSpan(position: number, limit: number): Span | null;
 };
 
-/** Maps the ring buffer of map `fd`. */
-export function mapRing(fd: number): Ring {
-  const { id, maxEntries: size } = mapInfo(fd);
+/** Maps the ring buffer of map `fd`, which has `size` bytes. */
+export function mapRing(fd: number, size: number): Ring {
   const consumer = new BigUint64Array(mapShared(fd, 0, PAGE_SIZE, true).bytes);
   const rest = mapShared(fd, PAGE_SIZE, PAGE_SIZE + 2 * size, false);
   const producer = new BigUint64Array(rest.bytes, 0, 1);
@@ -41,7 +37,6 @@ export function mapRing(fd: number): Ring {
   const producerPosition = () => Number(Atomics.load(producer, 0));
   return {
     fd,
-    id,
     size,
     producerPosition,
     consumerPosition: () => Number(Atomics.load(consumer, 0)),

@@ -14,9 +14,8 @@ import {
   writeCountersFrame,
   writeFrameHeader,
 } from "../bpf/event.gen.ts";
-import { createIterator } from "./libbpf.ts";
+import { createIterator, setElement } from "./libbpf.ts";
 import * as libc from "./libc.ts";
-import { setOwnProcesses } from "./programs.ts";
 import type { Ring } from "./ring.ts";
 
 /** What the server hands on and whom it serves. */
@@ -106,7 +105,8 @@ function admit(
     return current;
   }
   service.say(`evaluator pid ${peer.pid} (uid ${peer.uid}) connected`);
-  setOwnProcesses(service.ownProcesses, process.pid, peer.pid);
+  const bytes = (value: number) => new Uint8Array(new Uint32Array([value]).buffer);
+  [process.pid, peer.pid].forEach((pid, slot) => setElement(service.ownProcesses, bytes(slot), bytes(pid)));
   return new Connection(service, fd, peer, redeliverUntil);
 }
 

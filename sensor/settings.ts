@@ -205,3 +205,19 @@ function readTrusted(file: string, optional: boolean): string | null {
     throw new SettingsError(`${file}: ${code === "ENOENT" ? "no such file" : message}`);
   }
 }
+
+/** A user of this host. */
+export type User = { name: string; uid: number; gid: number };
+
+/**
+ * Finds a user by name or number in /etc/passwd.
+ * @throws SettingsError when there is none
+ */
+export function findUser(wanted: string): User {
+  for (const line of readFileSync("/etc/passwd", "utf8").split("\n")) {
+    const [entry, , uid, gid] = line.split(":");
+    if (entry === undefined || uid === undefined) continue;
+    if (entry === wanted || uid === wanted) return { name: entry, uid: Number(uid), gid: Number(gid) };
+  }
+  throw new SettingsError(`no user ${JSON.stringify(wanted)} on this host`);
+}

@@ -145,7 +145,7 @@ describe.skipIf(reason !== null)("live", () => {
       expect(status["Uid"]?.split("\t")).not.toContain("0");
       expect(status["Gid"]?.split("\t")).not.toContain("0");
       expect(status["Groups"]?.trim()).toBe("");
-      for (const set of ["CapInh", "CapPrm", "CapEff", "CapAmb"])
+      for (const set of ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"])
         expect(status[set]).toBe("0000000000000000");
       expect(status["NoNewPrivs"]).toBe("1");
     }
