@@ -9,13 +9,13 @@ export type Text = { bytes: Bytes; fullSize: number };
 /** NUL-terminated strings: the beginning and, if it was cut, the end of `fullSize` bytes; `count` strings in all, 0 if unknown. */
 export type TextList = { head: Bytes; tail: Bytes; fullSize: number; count: number };
 
-/** Bytes that are not the record they should be. `kind` is what the record says it is. */
+/** Bytes that are not the record they should be. `kind` is what the record says it is, if it is long enough to say so. */
 export class DecodeError extends Error {
   constructor(
-    readonly kind: number,
+    readonly kind: number | undefined,
     readonly reason: "too short" | "text too long" | "trailing bytes" | "unknown kind",
   ) {
-    super(`record of kind ${kind}: ${reason}`);
+    super(`record of kind ${kind ?? "unknown"}: ${reason}`);
   }
 }
 
@@ -339,7 +339,7 @@ export const KERNEL_SETTINGS = {
 } as const;
 
 export type ExecRecord = {
-  kind: typeof RecordKind.exec | typeof RecordKind.snapshot;
+  kind: (typeof RecordKind)["exec" | "snapshot"];
   header: RecordHeader;
   capEffective: bigint;
   cgroupId: bigint;
@@ -393,7 +393,7 @@ export type ProcessKey = {
 };
 
 export type ForkRecord = {
-  kind: typeof RecordKind.fork;
+  kind: (typeof RecordKind)["fork"];
   header: RecordHeader;
   creator: ProcessKey;
   creatorTid: number;
@@ -404,7 +404,7 @@ export type ForkRecord = {
 };
 
 export type ExitRecord = {
-  kind: typeof RecordKind.exit;
+  kind: (typeof RecordKind)["exit"];
   header: RecordHeader;
   status: number;
   reserved: number;
@@ -412,7 +412,7 @@ export type ExitRecord = {
 };
 
 export type FileRecord = {
-  kind: typeof RecordKind.fileOpen | typeof RecordKind.fileWrite | typeof RecordKind.fileRename | typeof RecordKind.fileUnlink;
+  kind: (typeof RecordKind)["fileOpen" | "fileWrite" | "fileRename" | "fileUnlink"];
   header: RecordHeader;
   inode: bigint;
   device: bigint;
@@ -429,7 +429,7 @@ export type FileRecord = {
 };
 
 export type NetworkRecord = {
-  kind: typeof RecordKind.connect | typeof RecordKind.bind | typeof RecordKind.listen | typeof RecordKind.accept;
+  kind: (typeof RecordKind)["connect" | "bind" | "listen" | "accept"];
   header: RecordHeader;
   family: number;
   type: number;
@@ -535,14 +535,14 @@ class Variable {
   }
 
   text(view: DataView, at: number): Text {
-    const size = view.getUint32(at, true);
+    const size = view.getUint32(at + 0, true);
     const fullSize = view.getUint32(at + 4, true);
     if (size > fullSize) throw new DecodeError(this.kind, "text too long");
     return { bytes: this.take(size), fullSize };
   }
 
   list(view: DataView, at: number): TextList {
-    const size = view.getUint32(at, true);
+    const size = view.getUint32(at + 0, true);
     const tailSize = view.getUint32(at + 4, true);
     const fullSize = view.getUint32(at + 8, true);
     if (size + tailSize > fullSize) throw new DecodeError(this.kind, "text too long");
@@ -569,7 +569,7 @@ function writeBytes(view: DataView, at: number, size: number, bytes: Uint8Array)
   for (let i = 0; i < size; i++) view.setUint8(at + i, bytes[i] ?? 0);
 }
 
-/** Reads a RecordHeader; the caller knows that all of it is there. */
+/** Reads a struct record_header; the caller knows that all of it is there. */
 export function readRecordHeader(view: DataView, at: number): RecordHeader {
   return {
     sequence: view.getBigUint64(at + 0, true),
@@ -589,7 +589,7 @@ export function readRecordHeader(view: DataView, at: number): RecordHeader {
   };
 }
 
-/** Reads a ProcessKey; the caller knows that all of it is there. */
+/** Reads a struct process_key; the caller knows that all of it is there. */
 export function readProcessKey(view: DataView, at: number): ProcessKey {
   return {
     startTime: view.getBigUint64(at + 0, true),
@@ -598,7 +598,7 @@ export function readProcessKey(view: DataView, at: number): ProcessKey {
   };
 }
 
-/** Reads a StreamPreamble; the caller knows that all of it is there. */
+/** Reads a struct stream_preamble; the caller knows that all of it is there. */
 export function readStreamPreamble(view: DataView, at: number): StreamPreamble {
   return {
     magic: chars(view, at + 0, 8),
@@ -611,7 +611,7 @@ export function readStreamPreamble(view: DataView, at: number): StreamPreamble {
   };
 }
 
-/** Reads a FrameHeader; the caller knows that all of it is there. */
+/** Reads a struct frame_header; the caller knows that all of it is there. */
 export function readFrameHeader(view: DataView, at: number): FrameHeader {
   return {
     type: view.getUint16(at + 0, true),
@@ -623,7 +623,7 @@ export function readFrameHeader(view: DataView, at: number): FrameHeader {
   };
 }
 
-/** Reads a RingEntry; the caller knows that all of it is there. */
+/** Reads a struct ring_entry; the caller knows that all of it is there. */
 export function readRingEntry(view: DataView, at: number): RingEntry {
   return {
     size: view.getUint32(at + 0, true),
@@ -631,7 +631,7 @@ export function readRingEntry(view: DataView, at: number): RingEntry {
   };
 }
 
-/** Reads a ClockFrame; the caller knows that all of it is there. */
+/** Reads a struct clock_frame; the caller knows that all of it is there. */
 export function readClockFrame(view: DataView, at: number): ClockFrame {
   return {
     time: view.getBigUint64(at + 0, true),
@@ -639,7 +639,7 @@ export function readClockFrame(view: DataView, at: number): ClockFrame {
   };
 }
 
-/** Reads a CountersFrame; the caller knows that all of it is there. */
+/** Reads a struct counters_frame; the caller knows that all of it is there. */
 export function readCountersFrame(view: DataView, at: number): CountersFrame {
   return {
     time: view.getBigUint64(at + 0, true),
@@ -648,7 +648,7 @@ export function readCountersFrame(view: DataView, at: number): CountersFrame {
   };
 }
 
-/** Reads a KindCounters; the caller knows that all of it is there. */
+/** Reads a struct kind_counters; the caller knows that all of it is there. */
 export function readKindCounters(view: DataView, at: number): KindCounters {
   return {
     attempts: view.getBigUint64(at + 0, true),
@@ -659,7 +659,7 @@ export function readKindCounters(view: DataView, at: number): KindCounters {
   };
 }
 
-/** Reads a Acknowledgement; the caller knows that all of it is there. */
+/** Reads a struct acknowledgement; the caller knows that all of it is there. */
 export function readAcknowledgement(view: DataView, at: number): Acknowledgement {
   return {
     position: view.getBigUint64(at + 0, true),
@@ -668,7 +668,7 @@ export function readAcknowledgement(view: DataView, at: number): Acknowledgement
   };
 }
 
-/** Reads a KernelSettings; the caller knows that all of it is there. */
+/** Reads a struct kernel_settings; the caller knows that all of it is there. */
 export function readKernelSettings(view: DataView, at: number): KernelSettings {
   return {
     collectArgs: view.getUint32(at + 0, true),
@@ -686,7 +686,13 @@ export function readKernelSettings(view: DataView, at: number): KernelSettings {
   };
 }
 
-function decodeExecRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: ExecRecord["kind"]): ExecRecord {
+function decodeExecRecord(
+  view: DataView,
+  bytes: Buffer,
+  at: number,
+  end: number,
+  kind: ExecRecord["kind"],
+): ExecRecord {
   const variable = new Variable(bytes, at + 280, end, kind);
   return variable.finish({
     kind,
@@ -720,7 +726,13 @@ function decodeExecRecord(view: DataView, bytes: Buffer, at: number, end: number
   });
 }
 
-function decodeForkRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: ForkRecord["kind"]): ForkRecord {
+function decodeForkRecord(
+  view: DataView,
+  bytes: Buffer,
+  at: number,
+  end: number,
+  kind: ForkRecord["kind"],
+): ForkRecord {
   const variable = new Variable(bytes, at + 160, end, kind);
   return variable.finish({
     kind,
@@ -734,7 +746,13 @@ function decodeForkRecord(view: DataView, bytes: Buffer, at: number, end: number
   });
 }
 
-function decodeExitRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: ExitRecord["kind"]): ExitRecord {
+function decodeExitRecord(
+  view: DataView,
+  bytes: Buffer,
+  at: number,
+  end: number,
+  kind: ExitRecord["kind"],
+): ExitRecord {
   const variable = new Variable(bytes, at + 112, end, kind);
   return variable.finish({
     kind,
@@ -745,7 +763,13 @@ function decodeExitRecord(view: DataView, bytes: Buffer, at: number, end: number
   });
 }
 
-function decodeFileRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: FileRecord["kind"]): FileRecord {
+function decodeFileRecord(
+  view: DataView,
+  bytes: Buffer,
+  at: number,
+  end: number,
+  kind: FileRecord["kind"],
+): FileRecord {
   const variable = new Variable(bytes, at + 168, end, kind);
   return variable.finish({
     kind,
@@ -765,7 +789,13 @@ function decodeFileRecord(view: DataView, bytes: Buffer, at: number, end: number
   });
 }
 
-function decodeNetworkRecord(view: DataView, bytes: Buffer, at: number, end: number, kind: NetworkRecord["kind"]): NetworkRecord {
+function decodeNetworkRecord(
+  view: DataView,
+  bytes: Buffer,
+  at: number,
+  end: number,
+  kind: NetworkRecord["kind"],
+): NetworkRecord {
   const variable = new Variable(bytes, at + 168, end, kind);
   return variable.finish({
     kind,
@@ -795,7 +825,7 @@ export type DecodedRecord = ExecRecord | ForkRecord | ExitRecord | FileRecord | 
  * @throws DecodeError
  */
 export function decodeRecord(view: DataView, bytes: Buffer, at: number, size: number): DecodedRecord {
-  if (size < RECORD_HEADER.size) throw new DecodeError(-1, "too short");
+  if (size < RECORD_HEADER.size) throw new DecodeError(undefined, "too short");
   const kind = view.getUint16(at + RECORD_HEADER.at.kind, true) as RecordKind;
   const end = at + size;
   switch (kind) {
@@ -821,7 +851,7 @@ export function decodeRecord(view: DataView, bytes: Buffer, at: number, size: nu
   }
 }
 
-/** Writes a StreamPreamble. */
+/** Writes a struct stream_preamble. */
 export function writeStreamPreamble(view: DataView, at: number, value: Omit<StreamPreamble, "magic" | "abi"> & Record<"magic" | "abi", string>): void {
   writeChars(view, at + 0, 8, value.magic);
   writeChars(view, at + 8, 32, value.abi);
@@ -832,7 +862,7 @@ export function writeStreamPreamble(view: DataView, at: number, value: Omit<Stre
   view.setUint32(at + 84, value.checksums, true);
 }
 
-/** Writes a FrameHeader. */
+/** Writes a struct frame_header. */
 export function writeFrameHeader(view: DataView, at: number, value: FrameHeader): void {
   view.setUint16(at + 0, value.type, true);
   view.setUint16(at + 2, value.ring, true);
@@ -842,33 +872,33 @@ export function writeFrameHeader(view: DataView, at: number, value: FrameHeader)
   view.setUint32(at + 20, value.reserved, true);
 }
 
-/** Writes a RingEntry. */
+/** Writes a struct ring_entry. */
 export function writeRingEntry(view: DataView, at: number, value: RingEntry): void {
   view.setUint32(at + 0, value.size, true);
   view.setUint32(at + 4, value.pageOffset, true);
 }
 
-/** Writes a ClockFrame. */
+/** Writes a struct clock_frame. */
 export function writeClockFrame(view: DataView, at: number, value: ClockFrame): void {
   view.setBigUint64(at + 0, value.time, true);
   view.setBigInt64(at + 8, value.wallOffset, true);
 }
 
-/** Writes a CountersFrame. */
+/** Writes a struct counters_frame. */
 export function writeCountersFrame(view: DataView, at: number, value: CountersFrame): void {
   view.setBigUint64(at + 0, value.time, true);
   value.producerPosition.forEach((item, i) => view.setBigUint64(at + 8 + i * 8, item, true));
   value.redeliverUntil.forEach((item, i) => view.setBigUint64(at + 40 + i * 8, item, true));
 }
 
-/** Writes a Acknowledgement. */
+/** Writes a struct acknowledgement. */
 export function writeAcknowledgement(view: DataView, at: number, value: Acknowledgement): void {
   view.setBigUint64(at + 0, value.position, true);
   view.setUint32(at + 8, value.ring, true);
   view.setUint32(at + 12, value.reserved, true);
 }
 
-/** Writes a KernelSettings. */
+/** Writes a struct kernel_settings. */
 export function writeKernelSettings(view: DataView, at: number, value: KernelSettings): void {
   view.setUint32(at + 0, value.collectArgs, true);
   view.setUint32(at + 4, value.collectCwd, true);

@@ -3,25 +3,21 @@
 
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { machine, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { type BtfType, type Member, readBtf } from "./btf.ts";
+import {
+  type BtfType,
+  HeaderError,
+  type Member,
+  readBtf,
+  type Shape,
+  type Struct,
+  shapeOfType,
+  sizeOf,
+} from "./btf.ts";
 
-type Struct = Extract<BtfType, { is: "struct" }>;
 type Enum = Extract<BtfType, { is: "enum" }>;
-
-/** How a member is read and written. */
-type Shape =
-  | { is: "number"; size: 1 | 2 | 4; signed: boolean }
-  | { is: "bigint"; signed: boolean }
-  | { is: "chars"; size: number }
-  | { is: "bytes"; size: number }
-  | { is: "struct"; of: Struct }
-  | { is: "array"; of: Shape; length: number };
-
-/** A construct that event.h must not contain. */
-class HeaderError extends Error {}
 
 const ROOT = join(import.meta.dir, "..");
 /** Structs that announce bytes in the variable part. */
@@ -42,9 +38,13 @@ export function generate(folder: string): string {
     shapeOfType(types, member.type, `${struct.name}.${member.name}`);
   const records = byName("records").members;
   const contract = structs.filter(({ name }) => name !== "records" && name !== "stream");
-  for (const struct of contract) checkLayout(struct, shapeOf);
-
   const header = readFileSync(join(folder, "event.h"), "utf8");
+  const recordStructs = new Set(records.map((member) => (types[member.type] as Struct).name));
+  checkAnchors(header, contract, enums);
+  for (const one of enums) checkEnum(one);
+  checkKinds(enums, records);
+  for (const struct of contract) checkLayout(struct, shapeOf, recordStructs.has(struct.name));
+
   const magic = /^#define STREAM_MAGIC (".*")$/m.exec(header)?.[1];
   if (!magic) throw new HeaderError("event.h has no STREAM_MAGIC");
   const abi = createHash("sha256")
@@ -52,7 +52,6 @@ export function generate(folder: string): string {
     .digest("hex")
     .slice(0, 32);
 
-  const recordStructs = new Set(records.map((member) => (types[member.type] as Struct).name));
   const parts = [
     PREFACE,
     `/** Identifies the layout of everything below: the first half of a SHA-256 over it. */\nexport const EVENT_ABI = "${abi}";`,
@@ -62,7 +61,7 @@ export function generate(folder: string): string {
     ...contract
       .filter(({ name }) => !isText(name))
       .map((struct) => typeText(struct, shapeOf, kindsOf(struct, records, types))),
-    READING,
+    readingText(byName(TEXT), byName(TEXT_LIST)),
     ...contract
       .filter(
         ({ name, members }) =>
@@ -83,18 +82,9 @@ function compile(folder: string): Uint8Array {
   const output = mkdtempSync(join(tmpdir(), "warder-abi-"));
   try {
     const object = join(output, "anchor.o");
-    const include = `/usr/include/${process.arch === "x64" ? "x86_64" : process.arch}-linux-gnu`;
-    const options = [
-      "--target=bpf",
-      "-g",
-      "-O2",
-      "-I",
-      include,
-      "-c",
-      join(folder, "anchor.c"),
-      "-o",
-      object,
-    ];
+    const include = `/usr/include/${machine()}-linux-gnu`;
+    const source = join(folder, "anchor.c");
+    const options = ["--target=bpf", "-g", "-O2", "-I", include, "-c", source, "-o", object];
     const { exitCode, stderr } = Bun.spawnSync(["clang-19", ...options]);
     if (exitCode !== 0) throw new HeaderError(stderr.toString());
     return readFileSync(object);
@@ -103,66 +93,59 @@ function compile(folder: string): Uint8Array {
   }
 }
 
-/** `named`: the type was reached through one of the names that the header may use. */
-function shapeOfType(types: BtfType[], id: number, where: string, named = false): Shape {
-  const type = types[id];
-  switch (type?.is) {
-    case "typedef": {
-      if (/^__[us](8|16|32|64)$/.test(type.name)) return shapeOfType(types, type.type, where, true);
-      throw new HeaderError(
-        `${where}: the type ${type.name} is not one of __u8 to __u64, __s32, __s64, char[N]`,
-      );
-    }
-    case "int":
-      if (type.char) throw new HeaderError(`${where}: a single char; use __u8`);
-      if (!named) break;
-      if (type.size === 8) return { is: "bigint", signed: type.signed };
-      if (type.size === 1 || type.size === 2 || type.size === 4)
-        return { is: "number", size: type.size, signed: type.signed };
-      break;
-    case "array": {
-      const element = types[type.element];
-      if (element?.is === "int" && element.char) return { is: "chars", size: type.length };
-      const of = shapeOfType(types, type.element, where);
-      return of.is === "number" && of.size === 1
-        ? { is: "bytes", size: type.length }
-        : { is: "array", of, length: type.length };
-    }
-    case "struct":
-      return { is: "struct", of: type };
-    default:
-  }
-  throw new HeaderError(
-    `${where}: only __u8 to __u64, __s32, __s64, char[N] and structs of these may cross a border`,
-  );
-}
-
-function sizeOf(shape: Shape): number {
-  switch (shape.is) {
-    case "number":
-    case "chars":
-    case "bytes":
-      return shape.size;
-    case "bigint":
-      return 8;
-    case "struct":
-      return shape.of.size;
-    case "array":
-      return shape.length * sizeOf(shape.of);
-  }
-}
-
 type ShapeOf = (struct: Struct, member: Member) => Shape;
 
+/** A type that anchor.c does not reach has no type data: it would be left out without a word. */
+function checkAnchors(header: string, structs: Struct[], enums: Enum[]): void {
+  for (const [, sort, name] of header.matchAll(/^(struct|enum) (\w+) \{/gm)) {
+    const known: { name: string }[] = sort === "struct" ? structs : enums;
+    if (!known.some((type) => type.name === name))
+      throw new HeaderError(`${sort} ${name}: not reached from anchor.c, or an enum of more than 32 bits`);
+  }
+}
+
+/** Names share a prefix, which the constants leave out, and no number has two of them; limits are only numbers. */
+function checkEnum({ name, values }: Enum): void {
+  if (name === "limit") return;
+  for (const [i, value] of values.entries()) {
+    if (!value.name.startsWith(prefixOf(values)))
+      throw new HeaderError(`${name}.${value.name}: does not begin with ${prefixOf(values)}`);
+    const same = values.slice(0, i).find((other) => other.value === value.value);
+    if (same) throw new HeaderError(`${name}.${value.name}: has the number of ${same.name}`);
+  }
+}
+
+/** Every kind has a struct and a counter. */
+function checkKinds(enums: Enum[], records: Member[]): void {
+  const valuesOf = (name: string) => enums.find((one) => one.name === name)?.values ?? [];
+  const max = valuesOf("limit").find(({ name }) => name === "KINDS_MAX")?.value ?? 0;
+  const structs = new Set(records.map(({ name }) => `RECORD_${name.toUpperCase()}`));
+  for (const { name, value } of valuesOf("record_kind")) {
+    if (value < 1 || value >= max)
+      throw new HeaderError(`record_kind.${name}: ${value} is not from 1 to below KINDS_MAX (${max})`);
+    if (!structs.delete(name)) throw new HeaderError(`record_kind.${name}: anchor.c gives it no struct`);
+  }
+  for (const name of structs) throw new HeaderError(`anchor.c: enum record_kind has no ${name}`);
+}
+
 /** No hole between members or behind them: padding has a name, or it would carry the kernel's memory. */
-function checkLayout(struct: Struct, shapeOf: ShapeOf): void {
+function checkLayout(struct: Struct, shapeOf: ShapeOf, isRecord: boolean): void {
+  const [first] = struct.members;
+  const opening = isRecord && first ? shapeOf(struct, first) : null;
+  if (isRecord && !(opening?.is === "struct" && opening.of.name === "record_header"))
+    throw new HeaderError(`${struct.name}: a record begins with a struct record_header`);
   let end = 0;
   for (const member of struct.members) {
     const where = `${struct.name}.${member.name}`;
     if (member.bitField) throw new HeaderError(`${where}: a bit-field`);
+    if (isRecord && member.name === "kind") throw new HeaderError(`${where}: the kind is in the header`);
+    const shape = shapeOf(struct, member);
+    const inner = shape.is === "array" ? shape.of : shape;
+    if (inner.is === "struct" && isText(inner.of.name) && (!isRecord || inner !== shape))
+      throw new HeaderError(`${where}: only a record's own member can announce bytes of the variable part`);
     if (member.offset !== end)
       throw new HeaderError(`${where}: ${member.offset - end} bytes of unnamed padding before it`);
-    end = member.offset + sizeOf(shapeOf(struct, member));
+    end = member.offset + sizeOf(shape);
   }
   if (end !== struct.size)
     throw new HeaderError(`${struct.name}: ${struct.size - end} bytes of unnamed padding at its end`);
@@ -211,17 +194,24 @@ export type Text = { bytes: Bytes; fullSize: number };
 /** NUL-terminated strings: the beginning and, if it was cut, the end of \`fullSize\` bytes; \`count\` strings in all, 0 if unknown. */
 export type TextList = { head: Bytes; tail: Bytes; fullSize: number; count: number };
 
-/** Bytes that are not the record they should be. \`kind\` is what the record says it is. */
+/** Bytes that are not the record they should be. \`kind\` is what the record says it is, if it is long enough to say so. */
 export class DecodeError extends Error {
   constructor(
-    readonly kind: number,
+    readonly kind: number | undefined,
     readonly reason: "too short" | "text too long" | "trailing bytes" | "unknown kind",
   ) {
-    super(\`record of kind \${kind}: \${reason}\`);
+    super(\`record of kind \${kind ?? "unknown"}: \${reason}\`);
   }
 }`;
 
-const READING = `/** Reads a record's variable part from front to back, and sees to it that all of it is read. */
+/** The readers of the two texts know their members by name, as everything else does. */
+function readingText(text: Struct, list: Struct): string {
+  const at = (struct: Struct, name: string): string => {
+    const member = struct.members.find((one) => one.name === name);
+    if (!member) throw new HeaderError(`${struct.name}: no member ${name}`);
+    return `view.getUint32(at + ${member.offset}, true)`;
+  };
+  return `/** Reads a record's variable part from front to back, and sees to it that all of it is read. */
 class Variable {
   constructor(
     private readonly bytes: Buffer,
@@ -240,18 +230,18 @@ class Variable {
   }
 
   text(view: DataView, at: number): Text {
-    const size = view.getUint32(at, true);
-    const fullSize = view.getUint32(at + 4, true);
+    const size = ${at(text, "size")};
+    const fullSize = ${at(text, "full_size")};
     if (size > fullSize) throw new DecodeError(this.kind, "text too long");
     return { bytes: this.take(size), fullSize };
   }
 
   list(view: DataView, at: number): TextList {
-    const size = view.getUint32(at, true);
-    const tailSize = view.getUint32(at + 4, true);
-    const fullSize = view.getUint32(at + 8, true);
+    const size = ${at(list, "size")};
+    const tailSize = ${at(list, "tail_size")};
+    const fullSize = ${at(list, "full_size")};
     if (size + tailSize > fullSize) throw new DecodeError(this.kind, "text too long");
-    return { head: this.take(size), tail: this.take(tailSize), fullSize, count: view.getUint32(at + 12, true) };
+    return { head: this.take(size), tail: this.take(tailSize), fullSize, count: ${at(list, "count")} };
   }
 
   finish<Record>(record: Record): Record {
@@ -273,6 +263,7 @@ function writeChars(view: DataView, at: number, size: number, text: string): voi
 function writeBytes(view: DataView, at: number, size: number, bytes: Uint8Array): void {
   for (let i = 0; i < size; i++) view.setUint8(at + i, bytes[i] ?? 0);
 }`;
+}
 
 /** Arrays of structs are laid out, but not read as a whole: they are large. */
 function isFlat(shape: Shape): boolean {
@@ -292,11 +283,15 @@ function pascal(name: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+function prefixOf(values: Enum["values"]): string {
+  return `${values[0]?.name.split("_")[0]}_`;
+}
+
 /** Limits are constants of their own; of the others, the part of the names that all share is left out. */
 function enumText({ name, values }: Enum): string {
   if (name === "limit")
     return values.map((value) => `export const ${value.name} = ${value.value};`).join("\n");
-  const prefix = `${values[0]?.name.split("_")[0]}_`;
+  const prefix = prefixOf(values);
   const lines = values.map((value) => `  ${camel(value.name.replace(prefix, ""))}: ${value.value},`);
   return [
     `export const ${pascal(name)} = {\n${lines.join("\n")}\n} as const;`,
@@ -336,7 +331,7 @@ function typeText(struct: Struct, shapeOf: ShapeOf, kinds: string[]): string {
     (member) => `  ${camel(member.name)}: ${typeName(shapeOf(struct, member))};`,
   );
   if (kinds.length > 0)
-    lines.unshift(`  kind: ${kinds.map((kind) => `typeof RecordKind.${camel(kind)}`).join(" | ")};`);
+    lines.unshift(`  kind: (typeof RecordKind)[${kinds.map((kind) => `"${camel(kind)}"`).join(" | ")}];`);
   return `export type ${pascal(struct.name)} = {\n${lines.join("\n")}\n};`;
 }
 
@@ -370,7 +365,7 @@ function membersText(struct: Struct, shapeOf: ShapeOf, indent: string): string {
 
 function readerText(struct: Struct, shapeOf: ShapeOf): string {
   const name = pascal(struct.name);
-  return `/** Reads a ${name}; the caller knows that all of it is there. */
+  return `/** Reads a struct ${struct.name}; the caller knows that all of it is there. */
 export function read${name}(view: DataView, at: number): ${name} {
   return {\n${membersText(struct, shapeOf, "    ")}\n  };\n}`;
 }
@@ -378,7 +373,13 @@ export function read${name}(view: DataView, at: number): ${name} {
 function decoderText(struct: Struct, shapeOf: ShapeOf): string {
   const name = pascal(struct.name);
   const first = `    kind,\n`;
-  return `function decode${name}(view: DataView, bytes: Buffer, at: number, end: number, kind: ${name}["kind"]): ${name} {
+  return `function decode${name}(
+  view: DataView,
+  bytes: Buffer,
+  at: number,
+  end: number,
+  kind: ${name}["kind"],
+): ${name} {
   const variable = new Variable(bytes, at + ${struct.size}, end, kind);
   return variable.finish({\n${first}${membersText(struct, shapeOf, "    ")}\n  });\n}`;
 }
@@ -399,7 +400,7 @@ export type DecodedRecord = ${structs.join(" | ")};
  * @throws DecodeError
  */
 export function decodeRecord(view: DataView, bytes: Buffer, at: number, size: number): DecodedRecord {
-  if (size < RECORD_HEADER.size) throw new DecodeError(-1, "too short");
+  if (size < RECORD_HEADER.size) throw new DecodeError(undefined, "too short");
   const kind = view.getUint16(at + RECORD_HEADER.at.kind, true) as RecordKind;
   const end = at + size;
   switch (kind) {
@@ -410,26 +411,30 @@ ${cases.join("\n")}
 }`;
 }
 
+function writeText(shape: Shape, at: string, value: string): string {
+  switch (shape.is) {
+    case "number":
+    case "bigint":
+      return readText(shape, at).replace(".get", ".set").replace(at, `${at}, ${value}`);
+    case "chars":
+      return `writeChars(view, ${at}, ${shape.size}, ${value})`;
+    case "bytes":
+      return `writeBytes(view, ${at}, ${shape.size}, ${value})`;
+    case "struct":
+      return `write${pascal(shape.of.name)}(view, ${at}, ${value})`;
+    case "array":
+      return `${value}.forEach((item, i) => ${writeText(shape.of, `${at} + i * ${sizeOf(shape.of)}`, "item")})`;
+  }
+}
+
 function writerText(struct: Struct, shapeOf: ShapeOf): string {
   const name = pascal(struct.name);
-  const lines = struct.members.map((member) => {
-    const shape = shapeOf(struct, member);
-    const at = `at + ${member.offset}`;
-    const value = `value.${camel(member.name)}`;
-    if (shape.is === "chars") return `  writeChars(view, ${at}, ${shape.size}, ${value});`;
-    if (shape.is === "array") {
-      const element = readText(shape.of, `${at} + i * ${sizeOf(shape.of)}`).replace(".get", ".set");
-      return `  ${value}.forEach((item, i) => ${element.replace(/(\d+)(, true)?\)$/, "$1, item$2)")});`;
-    }
-    if (shape.is === "bytes") return `  writeBytes(view, ${at}, ${shape.size}, ${value});`;
-    return `  ${readText(shape, at).replace(".get", ".set").replace(at, `${at}, ${value}`)};`;
-  });
-  const chars = struct.members
-    .filter((member) => shapeOf(struct, member).is === "chars")
-    .map((m) => `"${camel(m.name)}"`);
-  const type =
-    chars.length > 0 ? `Omit<${name}, ${chars.join(" | ")}> & Record<${chars.join(" | ")}, string>` : name;
-  return `/** Writes a ${name}. */\nexport function write${name}(view: DataView, at: number, value: ${type}): void {\n${lines.join("\n")}\n}`;
+  const members = struct.members.map((m) => [camel(m.name), shapeOf(struct, m), `at + ${m.offset}`] as const);
+  const lines = members.map(([key, shape, at]) => `  ${writeText(shape, at, `value.${key}`)};\n`).join("");
+  const chars = members.flatMap(([key, { is }]) => (is === "chars" ? `"${key}"` : [])).join(" | ");
+  const type = chars ? `Omit<${name}, ${chars}> & Record<${chars}, string>` : name;
+  return `/** Writes a struct ${struct.name}. */
+export function write${name}(view: DataView, at: number, value: ${type}): void {\n${lines}}`;
 }
 
 if (import.meta.main) {

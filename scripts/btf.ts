@@ -1,4 +1,4 @@
-// Reads the type data (BTF) of a compiled BPF object, as far as event.h needs it.
+// Reads the type data (BTF) of a compiled BPF object, as far as event.h may use it.
 // Format: the kernel's Documentation/bpf/btf.rst; section headers: elf(5).
 
 /** A member of a struct; `offset` in bytes from its beginning. */
@@ -12,6 +12,20 @@ export type BtfType =
   | { is: "enum"; name: string; values: { name: string; value: number }[] }
   | { is: "typedef"; name: string; type: number }
   | { is: "other"; kind: number };
+
+export type Struct = Extract<BtfType, { is: "struct" }>;
+
+/** How a member is read and written. */
+export type Shape =
+  | { is: "number"; size: 1 | 2 | 4; signed: boolean }
+  | { is: "bigint"; signed: boolean }
+  | { is: "chars"; size: number }
+  | { is: "bytes"; size: number }
+  | { is: "struct"; of: Struct }
+  | { is: "array"; of: Shape; length: number };
+
+/** A construct that event.h must not contain. */
+export class HeaderError extends Error {}
 
 const KIND = {
   int: 1,
@@ -71,13 +85,66 @@ export function readBtf(object: Uint8Array): BtfType[] {
     } else if (kind === KIND.enum) {
       const values = Array.from({ length: count }, (_, i) => ({
         name: nameAt(view.getUint32(body + i * 8, true)),
-        value: view.getInt32(body + i * 8 + 4, true),
+        value: info >>> 31 ? view.getInt32(body + i * 8 + 4, true) : view.getUint32(body + i * 8 + 4, true),
       }));
       types.push({ is: "enum", name, values });
     } else if (kind === KIND.typedef) types.push({ is: "typedef", name, type: size });
     else types.push({ is: "other", kind });
   }
   return types;
+}
+
+/** The shape of a member's type, or an error that names the member. `named`: the type has one of the names that the header may use. */
+export function shapeOfType(types: BtfType[], id: number, where: string, named = false): Shape {
+  const type = types[id];
+  switch (type?.is) {
+    case "typedef": {
+      if (/^__(u8|u16|u32|u64|s32|s64)$/.test(type.name)) return shapeOfType(types, type.type, where, true);
+      throw new HeaderError(
+        `${where}: the type ${type.name} is not one of __u8 to __u64, __s32, __s64, char[N]`,
+      );
+    }
+    case "int":
+      if (type.char) throw new HeaderError(`${where}: a single char; use __u8`);
+      if (!named) break;
+      if (type.size === 8) return { is: "bigint", signed: type.signed };
+      if (type.size === 1 || type.size === 2 || type.size === 4)
+        return { is: "number", size: type.size, signed: type.signed };
+      break;
+    case "array": {
+      const element = types[type.element];
+      if (type.length === 0) throw new HeaderError(`${where}: an array without a length`);
+      if (element?.is === "array") throw new HeaderError(`${where}: an array of arrays`);
+      if (element?.is === "int" && element.char) return { is: "chars", size: type.length };
+      const of = shapeOfType(types, type.element, where);
+      return of.is === "number" && of.size === 1
+        ? { is: "bytes", size: type.length }
+        : { is: "array", of, length: type.length };
+    }
+    case "struct":
+      if (type.name === "") throw new HeaderError(`${where}: a struct without a name`);
+      return { is: "struct", of: type };
+    default:
+  }
+  throw new HeaderError(
+    `${where}: only __u8 to __u64, __s32, __s64, char[N] and structs of these may cross a border`,
+  );
+}
+
+/** The bytes that a member takes. */
+export function sizeOf(shape: Shape): number {
+  switch (shape.is) {
+    case "number":
+    case "chars":
+    case "bytes":
+      return shape.size;
+    case "bigint":
+      return 8;
+    case "struct":
+      return shape.of.size;
+    case "array":
+      return shape.length * sizeOf(shape.of);
+  }
 }
 
 /** Bytes that follow a type's three words. */
