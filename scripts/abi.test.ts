@@ -41,14 +41,23 @@ function goldenBytes(name: string): { view: DataView; bytes: Buffer } {
   return { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), bytes };
 }
 
-/** Compares every member that C has named with what the decoder gave. */
+const camel = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+
+/** The members that a decoder gave, as C names them: a text by its own name is its bytes. */
+function pathsOf(value: unknown, path = ""): string[] {
+  if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array)
+    return [path];
+  return Object.entries(value).flatMap(([key, inner]) =>
+    key === "bytes" ? [path] : pathsOf(inner, path ? `${path}.${key}` : key),
+  );
+}
+
+/** Compares every member with what C says of it; what C does not mention is an error, too. */
 function compare(name: string, decoded: object): void {
-  const expected = members.get(name);
-  expect(expected?.size).toBeGreaterThan(0);
-  for (const [path, value] of expected ?? []) {
-    const keys = path
-      .split(".")
-      .map((key) => key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
+  const expected = members.get(name) ?? new Map<string, string>();
+  expect(pathsOf(decoded).toSorted()).toEqual([...expected.keys()].map(camel).toSorted());
+  for (const [path, value] of expected) {
+    const keys = camel(path).split(".");
     let actual: unknown = decoded;
     for (const key of keys) actual = (actual as Record<string, unknown>)[key];
     if (typeof actual === "object" && actual !== null && "bytes" in actual) actual = actual.bytes;
@@ -62,30 +71,45 @@ describe("what C has written is read as C reads it", () => {
     const { view, bytes } = goldenBytes(name);
     const record = abi.decodeRecord(view, bytes, 0, bytes.length);
     expect(record.kind).toBe(abi.RecordKind[name]);
-    compare(name, record);
+    const { kind: _, ...rest } = record;
+    compare(name, rest);
   });
 
-  test("frame header, clock, acknowledgement, counters, preamble; and written they are the same bytes", () => {
-    const pairs: [
+  test.each<
+    [
       string,
       (view: DataView, at: number) => object,
       ((view: DataView, at: number, value: never) => void) | null,
-    ][] = [
-      ["frame_header", abi.readFrameHeader, abi.writeFrameHeader],
-      ["clock_frame", abi.readClockFrame, abi.writeClockFrame],
-      ["acknowledgement", abi.readAcknowledgement, abi.writeAcknowledgement],
-      ["kind_counters", abi.readKindCounters, null],
-      ["stream_preamble", abi.readStreamPreamble, abi.writeStreamPreamble],
-    ];
-    for (const [name, read, write] of pairs) {
-      const { view, bytes } = goldenBytes(name);
-      const value = read(view, 0);
-      compare(name, value);
-      if (!write) continue;
-      const copy = Buffer.alloc(bytes.length);
-      write(new DataView(copy.buffer, copy.byteOffset, copy.byteLength), 0, value as never);
-      expect(copy.toString("hex")).toBe(bytes.toString("hex"));
-    }
+    ]
+  >([
+    ["stream_preamble", abi.readStreamPreamble, abi.writeStreamPreamble],
+    ["frame_header", abi.readFrameHeader, abi.writeFrameHeader],
+    ["ring_entry", abi.readRingEntry, abi.writeRingEntry],
+    ["clock_frame", abi.readClockFrame, abi.writeClockFrame],
+    ["counters_frame", abi.readCountersFrame, abi.writeCountersFrame],
+    ["kind_counters", abi.readKindCounters, null],
+    ["acknowledgement", abi.readAcknowledgement, abi.writeAcknowledgement],
+    ["kernel_settings", abi.readKernelSettings, abi.writeKernelSettings],
+  ])("struct %s, and written it is the same bytes, wherever it lies", (name, read, write) => {
+    const { view, bytes } = goldenBytes(name);
+    const value = read(view, 0);
+    compare(name, value);
+    if (!write) return;
+    const copy = Buffer.alloc(bytes.length + 16, 0xa5);
+    const around = new DataView(copy.buffer, copy.byteOffset, copy.byteLength);
+    write(around, 8, value as never);
+    expect(copy.toString("hex")).toBe(`${"a5".repeat(8)}${bytes.toString("hex")}${"a5".repeat(8)}`);
+    expect(read(around, 8)).toEqual(value);
+  });
+
+  test("the sizes of all structs, the columns of the counters, and the magic", () => {
+    const layouts = Object.entries(abi).flatMap(([name, value]) =>
+      typeof value === "object" && "at" in value ? [[camel(name.toLowerCase()), value.size] as const] : [],
+    );
+    compare("size", Object.fromEntries(layouts));
+    compare("cpu_counters", abi.CPU_COUNTERS.at);
+    const { view } = goldenBytes("stream_preamble");
+    expect<string>(abi.readStreamPreamble(view, 0).magic).toBe(abi.STREAM_MAGIC);
   });
 });
 
@@ -130,14 +154,51 @@ describe("a record that is not whole is refused, never misread", () => {
     );
   });
 
+  test("a size beyond the record is no way back to its beginning", () => {
+    const { exePath, args } = abi.EXEC_RECORD.at;
+    for (const [at, fullSize] of [
+      [exePath, 4],
+      [args, 8],
+      [args + 4, 4],
+    ] as const) {
+      const bytes = Buffer.from(goldenBytes("exec").bytes);
+      bytes.writeUInt32LE(0xfffffff0, at);
+      bytes.writeUInt32LE(0xffffffff, at + fullSize);
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      expect(() => abi.decodeRecord(view, bytes, 0, bytes.length)).toThrow(
+        expect.objectContaining({ kind: abi.RecordKind.exec, reason: "text too long" }),
+      );
+    }
+  });
+
+  test("random bytes give a record or the decoder's own error, whatever kind they claim", () => {
+    const kinds = fc.oneof(fc.constantFrom(...Object.values(abi.RecordKind)), fc.nat(0xffff));
+    fc.assert(
+      fc.property(kinds, fc.uint8Array({ maxLength: 600, size: "max" }), (kind, random) => {
+        const bytes = Buffer.from(random);
+        if (bytes.length >= abi.RECORD_HEADER.size) bytes.writeUInt16LE(kind, abi.RECORD_HEADER.at.kind);
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        try {
+          abi.decodeRecord(view, bytes, 0, bytes.length);
+        } catch (error) {
+          expect(error).toBeInstanceOf(abi.DecodeError);
+          const claimed = bytes.length >= abi.RECORD_HEADER.size ? kind : undefined;
+          expect((error as abi.DecodeError).kind).toBe(claimed);
+        }
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
   test("a kind that this version does not know is told apart from damage", () => {
     const { bytes } = goldenBytes("exit");
     const other = Buffer.from(bytes);
-    other.writeUInt16LE(999, abi.RECORD_HEADER.at.kind);
+    other.writeUInt16LE(0xfffe, abi.RECORD_HEADER.at.kind);
     const view = new DataView(other.buffer, other.byteOffset, other.byteLength);
     expect(() => abi.decodeRecord(view, other, 0, other.length)).toThrow(
-      expect.objectContaining({ kind: 999, reason: "unknown kind" }),
+      expect.objectContaining({ kind: 0xfffe, reason: "unknown kind" }),
     );
+    expect(abi.readRecordHeader(view, 0).kind).toBe(0xfffe);
   });
 });
 
@@ -147,17 +208,19 @@ describe("the generator", () => {
     from: string | RegExp,
     to: string,
     check: boolean,
-  ): { code: number; stderr: string; abi: string } {
+    file = "event.h",
+  ): { code: number; stderr: string; abi: string; text: string } {
     const copy = mkdtempSync(join(folder, "bpf-"));
     cpSync(BPF, copy, { recursive: true });
-    const header = readFileSync(join(copy, "event.h"), "utf8");
+    const header = readFileSync(join(copy, file), "utf8");
     const changed = header.replace(from, to);
     if (from !== to) expect(changed).not.toBe(header);
-    writeFileSync(join(copy, "event.h"), changed);
+    writeFileSync(join(copy, file), changed);
     const args = ["--bpf", copy, ...(check ? ["--check"] : [])];
     const { exitCode, stderr } = Bun.spawnSync([process.execPath, join(import.meta.dir, "abi.ts"), ...args]);
     const text = readFileSync(join(copy, "event.gen.ts"), "utf8");
-    return { code: exitCode, stderr: stderr.toString(), abi: /EVENT_ABI = "(.*)"/.exec(text)?.[1] ?? "" };
+    const [, hash = ""] = /EVENT_ABI = "(.*)"/.exec(text) ?? [];
+    return { code: exitCode, stderr: stderr.toString(), abi: hash, text };
   }
 
   test("agrees with the committed file", () => {
@@ -188,10 +251,79 @@ describe("the generator", () => {
     ["unnamed padding", "__u16 status; /*", "exit_record.reserved: 2 bytes of unnamed padding before it"],
     ["a bare char", "char status; __u8 more[3]; /*", "exit_record.status: a single char"],
     ["a long", "unsigned long status; /*", "exit_record.status: only __u8"],
+    ["an __s16", "__s16 status; __u16 more; /*", "exit_record.status: the type __s16"],
+    ["a union", "union { __u32 a; } status; /*", "exit_record.status: only __u8"],
+    [
+      "a struct without a name",
+      "struct { __u32 a; } status; /*",
+      "exit_record.status: a struct without a name",
+    ],
+    ["an array without a length", "__u32 status; __u8 more[0]; /*", "exit_record.more: an array without"],
+    ["an array of arrays", "__u8 status[2][2]; /*", "exit_record.status: an array of arrays"],
+    ["texts in an array", "__u32 status; struct text more[2]; /*", "exit_record.more: only a record's own"],
+    ["a second kind", "__u32 kind; /*", "exit_record.kind: the kind is in the header"],
   ])("refuses %s, and names the member", (_name, replacement, message) => {
     expect(generate(status, replacement, false)).toMatchObject({
       code: 1,
       stderr: expect.stringContaining(message),
     });
+  });
+
+  const accept = "RECORD_ACCEPT = 67,";
+  test.each([
+    [
+      "a kind without a struct",
+      accept,
+      `${accept} RECORD_DNS = 68,`,
+      "RECORD_DNS: anchor.c gives it no struct",
+    ],
+    [
+      "a number with two kinds",
+      accept,
+      "RECORD_ACCEPT = 66,",
+      "RECORD_ACCEPT: has the number of RECORD_LISTEN",
+    ],
+    ["a kind without a counter", accept, "RECORD_ACCEPT = 128,", "RECORD_ACCEPT: 128 is not from 1"],
+    ["a stranger in an enum", "FLAG_ENV_", "ENV_", "ENV_UNREADABLE: does not begin with FLAG_"],
+    [
+      "a text in a frame",
+      "clock_frame {",
+      "clock_frame { struct text more;",
+      "clock_frame.more: only a record's",
+    ],
+    [
+      "what is not anchored",
+      "struct ring_entry {",
+      "struct lone { int a; };\n$&",
+      "struct lone: not reached",
+    ],
+    ["an enum of 64 bits", "CALL_ACCEPT4 = 52", "CALL_ACCEPT4 = 1ll << 32", "enum call: not reached"],
+    [
+      "a record whose header is not first",
+      /(struct exit_record \{\n)(.*\n)(.*\n.*\n)/,
+      "$1$3$2",
+      "exit_record: a record begins with a struct record_header",
+    ],
+  ])("refuses %s", (_name, from, to, message) => {
+    expect(generate(from, to, false)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(message),
+    });
+  });
+
+  test("refuses a struct for a kind that there is not", () => {
+    const member = "struct network_record accept;";
+    expect(generate(member, `${member} struct exit_record dns;`, false, "anchor.c")).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("enum record_kind has no RECORD_DNS"),
+    });
+  });
+
+  test("reads a text's members where the header has them, and flags up to the highest bit", () => {
+    const swapped = generate(/(struct text \{\n)(.*\n)(.*\n)/, "$1$3$2", false);
+    expect(swapped.text).toContain("const size = view.getUint32(at + 4, true);");
+    expect(swapped.text).toContain("const fullSize = view.getUint32(at + 0, true);");
+    const high = generate("FLAG_ENV_UNREADABLE = 4", "FLAG_ENV_UNREADABLE = 0x80000000", false);
+    expect(high.text).toContain("envUnreadable: 2147483648,");
   });
 });

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Writes one record of each kind, as C lays it out, and what each member holds, as C reads it back: the other side's witness
- * for the generated decoders. Every byte of a record differs from its neighbours.
+ * for the generated decoders. Every byte of a record differs from its neighbours, and has its highest bit set: a number read with
+ * the wrong sign is another number.
  *
- * Output: lines "name hex" for records and frames, lines "name.member value" for their members.
+ * Output: lines "name hex" for records and frames, lines "name.member value" for their members. The test wants every member
+ * named here; one that the decoder gives and C does not tell is an error.
  */
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include "../bpf/event.h"
+#include "../bpf/settings.h"
 
 static unsigned char bytes[RECORD_SIZE_MAX];
 static size_t end;
@@ -17,7 +20,7 @@ static void fill(size_t size)
 {
 	memset(bytes, 0, sizeof(bytes));
 	for (size_t i = 0; i < size; i++)
-		bytes[i] = (i * 37 + i / 7 + 11) % 251 + 1;
+		bytes[i] = 0x80 + (i * 37 + i / 7 + 11) % 127;
 	end = size;
 }
 
@@ -31,6 +34,13 @@ static void show(const char *name)
 
 #define NUMBER(name, pointer, member) printf(name "." #member " %llu\n", (unsigned long long)(pointer)->member)
 #define SIGNED(name, pointer, member) printf(name "." #member " %lld\n", (long long)(pointer)->member)
+
+#define NUMBERS(name, pointer, member) do { \
+	printf(name "." #member " "); \
+	for (size_t i = 0; i < sizeof((pointer)->member) / sizeof((pointer)->member[0]); i++) \
+		printf("%s%llu", i ? "," : "", (unsigned long long)(pointer)->member[i]); \
+	printf("\n"); \
+} while (0)
 
 static void chars(const char *name, const char *from, size_t size)
 {
@@ -64,8 +74,10 @@ static void header(const char *name, struct record_header *header, __u16 kind)
 	HEADER(flags, header->flags);
 	HEADER(process.start_time, header->process.start_time);
 	HEADER(process.tgid, header->process.tgid);
+	HEADER(process.reserved, header->process.reserved);
 	HEADER(parent.start_time, header->parent.start_time);
 	HEADER(parent.tgid, header->parent.tgid);
+	HEADER(parent.reserved, header->parent.reserved);
 	HEADER(tid, header->tid);
 	HEADER(exec_id, header->exec_id);
 	HEADER(uid, header->uid);
@@ -119,9 +131,9 @@ static void exec_record(const char *name, __u16 kind)
 	text(KEY(exe_path), &record->exe_path, "/usr/bin/\xff\xc3\xa9", 99);
 	text(KEY(parent_exe_path), &record->parent_exe_path, "/parent", 7);
 	text(KEY(cwd), &record->cwd, "/cwd here", 9);
-	text(KEY(root), &record->root, "", 0);
+	text(KEY(root), &record->root, kind == RECORD_EXEC ? "/jail" : "", kind == RECORD_EXEC ? 300 : 0);
 	text(KEY(filename), &record->filename, "./file\nname", 11);
-	text(KEY(interpreter), &record->interpreter, "/bin/interpreter", 16);
+	text(KEY(interpreter), &record->interpreter, "/bin/interpreter", 4000000001u);
 	text(KEY(cgroup), &record->cgroup, "/a.slice/b.scope", 16);
 	list(KEY(args), &record->args, "first", "last", 4000000000u);
 	list(KEY(env), &record->env, "LD_PRELOAD=/x", "", 13);
@@ -134,7 +146,6 @@ static void file_record(const char *name, __u16 kind)
 	char key[64];
 
 	fill(sizeof(*record));
-	record->error = -record->error;
 	header(name, &record->header, kind);
 #define FILE_MEMBER(member) snprintf(key, sizeof(key), "%s." #member, name), printf("%s %lld\n", key, (long long)record->member)
 	printf("%s.inode %llu\n%s.device %llu\n%s.count %llu\n", name, (unsigned long long)record->inode, name,
@@ -172,6 +183,7 @@ static void network_record(const char *name, __u16 kind)
 	NETWORK_MEMBER(protocol);
 	NETWORK_MEMBER(local_port);
 	NETWORK_MEMBER(remote_port);
+	NETWORK_MEMBER(reserved);
 	NETWORK_MEMBER(backlog);
 	NETWORK_MEMBER(fd);
 	NETWORK_MEMBER(error);
@@ -181,6 +193,30 @@ static void network_record(const char *name, __u16 kind)
 	octets(KEY(remote_addr), record->remote_addr, sizeof(record->remote_addr));
 	text(KEY(path), &record->path, "/run/x.sock", 11);
 	show(name);
+}
+
+/* The structs that are walked by their size, and the one row that no reader reads as a whole. */
+static void sizes(void)
+{
+#define SIZE(name) printf("size." #name " %zu\n", sizeof(struct name))
+	SIZE(exec_record);
+	SIZE(record_header);
+	SIZE(process_key);
+	SIZE(fork_record);
+	SIZE(exit_record);
+	SIZE(file_record);
+	SIZE(network_record);
+	SIZE(stream_preamble);
+	SIZE(frame_header);
+	SIZE(ring_entry);
+	SIZE(clock_frame);
+	SIZE(counters_frame);
+	SIZE(cpu_counters);
+	SIZE(kind_counters);
+	SIZE(acknowledgement);
+	SIZE(kernel_settings);
+	printf("cpu_counters.sequence %zu\n", offsetof(struct cpu_counters, sequence));
+	printf("cpu_counters.kinds %zu\n", offsetof(struct cpu_counters, kinds));
 }
 
 int main(void)
@@ -202,7 +238,9 @@ int main(void)
 	header("fork", &fork->header, RECORD_FORK);
 	NUMBER("fork", fork, creator.start_time);
 	NUMBER("fork", fork, creator.tgid);
+	NUMBER("fork", fork, creator.reserved);
 	NUMBER("fork", fork, creator_tid);
+	NUMBER("fork", fork, reserved);
 	chars("fork.creator_comm", fork->creator_comm, sizeof(fork->creator_comm));
 	chars("fork.parent_comm", fork->parent_comm, sizeof(fork->parent_comm));
 	text("fork.exe_path", &fork->exe_path, "/usr/bin/forked", 15);
@@ -212,6 +250,7 @@ int main(void)
 	fill(sizeof(*exit));
 	header("exit", &exit->header, RECORD_EXIT);
 	NUMBER("exit", exit, status);
+	NUMBER("exit", exit, reserved);
 	text("exit.exe_path", &exit->exe_path, "/usr/bin/ended", 14);
 	show("exit");
 
@@ -222,11 +261,17 @@ int main(void)
 	NUMBER("frame_header", frame, size);
 	NUMBER("frame_header", frame, position);
 	NUMBER("frame_header", frame, checksum);
+	NUMBER("frame_header", frame, reserved);
 	show("frame_header");
+
+	struct ring_entry *entry = (struct ring_entry *)bytes;
+	fill(sizeof(*entry));
+	NUMBER("ring_entry", entry, size);
+	NUMBER("ring_entry", entry, page_offset);
+	show("ring_entry");
 
 	struct clock_frame *clock = (struct clock_frame *)bytes;
 	fill(sizeof(*clock));
-	clock->wall_offset = -clock->wall_offset;
 	NUMBER("clock_frame", clock, time);
 	SIGNED("clock_frame", clock, wall_offset);
 	show("clock_frame");
@@ -235,7 +280,15 @@ int main(void)
 	fill(sizeof(*acknowledgement));
 	NUMBER("acknowledgement", acknowledgement, position);
 	NUMBER("acknowledgement", acknowledgement, ring);
+	NUMBER("acknowledgement", acknowledgement, reserved);
 	show("acknowledgement");
+
+	struct counters_frame *state = (struct counters_frame *)bytes;
+	fill(sizeof(*state));
+	NUMBER("counters_frame", state, time);
+	NUMBERS("counters_frame", state, producer_position);
+	NUMBERS("counters_frame", state, redeliver_until);
+	show("counters_frame");
 
 	struct kind_counters *counters = (struct kind_counters *)bytes;
 	fill(sizeof(*counters));
@@ -251,9 +304,29 @@ int main(void)
 	memcpy(preamble->magic, STREAM_MAGIC, sizeof(preamble->magic));
 	chars("stream_preamble.magic", preamble->magic, sizeof(preamble->magic));
 	chars("stream_preamble.abi", preamble->abi, sizeof(preamble->abi));
+	octets("stream_preamble.boot_id", preamble->boot_id, sizeof(preamble->boot_id));
+	octets("stream_preamble.host_id", preamble->host_id, sizeof(preamble->host_id));
 	NUMBER("stream_preamble", preamble, instance);
 	NUMBER("stream_preamble", preamble, cpus);
 	NUMBER("stream_preamble", preamble, checksums);
 	show("stream_preamble");
+
+	struct kernel_settings *settings = (struct kernel_settings *)bytes;
+	fill(sizeof(*settings));
+	NUMBER("kernel_settings", settings, collect_args);
+	NUMBER("kernel_settings", settings, collect_cwd);
+	NUMBER("kernel_settings", settings, collect_env);
+	NUMBERS("kernel_settings", settings, kinds);
+	NUMBER("kernel_settings", settings, watched_paths);
+	NUMBER("kernel_settings", settings, watched_suffixes);
+	NUMBER("kernel_settings", settings, excluded_paths);
+	NUMBER("kernel_settings", settings, every_write);
+	NUMBER("kernel_settings", settings, failed_files);
+	NUMBER("kernel_settings", settings, failed_network);
+	NUMBER("kernel_settings", settings, reserved);
+	NUMBER("kernel_settings", settings, write_window);
+	show("kernel_settings");
+
+	sizes();
 	return 0;
 }
