@@ -330,8 +330,8 @@ export const KERNEL_SETTINGS = {
     watchedPaths: 28,
     watchedSuffixes: 32,
     excludedPaths: 36,
-    everyWrite: 40,
-    failedFiles: 44,
+    excludedComms: 40,
+    everyWrite: 44,
     failedNetwork: 48,
     reserved: 52,
     writeWindow: 56,
@@ -509,8 +509,8 @@ export type KernelSettings = {
   watchedPaths: number;
   watchedSuffixes: number;
   excludedPaths: number;
+  excludedComms: number;
   everyWrite: number;
-  failedFiles: number;
   failedNetwork: number;
   reserved: number;
   writeWindow: bigint;
@@ -678,8 +678,8 @@ export function readKernelSettings(view: DataView, at: number): KernelSettings {
     watchedPaths: view.getUint32(at + 28, true),
     watchedSuffixes: view.getUint32(at + 32, true),
     excludedPaths: view.getUint32(at + 36, true),
-    everyWrite: view.getUint32(at + 40, true),
-    failedFiles: view.getUint32(at + 44, true),
+    excludedComms: view.getUint32(at + 40, true),
+    everyWrite: view.getUint32(at + 44, true),
     failedNetwork: view.getUint32(at + 48, true),
     reserved: view.getUint32(at + 52, true),
     writeWindow: view.getBigUint64(at + 56, true),
@@ -907,8 +907,8 @@ export function writeKernelSettings(view: DataView, at: number, value: KernelSet
   view.setUint32(at + 28, value.watchedPaths, true);
   view.setUint32(at + 32, value.watchedSuffixes, true);
   view.setUint32(at + 36, value.excludedPaths, true);
-  view.setUint32(at + 40, value.everyWrite, true);
-  view.setUint32(at + 44, value.failedFiles, true);
+  view.setUint32(at + 40, value.excludedComms, true);
+  view.setUint32(at + 44, value.everyWrite, true);
   view.setUint32(at + 48, value.failedNetwork, true);
   view.setUint32(at + 52, value.reserved, true);
   view.setBigUint64(at + 56, value.writeWindow, true);

@@ -44,6 +44,10 @@ static __noinline int emit_file(struct task_struct *task, __u32 kind, struct fil
 
 	if (!file)
 		return 0;
+	if (comm_excluded(task)) {
+		count_filtered(kind);
+		return 0;
+	}
 	if (kind == RECORD_FILE_WRITE) {
 		__u32 type = BPF_CORE_READ(inode, i_mode) & S_IFMT;
 
@@ -183,13 +187,18 @@ static __always_inline bool text_passes(struct scratch *scratch, struct text *te
 /* A rename or unlink that has ended well. */
 static __always_inline void names_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
 {
-	struct scratch *scratch = claim_scratch(kind, RING_ACTIVITY);
+	struct scratch *scratch;
 	struct text old = {}, new = {};
 	struct file_record *record;
 	int old_folder = AT_FDCWD, new_folder = AT_FDCWD;
 	__u64 old_name = syscall->args[0], new_name = syscall->args[1], size;
 	bool passes;
 
+	if (comm_excluded(task)) {
+		count_filtered(kind);
+		return;
+	}
+	scratch = claim_scratch(kind, RING_ACTIVITY);
 	if (!scratch)
 		return;
 	if (syscall->call == CALL_RENAMEAT || syscall->call == CALL_RENAMEAT2) {

@@ -60,6 +60,17 @@ static __always_inline bool walk_passes(struct scratch *scratch, struct walk *wa
 	return path_passes(scratch, scratch->walk + start, PATH_SIZE_MAX - start, walk->full_size > PATH_SIZE_MAX);
 }
 
+static __always_inline bool comm_excluded(struct task_struct *task)
+{
+	struct comm comm = {};
+
+	if (!settings.excluded_comms)
+		return false;
+	/* As a string: what lies behind the NUL is not part of the name. */
+	bpf_probe_read_kernel_str(comm.text, sizeof(comm.text), task->comm);
+	return bpf_map_lookup_elem(&excluded_comms, &comm);
+}
+
 /* Is this the sensor or its evaluator? */
 static __always_inline bool is_own(struct task_struct *task)
 {

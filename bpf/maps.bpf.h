@@ -18,6 +18,7 @@ enum {
 	EXITED_MAX = 16384,
 	FILTERS_MAX = 4096,
 	WRITES_MAX = 65536,
+	COMMS_MAX = 256,
 };
 
 /* A path, or one written backwards, with a '/' at its end: so that /etc is no prefix of /etcetera. */
@@ -105,6 +106,18 @@ struct {
 	__type(key, struct path_key);
 	__type(value, __u8);
 } watched_suffixes SEC(".maps");
+
+struct comm {
+	char text[16];
+};
+
+/* Processes of these names do nothing to files that is reported. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, COMMS_MAX);
+	__type(key, struct comm);
+	__type(value, __u8);
+} excluded_comms SEC(".maps");
 
 /* A process and a file that it has written to. */
 struct write_key {

@@ -13,9 +13,9 @@ struct kernel_settings {
 	__u32 watched_paths;		/* how many entries the filters have; with 0 in both watch lists, everything passes */
 	__u32 watched_suffixes;
 	__u32 excluded_paths;
+	__u32 excluded_comms;
 	__u32 every_write;		/* 1: not only the first of a process and file */
-	__u32 failed_files;		/* 1: calls that failed, too */
-	__u32 failed_network;
+	__u32 failed_network;		/* 1: connections that failed, too */
 	__u32 reserved;
 	__u64 write_window;		/* ns, after which a write counts as a first one again */
 };

@@ -34,12 +34,15 @@ export type CoreSettings = {
   limits: ProcessLimits;
   /** Events are decided upon, but only alerts are written. */
   alertsOnly: boolean;
+  /** How many file and network events are written per second of boot time; 0: all. Those with an alert always are. */
+  eventsPerSecond: number;
   /** Boot time between two health lines, ns. */
   healthInterval: bigint;
   /** Resident memory in KiB; null where it would make two replays differ. */
   memory: () => number | null;
 };
 
+const SECOND_NS = 1_000_000_000n;
 /** The rings whose records are read. */
 const RINGS = Object.values(Ring);
 
@@ -61,6 +64,7 @@ export class Core {
   private started: bigint | null = null;
   private now = 0n;
   private nextHealth: bigint | null = null;
+  private limited = { second: -1n, count: 0 };
   private evictedBefore = 0;
   private unattributedBefore = 0;
 
@@ -139,12 +143,14 @@ export class Core {
       this.span = { from: this.span?.from ?? wall, to: wall };
       this.now = header.time;
       const totals = this.ledger.of(kind);
+      const matches = this.settings.engine.evaluate(event);
       if (this.settings.alertsOnly) totals.withheld += 1;
+      else if (matches.length === 0 && this.overLimit(event)) totals.rate_limited += 1;
       else {
         totals.written += 1;
         outputs.push({ is: "event", kind, record: event });
       }
-      for (const match of this.settings.engine.evaluate(event)) {
+      for (const match of matches) {
         const image = event.event_type === "process_start" ? event : this.processes.imageOf(header.process);
         totals.matched += 1;
         this.alerts += 1;
@@ -157,6 +163,15 @@ export class Core {
       }
     }
     return outputs;
+  }
+
+  /** Is this file or network event beyond what is written in one second of the stream? */
+  private overLimit(event: Event): boolean {
+    if (this.settings.eventsPerSecond === 0 || event.event_type.startsWith("process_")) return false;
+    const second = event.timestamp_ns / SECOND_NS;
+    if (second !== this.limited.second) this.limited = { second, count: 0 };
+    this.limited.count += 1;
+    return this.limited.count > this.settings.eventsPerSecond;
   }
 
   /** The records of a frame, decoded and entered in the books. Without `position` they come from no ring. */
@@ -232,7 +247,7 @@ export class Core {
       process_records_evicted: this.evictedBefore + this.processes.evicted,
       pending_sources_evicted: 0,
       unattributed: this.unattributedBefore + this.processes.unattributed,
-      uptime_secs: Number((this.now - (this.started ?? this.now)) / 1_000_000_000n),
+      uptime_secs: Number((this.now - (this.started ?? this.now)) / SECOND_NS),
       rss_kb: this.settings.memory(),
       ledger,
     });

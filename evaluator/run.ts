@@ -1,5 +1,6 @@
 // What the subcommands do: a source of bytes, the core, the output, in a loop.
 
+import { openSync } from "node:fs";
 import { isatty } from "node:tty";
 import type { Loaded } from "./config.ts";
 import { Core, type Output } from "./core.ts";
@@ -182,13 +183,16 @@ class Recording {
 /** Frames into the core, its lines to standard output, then the acknowledgement. */
 class Pipeline {
   private readonly core: Core;
-  private readonly writer = new LineWriter(STDOUT, say);
+  private readonly writer: LineWriter;
   private readonly render: (output: Output) => string;
   private readonly started = performance.now();
 
   constructor({ config, rules }: Loaded, options: RunOptions, memory: () => number | null) {
-    const format = options.output ?? (isatty(STDOUT) ? "compact" : config.output.format);
-    const style = { color: isatty(STDOUT) && process.env["NO_COLOR"] === undefined };
+    const { type, path } = config.output;
+    const target = type === "file" && path !== undefined ? openOutput(path) : STDOUT;
+    this.writer = new LineWriter(target, say);
+    const format = options.output ?? (isatty(target) ? "compact" : config.output.format);
+    const style = { color: isatty(target) && process.env["NO_COLOR"] === undefined };
     this.render = ({ is, record: value }) =>
       format === "json" ? ndjson(value) : is === "notice" ? "" : compact(value, style);
     this.core = new Core({
@@ -198,6 +202,7 @@ class Pipeline {
         entriesMax: config.performance.max_process_cache_entries,
         ancestorsMax: config.process.ancestors_max,
       },
+      eventsPerSecond: config.performance.max_events_per_second,
       alertsOnly: options.alertsOnly ?? config.agent.mode === "detect",
       healthInterval: BigInt(config.health.interval_s) * SECOND_NS,
       memory,
@@ -276,6 +281,14 @@ function openOrFail(path: string): Capture {
       Exit.io,
       `${path}: ${(error as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : (error as Error).message}`,
     );
+  }
+}
+
+function openOutput(path: string): number {
+  try {
+    return openSync(path, "a", 0o640);
+  } catch (error) {
+    throw new Failure(Exit.io, `output.path: ${path}: ${(error as Error).message}`);
   }
 }
 

@@ -118,8 +118,8 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     watchedPaths: settings.watchPaths.length,
     watchedSuffixes: settings.watchSuffixes.length,
     excludedPaths: settings.excludePaths.length,
+    excludedComms: settings.excludeComms.length,
     everyWrite: Number(settings.everyWrite),
-    failedFiles: 0,
     failedNetwork: Number(settings.failedNetwork),
     reserved: 0,
     writeWindow: BigInt(settings.writeWindowS) * 1_000_000_000n,
@@ -132,6 +132,11 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
   fill("watched_paths", settings.watchPaths, prefixKey);
   fill("excluded_paths", settings.excludePaths, prefixKey);
   fill("watched_suffixes", settings.watchSuffixes, (suffix) => filterKey(Buffer.from(suffix).toReversed()));
+  fill("excluded_comms", settings.excludeComms, (comm) => {
+    const key = Buffer.alloc(COMM_SIZE);
+    key.write(comm, 0, COMM_SIZE - 1);
+    return key;
+  });
   for (const name of settings.envNames) {
     const key = Buffer.alloc(ENV_NAME_SIZE_MAX);
     key.write(name);
@@ -157,6 +162,8 @@ function orUnsupported<Result>(what: string, step: () => Result): Result {
   }
 }
 
+/** The kernel's TASK_COMM_LEN. */
+const COMM_SIZE = 16;
 const PRESENT = new Uint8Array([1]);
 
 /** A path with the "/" at its end that keeps /etc from being a prefix of /etcetera. */

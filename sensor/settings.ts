@@ -17,6 +17,7 @@ const RING_SIZE_MAX = 1024 * 1024 * KIB;
 const CONFIG_SIZE_MAX = 1024 * KIB;
 /** Entries of each filter, as in maps.bpf.h. */
 const FILTERS_MAX = 4096;
+const COMMS_MAX = 256;
 const DEFAULT_CONFIG = "/etc/warder/config.toml";
 
 const name = v.pipe(v.string(), v.nonEmpty());
@@ -83,6 +84,7 @@ const schema = v.object({
       watch_paths: paths,
       watch_patterns: v.optional(v.array(pattern), []),
       exclude_paths: paths,
+      exclude_comms: v.optional(v.pipe(v.array(name), v.maxLength(COMMS_MAX)), []),
       write_events: v.optional(v.picklist(["first", "every"]), "first"),
       write_window_s: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(86400)), 60),
     }),
@@ -108,6 +110,7 @@ export type Settings = {
   /** What paths end with. */
   watchSuffixes: string[];
   excludePaths: string[];
+  excludeComms: string[];
   everyWrite: boolean;
   writeWindowS: number;
   failedNetwork: boolean;
@@ -166,6 +169,7 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
       watchPaths: [...files.watch_paths, ...files.watch_patterns.filter((word) => word.startsWith("/"))],
       watchSuffixes: suffixes,
       excludePaths: files.exclude_paths,
+      excludeComms: files.exclude_comms,
       everyWrite: files.write_events === "every",
       writeWindowS: files.write_window_s,
       failedNetwork: network.include_failed,

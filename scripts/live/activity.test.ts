@@ -192,6 +192,38 @@ ports = [31337]
     ]);
   }, 60_000);
 
+  test("processes of excluded names do nothing to files that is reported, and the limit holds back all but alerts", async () => {
+    const rule = `
+[[rules]]
+id = "FILE-001"
+name = "Touched"
+enabled = true
+type = "file"
+severity = "low"
+action = "alert"
+paths = ["${folder}/alarm"]
+operations = ["open"]
+`;
+    const config = `[file]\nwatch_paths = ["${folder}"]\nexclude_comms = ["touch"]\nhooks = ["openat"]\n[performance]\nmax_events_per_second = 5\n${rule}`;
+    const lines = await observe(config, async () => {
+      await Bun.spawn(["touch", join(folder, "by-touch")]).exited;
+      await Bun.spawn(["sh", "-c", `for i in $(seq 100); do : > ${folder}/$i; done; : > ${folder}/alarm`])
+        .exited;
+    });
+    const opens = lines.filter((line) => line.event_type === "file_open").map((line) => String(line["path"]));
+    expect(opens).not.toContain(join(folder, "by-touch"));
+    expect(opens).toContain(join(folder, "alarm"));
+    expect(lines.filter((line) => line.event_type === "alert")).toHaveLength(1);
+    expect(opens.length).toBeLessThanOrEqual(5 * 3 + 1);
+    const { ledger } = lines.at(-1) as unknown as {
+      ledger: { by_kind: Record<string, Record<string, number>> };
+    };
+    const counted = ledger.by_kind["file_open"];
+    expect(counted?.["decoded"]).toBe(101);
+    expect(counted?.["rate_limited"]).toBe(101 - opens.length);
+    expect(counted?.["filtered"]).toBeGreaterThan(0);
+  }, 60_000);
+
   test("legacy calls, hard links, symlinks, dots, bind mounts and long paths show the true file", async () => {
     const script = `
 cd ${folder}; mkdir d; echo x > d/true; ln d/true hard; ln -s d link; mkdir bound; mount --bind d bound
