@@ -55,6 +55,13 @@ const c = {
   poll: libc.func("int poll(void *, unsigned long, int)"),
   eventfd: libc.func("int eventfd(unsigned int, int)"),
   prctl: libc.func("int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)"),
+  prctlBytes: libc.func("prctl", "int", [
+    "int",
+    "const void *",
+    "unsigned long",
+    "unsigned long",
+    "unsigned long",
+  ]),
   execv: libc.func("int execv(const char *, const char **)"),
   clockGettime: libc.func("int clock_gettime(int, void *)"),
 };
@@ -216,6 +223,7 @@ export function dropBoundingSet(): void {
 
 const PR_SET_NO_NEW_PRIVS = 38;
 const PR_SET_DUMPABLE = 4;
+const PR_SET_NAME = 15;
 
 /** No execve from here on gives this thread more rights; inherited by what it executes. */
 export function setNoNewPrivileges(): void {
@@ -225,6 +233,12 @@ export function setNoNewPrivileges(): void {
 /** No core dump, no ptrace by the same user, no reading of this process's memory through /proc. */
 export function setNotDumpable(): void {
   checked("prctl PR_SET_DUMPABLE", c.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+}
+
+/** What this thread is called in /proc/PID/comm: at most 15 bytes. */
+export function setName(name: string): void {
+  const bytes = Buffer.from(`${name}\0`);
+  checked("prctl PR_SET_NAME", c.prctlBytes(PR_SET_NAME, bytes, 0, 0, 0));
 }
 
 /** Becomes another program, in this process. Returns only by throwing. */

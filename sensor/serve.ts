@@ -55,13 +55,10 @@ function stopSignal(): { fd: number; requested: () => boolean; detached: () => b
 async function main(): Promise<void> {
   verifyDropped();
   libc.setNotDumpable();
+  libc.setName("warder-sensor");
   const stop = stopSignal();
   const rings = handover.rings.map((fd) => mapRing(fd, handover.ringSize));
   const counters = libc.mapShared(handover.counters, 0, handover.cpus * CPU_COUNTERS.size, false);
-  say(
-    `serving at ${handover.socket} as uid ${process.getuid?.()}, rings of ${handover.ringSize / 1024} KiB, ` +
-      `${handover.adopted ? "adopted" : "attached"} ${handover.hooks.join(", ")}`,
-  );
   await serve(
     {
       listener: handover.listener,
@@ -74,6 +71,9 @@ async function main(): Promise<void> {
       coverage: Buffer.from(handover.coverage),
       redeliverUntil: rings.map((ring) => (handover.adopted ? ring.producerPosition() : 0)),
       say,
+      greeting:
+        `serving at ${handover.socket} as uid ${process.getuid?.()}, rings of ${handover.ringSize / 1024} KiB, ` +
+        `${handover.adopted ? "adopted" : "attached"} ${handover.hooks.join(", ")}`,
     },
     stop,
   );

@@ -36,6 +36,8 @@ export type Service = {
   /** Records below this ring position may have been sent by an earlier sensor. */
   redeliverUntil: number[];
   say: (line: string) => void;
+  /** Said when everything is ready. */
+  greeting: string;
 };
 
 const TICK_MS = 1000;
@@ -54,6 +56,8 @@ export async function serve(
   stop: { fd: number; requested: () => boolean; detached: () => boolean },
 ) {
   const { rings, say } = service;
+  setOwnProcess(service.ownProcesses, OwnProcess.sensor, process.pid);
+  say(service.greeting);
   let connection: Connection | null = null;
   let deadline = Infinity;
   let redeliverUntil = service.redeliverUntil;
@@ -105,9 +109,17 @@ function admit(
     return current;
   }
   service.say(`evaluator pid ${peer.pid} (uid ${peer.uid}) connected`);
-  const bytes = (value: number) => new Uint8Array(new Uint32Array([value]).buffer);
-  [process.pid, peer.pid].forEach((pid, slot) => setElement(service.ownProcesses, bytes(slot), bytes(pid)));
+  setOwnProcess(service.ownProcesses, OwnProcess.evaluator, peer.pid);
   return new Connection(service, fd, peer, redeliverUntil);
+}
+
+/** The slots of the map of own processes. */
+const OwnProcess = { sensor: 0, evaluator: 1 } as const;
+
+/** Says which process the sensor or its evaluator is: what it writes for its reader is no event. */
+function setOwnProcess(map: number, slot: number, pid: number): void {
+  const bytes = (value: number) => new Uint8Array(new Uint32Array([value]).buffer);
+  setElement(map, bytes(slot), bytes(pid));
 }
 
 type Chunk = { bytes: Uint8Array } | { address: number; size: number };

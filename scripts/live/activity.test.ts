@@ -1,7 +1,15 @@
 // Files and network on the running kernel, against a generator that knows what it has done.
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Bench, type Line, notLive } from "./pair.ts";
@@ -20,7 +28,7 @@ describe.skipIf(reason !== null)("files and network", () => {
   beforeAll(() => {
     chmodSync(tools, 0o755);
     const built = Bun.spawnSync(
-      ["clang-19", "-Wall", "-Werror", "-o", generator, join(import.meta.dir, "generate.c")],
+      ["clang-19", "-Wall", "-Werror", "-pthread", "-o", generator, join(import.meta.dir, "generate.c")],
       { stderr: "inherit" },
     );
     expect(built.exitCode).toBe(0);
@@ -190,6 +198,92 @@ ports = [31337]
       ["file_write", "watched_file_modified"],
       ["network_connect", "suspicious_outbound_port"],
     ]);
+  }, 60_000);
+
+  test("every call is seen, old ones and those of 32-bit programs too, with the true path", async () => {
+    let done = { truth: [] as string[], pid: 0 };
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\n`, async () => {
+      done = await generate("calls", folder);
+    });
+    const seen = lines.filter((line) => line.event_type.startsWith("file_") && line["pid"] === done.pid);
+    const shown = seen.map((line) => {
+      const names =
+        line.event_type === "file_rename" ? [line["old_filename"], line["new_filename"]] : [line["path"]];
+      return [line.event_type, line["syscall"], ...names].join(" ");
+    });
+    expect(shown).toEqual(done.truth);
+  }, 60_000);
+
+  test("a million opens outside of the watch list put nothing into the ring", async () => {
+    writeFileSync(join(folder, "outside"), "");
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}/watched"]\n`, async () => {
+      await Bun.spawn([generator, "flood", join(folder, "outside"), "1000000"]).exited;
+    });
+    expect(lines.filter((line) => line.event_type === "file_open")).toEqual([]);
+    const { ledger } = lines.at(-1) as unknown as {
+      ledger: { by_kind: Record<string, Record<string, number>> };
+    };
+    expect(ledger.by_kind["file_open"]).toMatchObject({ attempts: 0, received: 0 });
+    expect(ledger.by_kind["file_open"]?.["filtered"]).toBeGreaterThanOrEqual(1_000_000);
+  }, 60_000);
+
+  test("a second thread's files and connections belong to its program, whatever it calls itself", async () => {
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\n`, async () => {
+      await Bun.spawn([generator, "threads", folder]).exited;
+    });
+    const [open] = lines.filter((line) => line.event_type === "file_open");
+    const [connect] = lines.filter(
+      (line) => line.event_type === "network_connect" && line["remote_port"] === 9,
+    );
+    for (const line of [open, connect]) {
+      expect(line).toMatchObject({
+        exe_path: generator,
+        comm: "other-name",
+        parent_exe_path: process.execPath,
+      });
+      expect(line?.["tid"]).not.toBe(line?.["pid"]);
+    }
+  }, 60_000);
+
+  test("every CPU's events arrive", async () => {
+    let done = { truth: [] as string[], pid: 0 };
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\n`, async () => {
+      done = await generate("cpus", folder);
+    });
+    // The CPU is the third part of an event's id, in hex.
+    const shown = lines
+      .filter((line) => line.event_type === "file_open")
+      .map(
+        (line) =>
+          `${Number.parseInt(String(line["event_id"]).split("-")[2] ?? "", 16)} ${String(line["path"])}`,
+      );
+    expect(shown.length).toBeGreaterThan(0);
+    expect(shown).toEqual(done.truth);
+  }, 60_000);
+
+  test("a setuid-root program is shown with its effective user", async () => {
+    const program = join(folder, "setuid-true");
+    copyFileSync("/bin/true", program);
+    chmodSync(program, 0o4755);
+    chmodSync(folder, 0o755);
+    const lines = await observe("[events]\nfile = false\nnetwork = false\n", async () => {
+      await Bun.spawn(["setpriv", "--reuid", "4242", "--regid", "4242", "--clear-groups", program]).exited;
+    });
+    const start = lines.find((line) => line["exe_path"] === program && line.event_type === "process_start");
+    expect(start).toMatchObject({ uid: 4242, euid: 0, gid: 4242 });
+  }, 60_000);
+
+  test("what the pair writes for its reader does not come back as events", async () => {
+    const lines = await observe("", async () => {
+      for (let i = 0; i < 20; i++) await Bun.spawn(["sh", "-c", "echo x > /dev/null"]).exited;
+      await Bun.sleep(1500);
+    });
+    const output = bench.folder;
+    expect(
+      lines.filter(
+        (line) => line.event_type === "file_write" && String(line["path"]).startsWith(realpathSync(output)),
+      ),
+    ).toEqual([]);
   }, 60_000);
 
   test("processes of excluded names do nothing to files that is reported, and the limit holds back all but alerts", async () => {

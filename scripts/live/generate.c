@@ -4,17 +4,28 @@
  *
  *   generate files FOLDER COUNT     opens (creates), writes twice, renames, unlinks
  *   generate network COUNT          bind, listen, connect, accept: TCP over IPv4 and IPv6; UDP: bind, connect
+ *   generate calls FOLDER           every call that opens, writes, renames or removes, old ones and 32-bit ones too
+ *   generate flood FILE COUNT       opens and closes one file
+ *   generate threads FOLDER         opens a file from a second thread, and connects from it
+ *   generate cpus FOLDER            opens one file on each CPU
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static void fail(const char *what)
@@ -104,8 +115,174 @@ static void network(int family, int type)
 	close(server);
 }
 
+/* A 32-bit call from a 64-bit program; its pointers must lie below 4 GiB. */
+static long call_32(long number, long first, long second, long third)
+{
+	long result;
+
+	__asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(first), "c"(second), "d"(third) : "memory", "r8", "r9", "r10", "r11");
+	return result;
+}
+
+static const char *in(const char *folder, const char *name)
+{
+	static char paths[16][512];
+	static int next;
+	char *path = paths[next++ % 16];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+	return path;
+}
+
+static void opened(const char *call, int fd, const char *path)
+{
+	if (fd < 0)
+		fail(call);
+	printf("file_open %s %s\n", call, path);
+	close(fd);
+}
+
+static void wrote(const char *call, long result, const char *path)
+{
+	if (result < 0)
+		fail(call);
+	printf("file_write %s %s\n", call, path);
+}
+
+/* Each write goes to a file of its own: it is the first. */
+static int fresh(const char *folder, const char *name)
+{
+	int fd = openat(AT_FDCWD, in(folder, name), O_CREAT | O_RDWR, 0644);
+
+	if (fd < 0)
+		fail(name);
+	printf("file_open openat %s\n", in(folder, name));
+	return fd;
+}
+
+static int calls(const char *folder)
+{
+	struct open_how how = { .flags = O_RDONLY };
+	struct iovec vector = { "data", 4 };
+	union {
+		struct file_handle handle;
+		char room[256];
+	} handle = { .handle.handle_bytes = 128 };
+	char *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	const char *a = in(folder, "a");
+	int mount, fd, source, folder_fd, pipes[2];
+
+	opened("creat", syscall(SYS_creat, a, 0644), a);
+	opened("open", syscall(SYS_open, a, O_RDONLY), a);
+	folder_fd = open(folder, O_RDONLY | O_DIRECTORY);
+	printf("file_open openat %s\n", folder);
+	opened("openat", syscall(SYS_openat, folder_fd, "./././a", O_RDONLY), a);
+	opened("openat2", syscall(SYS_openat2, folder_fd, "a", &how, sizeof(how)), a);
+	if (name_to_handle_at(folder_fd, "a", &handle.handle, &mount, 0))
+		fail("name_to_handle_at");
+	opened("open_by_handle_at", open_by_handle_at(folder_fd, &handle.handle, O_RDONLY), a);
+	strcpy(low, a);
+	opened("open", call_32(5, (long)low, O_RDONLY, 0), a);
+
+	fd = fresh(folder, "write"), wrote("write", syscall(SYS_write, fd, "data", 4), in(folder, "write"));
+	fd = fresh(folder, "pwrite64"), wrote("pwrite64", pwrite(fd, "data", 4, 0), in(folder, "pwrite64"));
+	fd = fresh(folder, "writev"), wrote("writev", writev(fd, &vector, 1), in(folder, "writev"));
+	fd = fresh(folder, "pwritev"), wrote("pwritev", pwritev(fd, &vector, 1, 0), in(folder, "pwritev"));
+	fd = fresh(folder, "pwritev2"), wrote("pwritev2", syscall(SYS_pwritev2, fd, &vector, 1, 0, 0, 1), in(folder, "pwritev2"));
+	source = open(in(folder, "write"), O_RDONLY);
+	printf("file_open openat %s\n", in(folder, "write"));
+	fd = fresh(folder, "sendfile"), wrote("sendfile", sendfile(fd, source, NULL, 4), in(folder, "sendfile"));
+	lseek(source, 0, SEEK_SET);
+	fd = fresh(folder, "copy"), wrote("copy_file_range", copy_file_range(source, NULL, fd, NULL, 4, 0), in(folder, "copy"));
+	if (pipe(pipes) || write(pipes[1], "data", 4) != 4)
+		fail("pipe");
+	fd = fresh(folder, "splice"), wrote("splice", splice(pipes[0], NULL, fd, NULL, 4, 0), in(folder, "splice"));
+	fd = fresh(folder, "mmap");
+	if (ftruncate(fd, 4096) || mmap(NULL, 4096, PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED)
+		fail("mmap");
+	wrote("mmap", 0, in(folder, "mmap"));
+	fd = fresh(folder, "write32");
+	strcpy(low, "data");
+	wrote("write", call_32(4, fd, (long)low, 4), in(folder, "write32"));
+
+	if (syscall(SYS_rename, in(folder, "write"), in(folder, "r1")))
+		fail("rename");
+	printf("file_rename rename %s %s\n", in(folder, "write"), in(folder, "r1"));
+	if (syscall(SYS_renameat, folder_fd, "r1", folder_fd, "r2"))
+		fail("renameat");
+	printf("file_rename renameat %s %s\n", in(folder, "r1"), in(folder, "r2"));
+	if (syscall(SYS_renameat2, folder_fd, "r2", AT_FDCWD, in(folder, "r3"), 0))
+		fail("renameat2");
+	printf("file_rename renameat2 %s %s\n", in(folder, "r2"), in(folder, "r3"));
+	if (syscall(SYS_unlink, in(folder, "r3")))
+		fail("unlink");
+	printf("file_unlink unlink %s\n", in(folder, "r3"));
+	if (syscall(SYS_unlinkat, folder_fd, "copy", 0))
+		fail("unlinkat");
+	printf("file_unlink unlinkat %s\n", in(folder, "copy"));
+	if (mkdir(in(folder, "sub"), 0755) || syscall(SYS_rmdir, in(folder, "sub")))
+		fail("rmdir");
+	printf("file_unlink rmdir %s\n", in(folder, "sub"));
+	strcpy(low, in(folder, "splice"));
+	if (call_32(10, (long)low, 0, 0))
+		fail("unlink32");
+	printf("file_unlink unlink %s\n", in(folder, "splice"));
+	return 0;
+}
+
+static int flood(const char *file, int count)
+{
+	for (int i = 0; i < count; i++) {
+		int fd = open(file, O_RDONLY);
+
+		if (fd < 0)
+			fail(file);
+		close(fd);
+	}
+	return 0;
+}
+
+static void *from_thread(void *folder)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	pthread_setname_np(pthread_self(), "other-name");
+	if (open(in(folder, "from-thread"), O_CREAT | O_RDONLY, 0644) < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		fail("thread");
+	return NULL;
+}
+
+static int cpus(const char *folder)
+{
+	for (int cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++) {
+		char name[32];
+		cpu_set_t set;
+
+		CPU_ZERO(&set);
+		CPU_SET(cpu, &set);
+		if (sched_setaffinity(0, sizeof(set), &set))
+			fail("affinity");
+		snprintf(name, sizeof(name), "cpu-%d", cpu);
+		if (open(in(folder, name), O_CREAT | O_RDONLY, 0644) < 0)
+			fail(name);
+		printf("%d %s\n", cpu, in(folder, name));
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	pthread_t thread;
+
+	if (argc == 3 && !strcmp(argv[1], "calls"))
+		return calls(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "cpus"))
+		return cpus(argv[2]);
+	if (argc == 4 && !strcmp(argv[1], "flood"))
+		return flood(argv[2], atoi(argv[3]));
+	if (argc == 3 && !strcmp(argv[1], "threads"))
+		return pthread_create(&thread, NULL, from_thread, argv[2]) || pthread_join(thread, NULL);
 	if (argc == 4 && !strcmp(argv[1], "files"))
 		return files(argv[2], atoi(argv[3]));
 	if (argc != 3 || strcmp(argv[1], "network"))
