@@ -4,7 +4,7 @@
 import { createHmac } from "node:crypto";
 import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, statSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
 import { mapId } from "./libbpf.ts";
@@ -62,16 +62,22 @@ async function main(): Promise<number> {
 async function run(options: Options): Promise<number> {
   const pin = !options["no-pin"];
   const { settings, warnings } = readSettings(options.config);
-  settings.socket = options.socket ?? settings.socket;
+  settings.socket = resolve(options.socket ?? settings.socket);
   const user = findUser(options.user ?? settings.user);
   if (user.uid === 0) throw new UsageError("the sensor does not serve as root: name another --user");
   const evaluators = settings.evaluators.map(findUser);
   const lacking = missing({ pin, object: OBJECT });
   if (lacking[0]) throw new UnsupportedError(lacking[0]);
+  if (Buffer.byteLength(settings.socket) >= libc.SOCKET_PATH_SIZE_MAX - 4) {
+    throw new UsageError(`--socket ${settings.socket}: too long for a Unix socket`);
+  }
+  if (await answers(settings.socket)) {
+    throw new BusyError(`another sensor serves at ${settings.socket}: stop it first`);
+  }
   warnings.forEach(say);
 
   const programs = attachPrograms(OBJECT, settings, pin, say);
-  const listener = await listen(settings.socket, user, evaluators[0] ?? user);
+  const listener = listen(settings.socket, user, evaluators[0] ?? user);
   return becomeServer(
     user,
     handoverOf(programs, settings, [user, ...evaluators], listener, pin),
@@ -126,10 +132,7 @@ function hostId(): Uint8Array {
 }
 
 /** A socket at `path` that only root, `user` and the group of `evaluator` reach. Replaces one that nobody serves any more. */
-async function listen(path: string, user: User, evaluator: User): Promise<number> {
-  if (Buffer.byteLength(path) >= libc.SOCKET_PATH_SIZE_MAX - 4)
-    throw new UsageError(`--socket ${path}: too long`);
-  if (await answers(path)) throw new BusyError(`another sensor serves at ${path}: stop it first`);
+function listen(path: string, user: User, evaluator: User): number {
   const folder = dirname(path);
   if (!statSync(folder, { throwIfNoEntry: false })) {
     mkdirSync(folder, { recursive: true, mode: 0o750 });
@@ -149,11 +152,11 @@ async function listen(path: string, user: User, evaluator: User): Promise<number
 }
 
 function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
+  return new Promise((answer) => {
     const socket = connect(path, () => {
       socket.destroy();
-      resolve(true);
-    }).on("error", () => resolve(false));
+      answer(true);
+    }).on("error", () => answer(false));
   });
 }
 

@@ -223,6 +223,20 @@ describe.skipIf(reason !== null)("live", () => {
     stranger.kill();
   }, 60_000);
 
+  test("a second sensor is refused, at the same socket and at the same pins, and leaves the first alone", async () => {
+    const first = await bench.sensor();
+    const sameSocket = await bench.sensorCommand("run", "--socket", bench.socket);
+    expect(sameSocket).toEqual({ code: 3, stderr: expect.stringContaining("another sensor serves at") });
+    const samePins = await bench.sensorCommand("run", "--socket", bench.path("other.sock"));
+    expect(samePins).toEqual({ code: 3, stderr: expect.stringContaining("another sensor holds") });
+    expect(await bench.sensorCommand("unload")).toMatchObject({ code: 3 });
+    const evaluator = await bench.evaluator();
+    await Bun.spawn(["/bin/true", "after-the-second"]).exited;
+    await until("the event", () => evaluator.stdout.includes("after-the-second"));
+    expect(await first.end("SIGTERM")).toBe(0);
+    expect(await bench.sensorCommand("unload")).toMatchObject({ code: 0 });
+  }, 60_000);
+
   test("a peer that sends something else is disconnected, and the next one is served", async () => {
     const sensor = await bench.sensor("--no-pin");
     await Bun.connect({
