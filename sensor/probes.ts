@@ -25,15 +25,17 @@ export const HOOKS: Hook[] = [
 /** What the tracepoint profile cannot see, by the events that it is about. */
 const BLIND_SPOTS: [EventType, string][] = [
   ["file_open", "io_uring opens: not seen"],
-  ["file_open", "a thread that replaces a descriptor before its open has ended can show another file"],
+  [
+    "file_open",
+    "opens: a thread that replaces the descriptor before the call has ended can show another file",
+  ],
   ["file_write", "io_uring writes: not seen"],
   ["file_write", "stores to mapped memory: only the mapping is seen"],
   [
     "file_rename",
-    "names are the caller's, behind the folder they start from: symlinks and .. in them stay as they are",
+    "renames and unlinks: names are the caller's, behind the folder they start from; symlinks and .. stay as they are",
   ],
-  ["file_rename", "io_uring renames: not seen"],
-  ["file_unlink", "io_uring unlinks: not seen"],
+  ["file_rename", "io_uring renames and unlinks: not seen"],
   ["network_connect", "io_uring connects, TCP Fast Open, unconnected datagrams: not seen"],
 ];
 
