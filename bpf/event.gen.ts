@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "637b9ca85e572b79c664b5a74f1d928f";
+export const EVENT_ABI = "f868c8da2617b6c56144f6e4f6ac0dc4";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -92,6 +92,7 @@ export const Call = {
   splice: 22,
   copyFileRange: 23,
   mmap: 24,
+  ioUring: 25,
   rename: 32,
   renameat: 33,
   renameat2: 34,
@@ -326,7 +327,7 @@ export const KERNEL_SETTINGS = {
     collectArgs: 0,
     collectCwd: 4,
     collectEnv: 8,
-    kinds: 12,
+    callKinds: 12,
     watchedPaths: 28,
     watchedSuffixes: 32,
     excludedPaths: 36,
@@ -505,7 +506,7 @@ export type KernelSettings = {
   collectArgs: number;
   collectCwd: number;
   collectEnv: number;
-  kinds: number[];
+  callKinds: number[];
   watchedPaths: number;
   watchedSuffixes: number;
   excludedPaths: number;
@@ -674,7 +675,7 @@ export function readKernelSettings(view: DataView, at: number): KernelSettings {
     collectArgs: view.getUint32(at + 0, true),
     collectCwd: view.getUint32(at + 4, true),
     collectEnv: view.getUint32(at + 8, true),
-    kinds: Array.from({ length: 4 }, (_, i) => view.getUint32(at + 12 + i * 4, true)),
+    callKinds: Array.from({ length: 4 }, (_, i) => view.getUint32(at + 12 + i * 4, true)),
     watchedPaths: view.getUint32(at + 28, true),
     watchedSuffixes: view.getUint32(at + 32, true),
     excludedPaths: view.getUint32(at + 36, true),
@@ -903,7 +904,7 @@ export function writeKernelSettings(view: DataView, at: number, value: KernelSet
   view.setUint32(at + 0, value.collectArgs, true);
   view.setUint32(at + 4, value.collectCwd, true);
   view.setUint32(at + 8, value.collectEnv, true);
-  value.kinds.forEach((item, i) => view.setUint32(at + 12 + i * 4, item, true));
+  value.callKinds.forEach((item, i) => view.setUint32(at + 12 + i * 4, item, true));
   view.setUint32(at + 28, value.watchedPaths, true);
   view.setUint32(at + 32, value.watchedSuffixes, true);
   view.setUint32(at + 36, value.excludedPaths, true);

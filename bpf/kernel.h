@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #define PF_KTHREAD 0x00200000
+#define PF_IO_WORKER 0x00000010
 #define SIGNAL_GROUP_EXIT 0x00000004
 #define TS_COMPAT 0x00000002
 #define FMODE_CREATED 0x100000

@@ -9,7 +9,7 @@ struct kernel_settings {
 	__u32 collect_args;
 	__u32 collect_cwd;
 	__u32 collect_env;
-	__u32 kinds[4];			/* bit N of all: records of kind N are wanted */
+	__u32 call_kinds[4];		/* bit N of all: records of kind N are wanted, and served by the end of their calls */
 	__u32 watched_paths;		/* how many entries the filters have; with 0 in both watch lists, everything passes */
 	__u32 watched_suffixes;
 	__u32 excluded_paths;

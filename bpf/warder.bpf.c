@@ -18,5 +18,6 @@
 #include "file.bpf.h"
 #include "network.bpf.h"
 #include "calls.bpf.h"
+#include "objects.bpf.h"
 
 char license_name[] SEC("license") = "GPL";

@@ -316,7 +316,7 @@ int main(void)
 	NUMBER("kernel_settings", settings, collect_args);
 	NUMBER("kernel_settings", settings, collect_cwd);
 	NUMBER("kernel_settings", settings, collect_env);
-	NUMBERS("kernel_settings", settings, kinds);
+	NUMBERS("kernel_settings", settings, call_kinds);
 	NUMBER("kernel_settings", settings, watched_paths);
 	NUMBER("kernel_settings", settings, watched_suffixes);
 	NUMBER("kernel_settings", settings, excluded_paths);

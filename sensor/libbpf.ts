@@ -1,7 +1,7 @@
 // libbpf, as far as the sensor needs it. Every result is checked at once: libbpf 1.x returns NULL or a negative errno.
 
 import koffi from "koffi";
-import { lastErrno, SystemError } from "./libc.ts";
+import { closeFd, lastErrno, SystemError } from "./libc.ts";
 
 /** Where libbpf is looked for; the environment may name another file. */
 export const LIBBPF_PATH = process.env["WARDER_LIBBPF"] ?? "libbpf.so.1";
@@ -18,6 +18,7 @@ function load() {
   return {
     set_print: libbpf.func("void *libbpf_set_print(void *)"),
     object_open: libbpf.func("void *bpf_object__open_file(const char *, const void *)"),
+    object_close: libbpf.func("void bpf_object__close(void *)"),
     object_load: libbpf.func("int bpf_object__load(void *)"),
     object_map: libbpf.func("void *bpf_object__find_map_by_name(void *, const char *)"),
     object_program: libbpf.func("void *bpf_object__find_program_by_name(void *, const char *)"),
@@ -70,6 +71,17 @@ export function openObject(path: string): BpfObject {
 /** Brings maps and programs into the kernel. */
 export function loadObject(object: BpfObject): void {
   checked("load", bpf().object_load(object));
+}
+
+/** Loads and attaches one program of an object, and throws all of it away. Throws what the kernel says. */
+export function tryObject(path: string, program: string): void {
+  const object = openObject(path);
+  try {
+    loadObject(object);
+    closeFd(attach(findProgram(object, program)));
+  } finally {
+    bpf().object_close(object);
+  }
 }
 
 /** A map of the object, by name. */

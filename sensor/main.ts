@@ -10,7 +10,7 @@ import { EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from ".
 import { mapId } from "./libbpf.ts";
 import * as libc from "./libc.ts";
 import { becomeServer } from "./privileges.ts";
-import { coverage, missing, UnsupportedError, wantedHooks } from "./probes.ts";
+import { type Choice, chooseProfile, coverage, missing, UnsupportedError, wantedHooks } from "./probes.ts";
 import { attachPrograms, BusyError, type Programs, unloadPrograms } from "./programs.ts";
 import type { Handover } from "./serve.ts";
 import { findUser, readSettings, type Settings, SettingsError, type User } from "./settings.ts";
@@ -24,13 +24,17 @@ const USAGE = `warder-sensor: hands what the kernel sees to an evaluator
   --config FILE   settings (default /etc/warder/config.toml, if there is one)
   --socket PATH   where to serve (default /run/warder/sensor.sock)
   --user USER     who to become (default nobody)
-  --profile P     auto or tracepoint
+  --profile P     auto, fentry or tracepoint
   --no-pin        keep nothing in the kernel when this process ends
   --json          probe: print JSON
   --help, --version`;
 
 const Exit = { ok: 0, usage: 2, io: 3, unsupported: 5 } as const;
 const OBJECT = process.env["WARDER_OBJECT"] ?? join(import.meta.dir, "../build/warder.bpf.o");
+
+/** What stands beside the object tells whether this kernel takes fentry programs. */
+const PROBE = join(dirname(OBJECT), "probe.bpf.o");
+const UNPROBED: Choice = { profile: "tracepoint", reason: "not tried" };
 
 type Options = {
   config?: string;
@@ -76,11 +80,12 @@ async function run(options: Options): Promise<number> {
   }
   warnings.forEach(say);
 
-  const programs = attachPrograms(OBJECT, settings, pin, say);
+  const choice = chooseProfile(options.profile, PROBE);
+  const programs = attachPrograms(OBJECT, settings, choice.profile, pin, say);
   const listener = listen(settings.socket, user, evaluators[0] ?? user);
   return becomeServer(
     user,
-    handoverOf(programs, settings, [user, ...evaluators], listener, pin),
+    handoverOf(programs, settings, choice, [user, ...evaluators], listener, pin),
     programs.lock,
   );
 }
@@ -88,6 +93,7 @@ async function run(options: Options): Promise<number> {
 function handoverOf(
   programs: Programs,
   settings: Settings,
+  choice: Choice,
   users: User[],
   listener: number,
   pinned: boolean,
@@ -100,9 +106,9 @@ function handoverOf(
     socket: settings.socket,
     allowed: [0, ...users.map(({ uid }) => uid)],
     preamble: Buffer.from(preamble(mapId(programs.rings[0] ?? -1), programs.cpus)).toString("base64"),
-    coverage: JSON.stringify(coverage(settings)),
+    coverage: JSON.stringify(coverage(settings, choice)),
     pinned,
-    hooks: wantedHooks(settings).map(({ hook }) => hook),
+    hooks: wantedHooks(settings, choice.profile).map(({ hook }) => hook),
   };
 }
 
@@ -163,7 +169,7 @@ function answers(path: string): Promise<boolean> {
 function probe(options: Options): number {
   const { settings } = readSettings(options.config);
   const lacking = missing({ pin: !options["no-pin"], object: OBJECT });
-  const facts = coverage(settings);
+  const facts = coverage(settings, lacking.length === 0 ? chooseProfile(options.profile, PROBE) : UNPROBED);
   if (options.json)
     console.log(JSON.stringify({ runs: lacking.length === 0, missing: lacking, ...facts }, null, 2));
   else {
@@ -201,8 +207,8 @@ function readCommandLine(): { command: string | undefined; options: Options } {
     });
     if (values.help) finish(USAGE);
     if (values.version) finish(`warder-sensor ${packageVersion()}, event ABI ${EVENT_ABI}`);
-    if (values.profile !== undefined && values.profile !== "auto" && values.profile !== "tracepoint") {
-      throw new UsageError(`--profile ${values.profile}: expected auto or tracepoint`);
+    if (values.profile !== undefined && !["auto", "fentry", "tracepoint"].includes(values.profile)) {
+      throw new UsageError(`--profile ${values.profile}: expected auto, fentry or tracepoint`);
     }
     if (positionals.length > 1) throw new UsageError(`unexpected ${JSON.stringify(positionals[1])}`);
     return { command: positionals[0], options: values };

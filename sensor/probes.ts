@@ -3,7 +3,7 @@
 import { readFileSync, statfsSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { ALL_EVENT_KINDS, type EventType } from "../bpf/kinds.ts";
-import { LIBBPF_PATH, requireLibbpf } from "./libbpf.ts";
+import { LIBBPF_PATH, requireLibbpf, tryObject } from "./libbpf.ts";
 import type { Settings } from "./settings.ts";
 
 /** This host cannot run the sensor: one line that says what is missing and how to get it. Exit code 5. */
@@ -12,24 +12,43 @@ export class UnsupportedError extends Error {}
 /** A program and what it serves. The snapshot is not an event, but every event's lineage rests on it. */
 export type Hook = { program: string; hook: string; serves: readonly (EventType | "process_snapshot")[] };
 
+/** Which kind of hook serves a kind of event where there is a choice. */
+export type Profile = "fentry" | "tracepoint";
+
 const CALLS = ALL_EVENT_KINDS.filter(({ family }) => family !== "process").map(({ type }) => type);
 
-export const HOOKS: Hook[] = [
+const ALWAYS: Hook[] = [
   { program: "on_exec", hook: "tp_btf/sched_process_exec", serves: ["process_start"] },
   { program: "on_fork", hook: "tp_btf/sched_process_fork", serves: ["process_relationship"] },
   { program: "on_exit", hook: "tp_btf/sched_process_exit", serves: ["process_exit"] },
-  { program: "on_call", hook: "tp_btf/sys_exit", serves: CALLS },
   { program: "on_snapshot", hook: "iter.s/task", serves: ["process_snapshot"] },
 ];
+const FENTRY: Hook[] = [
+  { program: "on_file_open", hook: "fexit/security_file_open", serves: ["file_open"] },
+  { program: "on_file_write", hook: "fexit/security_file_permission", serves: ["file_write"] },
+  { program: "on_file_map", hook: "fexit/security_mmap_file", serves: ["file_write"] },
+];
+const CALL_PROGRAM = { program: "on_call", hook: "tp_btf/sys_exit" };
 
-/** What the tracepoint profile cannot see, by the events that it is about. */
-const BLIND_SPOTS: [EventType, string][] = [
-  ["file_open", "io_uring opens: not seen"],
+/** The programs of a profile. What it has no better hook for is served by the end of the calls. */
+export function hooksOf(profile: Profile): Hook[] {
+  const better = profile === "fentry" ? FENTRY : [];
+  const rest = CALLS.filter((type) => !better.some(({ serves }) => serves.includes(type)));
+  return [...ALWAYS, ...better, { ...CALL_PROGRAM, serves: rest }];
+}
+
+/** All programs of the object. */
+export const PROGRAMS = [...ALWAYS, ...FENTRY, CALL_PROGRAM].map(({ program }) => program);
+
+/** What cannot be seen, by the events that it is about; in one profile, or in both. */
+const BLIND_SPOTS: [EventType, string, Profile?][] = [
+  ["file_open", "io_uring opens: not seen", "tracepoint"],
   [
     "file_open",
     "opens: a thread that replaces the descriptor before the call has ended can show another file",
+    "tracepoint",
   ],
-  ["file_write", "io_uring writes: not seen"],
+  ["file_write", "io_uring writes: not seen", "tracepoint"],
   ["file_write", "stores to mapped memory: only the mapping is seen"],
   [
     "file_rename",
@@ -40,8 +59,8 @@ const BLIND_SPOTS: [EventType, string][] = [
 ];
 
 /** The hooks that these settings ask for: what nobody needs is not loaded. */
-export function wantedHooks(settings: Settings): Hook[] {
-  return HOOKS.filter(({ serves }) => serves.some((type) => isWanted(settings, type)));
+export function wantedHooks(settings: Settings, profile: Profile): Hook[] {
+  return hooksOf(profile).filter(({ serves }) => serves.some((type) => isWanted(settings, type)));
 }
 
 function isWanted(settings: Settings, type: EventType | "process_snapshot"): boolean {
@@ -112,23 +131,45 @@ function exists(path: string): boolean {
 /** What a reader of the stream has to know about it: which hook serves what, and what nobody sees. */
 export type Coverage = {
   kernel: string;
-  profile: "tracepoint";
+  profile: Profile;
   events: Record<string, { hook: string; attached: boolean; reason: string | null }>;
   blind_spots: string[];
 };
 
 /** The coverage when the hooks of `settings` are attached. */
-export function coverage(settings: Settings): Coverage {
-  const events = HOOKS.flatMap(({ hook, serves }) =>
+export function coverage(settings: Settings, { profile, reason: refused }: Choice): Coverage {
+  const events = hooksOf(profile).flatMap(({ hook, serves }) =>
     serves.map((type) => {
       const attached = isWanted(settings, type);
-      return [type, { hook, attached, reason: attached ? null : "switched off by settings" }] as const;
+      const better =
+        profile === "tracepoint" && FENTRY.some((other) => other.serves.some((served) => served === type));
+      const reason = attached ? (better ? refused : null) : "switched off by settings";
+      return [type, { hook, attached, reason }] as const;
     }),
+  );
+  const blind = BLIND_SPOTS.filter(
+    ([type, , only]) => settings.events.has(type) && (only ?? profile) === profile,
   );
   return {
     kernel: release(),
-    profile: "tracepoint",
+    profile,
     events: Object.fromEntries(events),
-    blind_spots: BLIND_SPOTS.filter(([type]) => settings.events.has(type)).map(([, words]) => words),
+    blind_spots: blind.map(([, words]) => words),
   };
+}
+
+/** A profile, and why it is not the better one. */
+export type Choice = { profile: Profile; reason: string | null };
+
+/** Chooses the profile: `fentry` where the kernel takes such a program, unless the other is asked for. */
+export function chooseProfile(wanted: string | undefined, probeObject: string): Choice {
+  if (wanted === "tracepoint") return { profile: "tracepoint", reason: "asked for with --profile" };
+  try {
+    tryObject(probeObject, "on_probe");
+    return { profile: "fentry", reason: null };
+  } catch (error) {
+    const reason = `this kernel refuses fentry programs (${(error as Error).message})`;
+    if (wanted === "fentry") throw new UnsupportedError(reason);
+    return { profile: "tracepoint", reason };
+  }
 }

@@ -23,7 +23,7 @@ import {
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
 import * as libbpf from "./libbpf.ts";
 import { SystemError, lock as tryLock } from "./libc.ts";
-import { BPFFS, HOOKS, type Hook, UnsupportedError, wantedHooks } from "./probes.ts";
+import { BPFFS, type Hook, PROGRAMS, type Profile, UnsupportedError, wantedHooks } from "./probes.ts";
 import type { Settings } from "./settings.ts";
 
 /** Another sensor is at work. Exit code 3. */
@@ -59,14 +59,15 @@ export type Programs = {
 export function attachPrograms(
   object: string,
   settings: Settings,
+  profile: Profile,
   pin: boolean,
   say: (line: string) => void,
 ): Programs {
   const cpus = libbpf.possibleCpus();
   if (cpus > CPUS_MAX)
     throw new UnsupportedError(`this host may have ${cpus} CPUs; at most ${CPUS_MAX} can be counted`);
-  const name = pinName(object, settings);
-  const hooks = wantedHooks(settings);
+  const name = pinName(object, settings, profile);
+  const hooks = wantedHooks(settings, profile);
   if (!pin) return { ...load(object, hooks, settings, cpus), cpus, adopted: false, lock: null };
   const lock = lockPins();
   const adopted = adopt(join(PINS, name), hooks);
@@ -94,7 +95,7 @@ type Descriptors = Omit<Programs, "cpus" | "adopted" | "lock">;
 
 function load(path: string, hooks: Hook[], settings: Settings, cpus: number): Descriptors {
   const object = orUnsupported(`${path} is not an object of programs`, () => libbpf.openObject(path));
-  for (const { program } of HOOKS) {
+  for (const program of PROGRAMS) {
     libbpf.setAutoload(
       libbpf.findProgram(object, program),
       hooks.some((hook) => hook.program === program),
@@ -114,7 +115,7 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     collectArgs: Number(settings.collectArgs),
     collectCwd: Number(settings.collectCwd),
     collectEnv: Number(settings.envNames.length > 0),
-    kinds: kindBits(settings),
+    callKinds: kindBits(hooks, settings),
     watchedPaths: settings.watchPaths.length,
     watchedSuffixes: settings.watchSuffixes.length,
     excludedPaths: settings.excludePaths.length,
@@ -179,10 +180,11 @@ function filterKey(bytes: Uint8Array): Uint8Array {
   return key;
 }
 
-/** One bit for each record kind that is wanted. */
-function kindBits(settings: Settings): number[] {
+/** One bit for each record kind that the program at the end of calls has to serve. */
+function kindBits(hooks: Hook[], { events }: Settings): number[] {
+  const served = hooks.find(({ program }) => program === "on_call")?.serves ?? [];
   const words = [0, 0, 0, 0];
-  for (const { kind } of ALL_EVENT_KINDS.filter(({ type }) => settings.events.has(type))) {
+  for (const { kind } of ALL_EVENT_KINDS.filter(({ type }) => events.has(type) && served.includes(type))) {
     words[kind >>> 5] = ((words[kind >>> 5] ?? 0) | (1 << (kind & 31))) >>> 0;
   }
   return words;
@@ -240,11 +242,11 @@ function removePins(folder: string): void {
   }
 }
 
-function pinName(object: string, settings: Settings): string {
+function pinName(object: string, settings: Settings, profile: Profile): string {
   const { socket: _socket, user: _user, evaluators: _evaluators, events, ...kernel } = settings;
   return createHash("sha256")
     .update(readFileSync(object))
-    .update(JSON.stringify([...events, kernel]))
+    .update(JSON.stringify([profile, ...events, kernel]))
     .digest("hex")
     .slice(0, 16);
 }

@@ -105,7 +105,8 @@ export type FileWrite = { event_type: "file_write" } & Common & {
     path: Bytes;
     resolved_path: Bytes;
     syscall: string;
-    count: number;
+    /** Bytes of the write; null where the hook runs before it. */
+    count: number | null;
   } & FileFacts &
   Annotation;
 

@@ -17,6 +17,7 @@ const reason =
 if (reason !== null) console.error(`skipped: a stock kernel in a virtual machine (${reason})`);
 
 const RUNS = 100;
+const FILES = 300;
 const GUEST = `
 bun sensor/main.ts run --no-pin --socket /run/warder/sensor.sock &
 sensor=$!
@@ -74,6 +75,74 @@ test.skipIf(reason !== null)(
         (line) => line.event_type === "process_exit" && line["process_id"] === threaded?.["process_id"],
       );
       expect(ends).toMatchObject([{ exit_code: 7, exe_path: "/bin/bun" }]);
+      expect(lines.at(-1)).toMatchObject({
+        event_type: "health",
+        ledger: { lost: 0, unaccounted: 0, balanced: true },
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+  400_000,
+);
+
+const FENTRY_GUEST = `
+mkdir -p /tmp/watched
+printf '[file]\\nwatch_paths = ["/tmp/watched"]\\nwatch_patterns = ["*.service"]\\nexclude_paths = ["/tmp/excluded"]\\n' > /tmp/config.toml
+bun sensor/main.ts run --no-pin --config /tmp/config.toml --socket /run/warder/sensor.sock &
+sensor=$!
+while kill -0 $sensor && [ ! -S /run/warder/sensor.sock ]; do sleep 0.1; done
+bun evaluator/main.ts run --once -o json > /tmp/events &
+evaluator=$!
+while kill -0 $evaluator && [ ! -s /tmp/events ]; do sleep 0.1; done
+generate files /tmp/watched ${FILES} > /tmp/files
+generate calls /tmp/watched > /tmp/calls
+kill $sensor
+wait $evaluator
+(cat /tmp/files; echo ===; cat /tmp/calls; echo ===; cat /tmp/events) > /dev/ttyS1
+`;
+
+test.skipIf(reason !== null)(
+  "where the kernel takes fentry programs, opens and writes are seen by them, exactly",
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), "warder-vm-"));
+    try {
+      const generator = join(folder, "generate");
+      const source = join(import.meta.dir, "generate.c");
+      expect(
+        Bun.spawnSync(["clang-19", "-pthread", "-o", generator, source], { stderr: "inherit" }).exitCode,
+      ).toBe(0);
+      writeFileSync(join(folder, "script"), FENTRY_GUEST);
+      const command = [
+        join(import.meta.dir, "../vm"),
+        join(folder, "script"),
+        join(folder, "output"),
+        generator,
+      ];
+      const machine = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
+      expect(await new Response(machine.stdout).text()).toContain("fexit/security_file_open");
+      const [files = "", calls = "", events = ""] = readFileSync(join(folder, "output"), "utf8").split(
+        "===\n",
+      );
+      const lines = parseLines(events);
+      expect(lines[0]).toMatchObject({
+        event_type: "coverage",
+        profile: "fentry",
+        events: { file_open: { hook: "fexit/security_file_open", attached: true, reason: null } },
+      });
+      const seen = lines.filter((line) => line.event_type.startsWith("file_"));
+      const names = (line: (typeof seen)[number]) =>
+        line.event_type === "file_rename" ? [line["old_filename"], line["new_filename"]] : [line["path"]];
+      const first = seen.slice(0, 4 * FILES).map((line) => {
+        const inode = line.event_type === "file_rename" ? [] : [line["inode"] ?? "-"];
+        return [line.event_type, ...names(line), ...inode].join(" ");
+      });
+      const rest = seen
+        .slice(4 * FILES)
+        .map((line) => [line.event_type, line["syscall"], ...names(line)].join(" "));
+      expect(first).toEqual(files.trim().split("\n"));
+      expect(rest).toEqual(calls.trim().split("\n"));
+      for (const line of seen) expect(line["exe_path"]).toBe("/usr/bin/generate");
       expect(lines.at(-1)).toMatchObject({
         event_type: "health",
         ledger: { lost: 0, unaccounted: 0, balanced: true },
