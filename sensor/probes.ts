@@ -31,7 +31,7 @@ const FENTRY: Hook[] = [
 const CALL_PROGRAM = { program: "on_call", hook: "tp_btf/sys_exit" };
 
 /** The programs of a profile. What it has no better hook for is served by the end of the calls. */
-export function hooksOf(profile: Profile): Hook[] {
+function hooksOf(profile: Profile): Hook[] {
   const better = profile === "fentry" ? FENTRY : [];
   const rest = CALLS.filter((type) => !better.some(({ serves }) => serves.includes(type)));
   return [...ALWAYS, ...better, { ...CALL_PROGRAM, serves: rest }];
