@@ -5,29 +5,137 @@
 
 #include "file.bpf.h"
 #include "network.bpf.h"
+#include "syscall.bpf.h"
 
-static __always_inline __u16 kind_of(__u32 call)
+/* Flags that the kernel forgets once the file is open. */
+#define OPENING_FLAGS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC)
+
+static __always_inline void open_ended(struct task_struct *task, struct syscall *syscall)
 {
-	switch (call) {
-	case CALL_OPEN ... CALL_OPEN_BY_HANDLE_AT:
-		return RECORD_FILE_OPEN;
-	case CALL_WRITE ... CALL_MMAP:
-		return RECORD_FILE_WRITE;
-	case CALL_RENAME ... CALL_RENAMEAT2:
-		return RECORD_FILE_RENAME;
-	case CALL_UNLINK ... CALL_RMDIR:
-		return RECORD_FILE_UNLINK;
-	case CALL_CONNECT:
-		return RECORD_CONNECT;
-	case CALL_BIND:
-		return RECORD_BIND;
-	case CALL_LISTEN:
-		return RECORD_LISTEN;
-	case CALL_ACCEPT:
-	case CALL_ACCEPT4:
-		return RECORD_ACCEPT;
+	struct file *file = file_of(task, syscall->result);
+	struct file_call call = { .call = syscall->call, .flags = BPF_CORE_READ(file, f_flags) };
+	__u64 how = 0;
+
+	switch (syscall->call) {
+	case CALL_OPEN:
+		call.filename = syscall->args[0];
+		call.flags |= syscall->args[1] & OPENING_FLAGS;
+		break;
+	case CALL_CREAT:
+		call.filename = syscall->args[0];
+		call.flags |= O_CREAT | O_TRUNC;
+		break;
+	case CALL_OPENAT:
+		call.filename = syscall->args[1];
+		call.flags |= syscall->args[2] & OPENING_FLAGS;
+		break;
+	case CALL_OPENAT2:
+		call.filename = syscall->args[1];
+		bpf_probe_read_user(&how, sizeof(how), (void *)syscall->args[2]);
+		call.flags |= how & OPENING_FLAGS;
+		break;
+	case CALL_OPEN_BY_HANDLE_AT:
+		call.flags |= syscall->args[2] & OPENING_FLAGS;
+		break;
 	}
+	emit_file(task, RECORD_FILE_OPEN, file, &call);
+}
+
+static __always_inline void write_ended(struct task_struct *task, struct syscall *syscall)
+{
+	struct file_call call = { .call = syscall->call, .count = syscall->result };
+	__u64 fd = syscall->args[0];
+
+	switch (syscall->call) {
+	case CALL_SPLICE:
+	case CALL_COPY_FILE_RANGE:
+		fd = syscall->args[2];
+		break;
+	case CALL_MMAP:
+		if (!maps_for_writing(syscall->args[2], syscall->args[3]))
+			return;
+		fd = syscall->args[4];
+		call.count = syscall->args[1];
+		break;
+	}
+	emit_file(task, RECORD_FILE_WRITE, file_of(task, (__u32)fd), &call);
+}
+
+/*
+ * Appends a name of the caller's, behind the folder that it starts from. This profile has no kernel object for it: symlinks
+ * and ".." in the name stay as they are.
+ */
+static __noinline int append_user_path(struct scratch *scratch, struct text *text, struct task_struct *task, int dirfd, __u64 name)
+{
+	struct file *folder;
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+	struct text part = {};
+	char first = 0;
+
+	bpf_probe_read_user(&first, 1, (void *)name);
+	if (first == '/') {
+		mnt = BPF_CORE_READ(task, fs, root.mnt);
+		dentry = BPF_CORE_READ(task, fs, root.dentry);
+	} else if (dirfd == AT_FDCWD) {
+		mnt = BPF_CORE_READ(task, fs, pwd.mnt);
+		dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+	} else {
+		folder = file_of(task, dirfd);
+		mnt = BPF_CORE_READ(folder, f_path.mnt);
+		dentry = BPF_CORE_READ(folder, f_path.dentry);
+	}
+	append_folder(scratch, text, mnt, dentry);
+	if (first != '/')
+		append_slash(scratch, text);
+	append_user_name(scratch, &part, name);
+	text->size += part.size;
+	text->full_size += part.full_size;
 	return 0;
+}
+
+/* A rename or unlink that has ended well. */
+static __always_inline void names_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
+{
+	struct scratch *scratch;
+	struct text names[2] = {};
+	int old_folder = AT_FDCWD, new_folder = AT_FDCWD;
+	__u64 old_name = syscall->args[0], new_name = syscall->args[1];
+
+	if (comm_excluded(task)) {
+		count_filtered(kind);
+		return;
+	}
+	scratch = claim_scratch(kind, RING_ACTIVITY);
+	if (!scratch)
+		return;
+	if (syscall->call == CALL_RENAMEAT || syscall->call == CALL_RENAMEAT2) {
+		old_folder = syscall->args[0];
+		old_name = syscall->args[1];
+		new_folder = syscall->args[2];
+		new_name = syscall->args[3];
+	} else if (syscall->call == CALL_UNLINKAT) {
+		old_folder = syscall->args[0];
+		old_name = syscall->args[1];
+	}
+	scratch->size = sizeof(struct file_record);
+	append_user_path(scratch, &names[0], task, old_folder, old_name);
+	if (kind == RECORD_FILE_RENAME)
+		append_user_path(scratch, &names[1], task, new_folder, new_name);
+	emit_names(scratch, task, 0, syscall->call, names);
+}
+
+static __always_inline void network_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
+{
+	__u64 fd = kind == RECORD_ACCEPT ? (__u64)syscall->result : syscall->args[0];
+	struct network_call call = {
+		.address = (void *)syscall->args[1],
+		.result = syscall->result,
+		.fd = fd,
+		.call = syscall->call,
+	};
+
+	emit_network(task, kind, sock_of(file_of(task, (__u32)fd)), &call);
 }
 
 SEC("tp_btf/sys_exit")
@@ -43,9 +151,7 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
 		return 0;
 	if (failed && syscall.call < CALL_CONNECT)
 		return 0;
-	read_arguments(&syscall, regs);
-	if (syscall.call == CALL_SOCKETCALL)
-		open_envelope(&syscall);
+	read_call(&syscall, regs);
 	kind = kind_of(syscall.call);
 	if (!kind || !wanted(kind))
 		return 0;
@@ -66,6 +172,27 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
 	default:
 		network_ended(task, kind, &syscall);
 	}
+	return 0;
+}
+
+/*
+ * A TCP connection on its way that no connect() asked for: the first data of TCP Fast Open, or io_uring. The caller's
+ * thread sets this state itself.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_tcp_state, struct sock *sk, int old, int new)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct syscall syscall = {};
+	struct network_call call = { .fd = -1, .result = -EINPROGRESS };
+
+	if (new != TCP_SYN_SENT || task->flags & PF_KTHREAD)
+		return 0;
+	current_call(task, &syscall);
+	call.call = call_for(task, &syscall, RECORD_CONNECT);
+	if (call.call == CALL_CONNECT)
+		return 0;
+	emit_network(task, RECORD_CONNECT, sk, &call);
 	return 0;
 }
 

@@ -47,15 +47,25 @@ static __always_inline struct kind_counters *kind_counters(__u32 cpu, __u16 kind
 	return row ? &row->kinds[kind & (KINDS_MAX - 1)] : 0;
 }
 
+/* Something was to be reported, and there is no memory to do it in. */
+static __always_inline void count_discarded(__u16 kind, __u32 ring)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_counters *row = bpf_map_lookup_elem(&counters, &cpu);
+
+	if (!row)	/* more CPUs than CPUS_MAX: the sensor refuses to start there */
+		return;
+	__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].attempts, 1);
+	__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].discarded, 1);
+	__sync_fetch_and_add(&row->sequence[ring], 1);
+}
+
 /* Scratch memory of this CPU, for a filter or a record of `kind`. NULL: counted as an attempt that was discarded. */
 static __always_inline struct scratch *claim_scratch(__u16 kind, __u32 ring)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct cpu_counters *row = bpf_map_lookup_elem(&counters, &cpu);
 	struct scratch *scratch;
 
-	if (!row)	/* more CPUs than CPUS_MAX: the sensor refuses to start there */
-		return 0;
 	for (__u32 i = 0; i < SCRATCHES_PER_CPU; i++) {
 		__u32 slot = cpu * SCRATCHES_PER_CPU + i;
 
@@ -63,9 +73,7 @@ static __always_inline struct scratch *claim_scratch(__u16 kind, __u32 ring)
 		if (scratch && __sync_val_compare_and_swap(&scratch->taken, 0, 1) == 0)
 			return scratch;
 	}
-	__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].attempts, 1);
-	__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].discarded, 1);
-	__sync_fetch_and_add(&row->sequence[ring], 1);
+	count_discarded(kind, ring);
 	return 0;
 }
 

@@ -13,11 +13,16 @@
 #define PF_IO_WORKER 0x00000010
 #define SIGNAL_GROUP_EXIT 0x00000004
 #define TS_COMPAT 0x00000002
+#define FMODE_EXEC 0x20
 #define FMODE_CREATED 0x100000
+#define FMODE_NOACCOUNT 0x20000000
+#define MAY_WRITE 0x02
+#define TCP_SYN_SENT 2
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFREG 0100000
 #define S_IFBLK 0060000
+#define AF_UNSPEC 0
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
@@ -102,6 +107,7 @@ struct qstr {
 struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
 };
 
 struct vfsmount {
@@ -125,6 +131,18 @@ struct file {
 	unsigned int f_flags;
 	unsigned int f_mode;
 	void *private_data;
+};
+
+struct filename {
+	const char *name;
+};
+
+struct open_flags {
+	int open_flag;
+};
+
+struct renamedata {
+	struct dentry *old_dentry;
 };
 
 struct fdtable {
@@ -155,10 +173,12 @@ struct sock {
 	__u16 sk_protocol;
 	__u16 sk_type;
 	__u32 sk_max_ack_backlog;
+	struct socket *sk_socket;
 };
 
 struct socket {
 	struct sock *sk;
+	struct file *file;
 };
 
 struct inet_sock {
@@ -270,6 +290,7 @@ struct task_struct {
 	unsigned int sessionid;
 	__u64 self_exec_id;
 	struct css_set *cgroups;
+	struct io_uring_task *io_uring;
 };
 
 struct linux_binprm {

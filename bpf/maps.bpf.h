@@ -19,6 +19,8 @@ enum {
 	FILTERS_MAX = 4096,
 	WRITES_MAX = 65536,
 	COMMS_MAX = 256,
+	PENDING_MAX = 1024,
+	CONNECTING_MAX = 16384,
 };
 
 /* A path, or one written backwards, with a '/' at its end: so that /etc is no prefix of /etcetera. */
@@ -38,7 +40,7 @@ struct scratch {
 	struct path_key key;			/* of a path, for the filters */
 	char suffix[256];			/* the end of one, to be written backwards */
 	char walk[PATH_SIZE_MAX + 256];		/* a path is written here from its end */
-	__u8 bytes[RECORD_SIZE_MAX + ARGS_HEAD_SIZE_MAX];
+	__u8 bytes[RECORD_SIZE_MAX + ARGS_HEAD_SIZE_MAX] __attribute__((aligned(8)));
 };
 
 struct {
@@ -134,6 +136,40 @@ struct {
 	__type(key, struct write_key);
 	__type(value, __u64);
 } writes SEC(".maps");
+
+/* A rename or removal that a task has begun: the names as they were, in folders that stay as they are until it has ended. */
+struct pending {
+	struct dentry *dentry;
+	struct inode *inode;
+	struct path old_folder;
+	struct path new_folder;
+	char old_name[256];
+	char new_name[256];
+};
+
+/* By thread. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PENDING_MAX);
+	__type(key, __u64);
+	__type(value, struct pending);
+} pending SEC(".maps");
+
+/* A connection on its way: the socket, and whom it calls. */
+struct connecting {
+	__u64 sk;
+	__u64 inode;
+	__u8 remote_addr[16];
+	__u64 remote_port;
+};
+
+/* Those that were reported before they were made: asking again how far they are is no other connection. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CONNECTING_MAX);
+	__type(key, struct connecting);
+	__type(value, __u8);
+} connecting SEC(".maps");
 
 /* The sensor and the evaluator it serves: what they write for their reader must not become events again. */
 struct {

@@ -4,11 +4,19 @@
 #define WARDER_NETWORK_BPF_H
 
 #include "emit.bpf.h"
-#include "syscall.bpf.h"
 
 enum {
 	SOCKADDR_SIZE_MAX = 128,
 	UNIX_PATH_SIZE_MAX = 108,
+};
+
+/* What a call says about a socket beside the socket itself. */
+struct network_call {
+	const void *address;	/* that a connect asked for */
+	long result;
+	int fd;			/* -1 when it is not known */
+	__u32 call;
+	bool kernel_address;	/* the address is the kernel's copy */
 };
 
 static __always_inline struct sock *sock_of(struct file *file)
@@ -38,16 +46,27 @@ static __always_inline void fill_addresses(struct network_record *record, struct
 	}
 }
 
-/* A connection that failed leaves no address in the socket: the one that was asked for is all there is. */
-static __always_inline void fill_requested(struct network_record *record, __u64 address)
-{
-	struct {
-		__u16 family;
-		__u16 port;
-		__u8 bytes[24];		/* IPv4: the address; IPv6: 4 bytes of flow, then the address */
-	} asked = {};
+/* An address as a caller passes it. */
+struct asked {
+	__u16 family;
+	__u16 port;
+	__u8 bytes[24];		/* IPv4: the address; IPv6: 4 bytes of flow, then the address */
+};
 
-	bpf_probe_read_user(&asked, record->family == AF_INET6 ? 28 : 16, (void *)address);
+static __always_inline void read_asked(struct asked *asked, const struct network_call *call, __u32 size)
+{
+	if (call->kernel_address)
+		bpf_probe_read_kernel(asked, size, call->address);
+	else
+		bpf_probe_read_user(asked, size, call->address);
+}
+
+/* A connection that failed leaves no address in the socket: the one that was asked for is all there is. */
+static __always_inline void fill_requested(struct network_record *record, const struct network_call *call)
+{
+	struct asked asked = {};
+
+	read_asked(&asked, call, record->family == AF_INET6 ? 28 : 16);
 	if (asked.family != record->family)
 		return;
 	record->requested = 1;
@@ -56,6 +75,15 @@ static __always_inline void fill_requested(struct network_record *record, __u64 
 		__builtin_memcpy(record->remote_addr, asked.bytes + 4, 16);
 	else
 		__builtin_memcpy(record->remote_addr, asked.bytes, 4);
+}
+
+/* A connect to "no family" undoes an earlier one. */
+static __always_inline bool disconnects(const struct network_call *call)
+{
+	struct asked asked = { .family = AF_INET };
+
+	read_asked(&asked, call, sizeof(asked.family));
+	return asked.family == AF_UNSPEC;
 }
 
 /* The name of a Unix socket's listening end: its own where it listens, its peer's where it has connected. */
@@ -75,7 +103,24 @@ static __always_inline void append_unix(struct scratch *scratch, struct text *te
 	append_text(scratch, text, name, size);
 }
 
-static __noinline int emit_network(struct task_struct *task, __u32 kind, struct sock *sk, struct syscall *syscall)
+/* Has this connection been reported when it began? */
+static __always_inline bool is_repeated(struct sock *sk, const struct network_call *call)
+{
+	struct network_record addresses = { .family = BPF_CORE_READ(sk, __sk_common.skc_family) };
+	struct connecting key = { .sk = (__u64)sk, .inode = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino) };
+	__u8 begun = 1;
+
+	fill_addresses(&addresses, sk);
+	__builtin_memcpy(key.remote_addr, addresses.remote_addr, sizeof(key.remote_addr));
+	key.remote_port = addresses.remote_port;
+	if (call->result == -EINPROGRESS) {
+		bpf_map_update_elem(&connecting, &key, &begun, BPF_ANY);
+		return false;
+	}
+	return !bpf_map_delete_elem(&connecting, &key) && !call->result;
+}
+
+static __noinline int emit_network(struct task_struct *task, __u32 kind, struct sock *sk, struct network_call *call)
 {
 	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	struct network_record *record;
@@ -83,6 +128,12 @@ static __noinline int emit_network(struct task_struct *task, __u32 kind, struct 
 
 	if (!sk || (family != AF_INET && family != AF_INET6 && family != AF_UNIX))
 		return 0;
+	if (kind == RECORD_CONNECT && call->address && disconnects(call))
+		return 0;
+	if (kind == RECORD_CONNECT && family != AF_UNIX && is_repeated(sk, call)) {
+		count_filtered(kind);
+		return 0;
+	}
 	scratch = open_record(kind, RING_ACTIVITY, sizeof(*record), task);
 	if (!scratch)
 		return 0;
@@ -90,9 +141,9 @@ static __noinline int emit_network(struct task_struct *task, __u32 kind, struct 
 	record->family = family;
 	record->type = BPF_CORE_READ(sk, sk_type);
 	record->protocol = BPF_CORE_READ(sk, sk_protocol);
-	record->call = syscall->call;
-	record->fd = kind == RECORD_ACCEPT ? syscall->result : (int)syscall->args[0];
-	record->error = syscall->result < 0 ? -syscall->result : 0;
+	record->call = call->call;
+	record->fd = call->fd;
+	record->error = call->result < 0 ? -call->result : 0;
 	if (kind == RECORD_LISTEN)
 		record->backlog = BPF_CORE_READ(sk, sk_max_ack_backlog);
 	if (family == AF_UNIX)
@@ -100,36 +151,10 @@ static __noinline int emit_network(struct task_struct *task, __u32 kind, struct 
 	else {
 		fill_addresses(record, sk);
 		if (kind == RECORD_CONNECT && !record->remote_port)
-			fill_requested(record, syscall->args[1]);
+			fill_requested(record, call);
 	}
 	submit_record(scratch, &activity_ring);
 	return 0;
-}
-
-static __always_inline void network_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
-{
-	__u64 fd = kind == RECORD_ACCEPT ? (__u64)syscall->result : syscall->args[0];
-
-	emit_network(task, kind, sock_of(file_of(task, (__u32)fd)), syscall);
-}
-
-/* i386's socketcall: the number of the call inside, and where its arguments are. */
-static __always_inline void open_envelope(struct syscall *syscall)
-{
-	__u32 inside[3] = {};
-
-	bpf_probe_read_user(inside, sizeof(inside), (void *)syscall->args[1]);
-	switch (syscall->args[0]) {
-	case 2: syscall->call = CALL_BIND; break;
-	case 3: syscall->call = CALL_CONNECT; break;
-	case 4: syscall->call = CALL_LISTEN; break;
-	case 5: syscall->call = CALL_ACCEPT; break;
-	case 18: syscall->call = CALL_ACCEPT4; break;
-	default: syscall->call = CALL_UNKNOWN;
-	}
-	syscall->args[0] = inside[0];
-	syscall->args[1] = inside[1];
-	syscall->args[2] = inside[2];
 }
 
 #endif

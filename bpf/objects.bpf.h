@@ -1,78 +1,302 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The fentry profile, as far as it goes: hooks on the kernel's own security functions. They see an open or a write whoever
- * asked for it, io_uring included, and cost other calls nothing.
+ * The fentry profile: hooks on the functions of the kernel that every way leads through. They see what happened whoever
+ * asked for it, io_uring included, have the kernel's own objects in hand, and cost other calls nothing.
+ *
+ * Each function is called from another file or through a pointer, so that no compiler can have inlined it. Results are read
+ * with bpf_get_func_ret, because the number of arguments differs between kernels.
  */
 #ifndef WARDER_OBJECTS_BPF_H
 #define WARDER_OBJECTS_BPF_H
 
 #include "file.bpf.h"
+#include "network.bpf.h"
+#include "syscall.bpf.h"
 
-#define FMODE_EXEC 0x20
-#define MAY_WRITE 0x02
-
-/* The call that this task is in, or CALL_IO_URING when it works for a ring of requests. */
-static __always_inline __u32 current_call(struct task_struct *task, struct syscall *syscall)
+static __always_inline long result_of(void *ctx)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	__u32 call = call_of(regs, task, &syscall->compat);
+	__u64 result = 0;
 
-	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
-		return CALL_IO_URING;
-	syscall->call = call;
-	read_arguments(syscall, regs);
-	return call ? call : CALL_IO_URING;
+	bpf_get_func_ret(ctx, &result);
+	return result;
 }
 
-SEC("fexit/security_file_open")
-int BPF_PROG(on_file_open, struct file *file, int refused)
+/* What functions that return int return: the upper half of the register means nothing. */
+static __always_inline int error_of(void *ctx)
+{
+	return result_of(ctx);
+}
+
+static __always_inline bool by_kernel(struct task_struct *task)
+{
+	return task->flags & PF_KTHREAD;
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+static __always_inline int opened(void *ctx, const char *filename, const struct open_flags *how)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct syscall syscall = {};
-	struct file_call call = { .flags = file->f_flags };
+	struct file_call call = { .kernel_filename = filename, .flags = BPF_CORE_READ(how, open_flag) };
+	long result = result_of(ctx);
 
 	/* Programs and their interpreters are opened too: that is what process_start is about. */
-	if (refused || file->f_flags & FMODE_EXEC || task->flags & PF_KTHREAD)
+	if (result < 0 && result > -4096)
 		return 0;
-	call.call = current_call(task, &syscall);
-	switch (call.call) {
-	case CALL_OPEN:
-	case CALL_CREAT:
-		call.filename = syscall.args[0];
-		break;
-	case CALL_OPENAT:
-	case CALL_OPENAT2:
-		call.filename = syscall.args[1];
-		break;
-	}
-	emit_file(task, RECORD_FILE_OPEN, file, &call);
+	if (call.flags & FMODE_EXEC || by_kernel(task))
+		return 0;
+	current_call(task, &syscall);
+	call.call = call_for(task, &syscall, RECORD_FILE_OPEN);
+	emit_file(task, RECORD_FILE_OPEN, (struct file *)result, &call);
 	return 0;
 }
 
+SEC("fexit/do_filp_open")
+int BPF_PROG(on_open, int folder, struct filename *filename, const struct open_flags *how)
+{
+	return opened(ctx, BPF_CORE_READ(filename, name), how);
+}
+
+/* By handle, or below a given root. */
+SEC("fexit/do_file_open_root")
+int BPF_PROG(on_open_root, const struct path *root, const char *filename, const struct open_flags *how)
+{
+	return opened(ctx, filename, how);
+}
+
 SEC("fexit/security_file_permission")
-int BPF_PROG(on_file_write, struct file *file, int mask, int refused)
+int BPF_PROG(on_write, struct file *file, int mask)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct syscall syscall = {};
 	struct file_call call = {};
 
-	if (refused || !(mask & MAY_WRITE) || task->flags & PF_KTHREAD)
+	if (error_of(ctx) || !(mask & MAY_WRITE) || by_kernel(task))
 		return 0;
-	call.call = current_call(task, &syscall);
+	/* The file that an overlay keeps below the one that was written to. */
+	if (file->f_mode & FMODE_NOACCOUNT)
+		return 0;
+	current_call(task, &syscall);
+	call.call = call_for(task, &syscall, RECORD_FILE_WRITE);
 	emit_file(task, RECORD_FILE_WRITE, file, &call);
 	return 0;
 }
 
 SEC("fexit/security_mmap_file")
-int BPF_PROG(on_file_map, struct file *file, unsigned long protection, unsigned long flags, int refused)
+int BPF_PROG(on_map, struct file *file, unsigned long protection, unsigned long flags)
 {
 	struct file_call call = { .call = CALL_MMAP };
-	unsigned long sharing = flags & 3;
 
-	if (refused || !file || !(protection & PROT_WRITE) || (sharing != MAP_SHARED && sharing != MAP_SHARED_VALIDATE))
+	if (error_of(ctx) || !file || !maps_for_writing(protection, flags))
 		return 0;
 	emit_file(bpf_get_current_task_btf(), RECORD_FILE_WRITE, file, &call);
 	return 0;
+}
+
+static __always_inline void copy_folder(struct path *to, const struct path *from)
+{
+	to->mnt = BPF_CORE_READ(from, mnt);
+	to->dentry = BPF_CORE_READ(from, dentry);
+}
+
+/* Notes the names that a rename or removal is about. Once it has ended, the file system has changed or forgotten them. */
+static __always_inline int begin_names(__u16 kind, const struct path *old_folder, struct dentry *old,
+				       const struct path *new_folder, struct dentry *new)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct scratch *scratch;
+	struct pending *names;
+
+	if (by_kernel(task))
+		return 0;
+	if (comm_excluded(task)) {
+		count_filtered(kind);
+		return 0;
+	}
+	scratch = claim_scratch(kind, RING_ACTIVITY);
+	if (!scratch)
+		return 0;
+	names = (struct pending *)scratch->bytes;
+	__builtin_memset(names, 0, sizeof(*names));
+	names->dentry = old;
+	names->inode = BPF_CORE_READ(old, d_inode);
+	copy_folder(&names->old_folder, old_folder);
+	bpf_probe_read_kernel_str(names->old_name, sizeof(names->old_name), BPF_CORE_READ(old, d_name.name));
+	if (new) {
+		copy_folder(&names->new_folder, new_folder);
+		bpf_probe_read_kernel_str(names->new_name, sizeof(names->new_name), BPF_CORE_READ(new, d_name.name));
+	}
+	if (bpf_map_update_elem(&pending, &thread, names, BPF_ANY))
+		count_discarded(kind, RING_ACTIVITY);
+	release_scratch(scratch);
+	return 0;
+}
+
+static __noinline int append_name(struct scratch *scratch, struct text *text, struct path *folder, const char *name)
+{
+	struct text part = {};
+
+	append_folder(scratch, text, folder->mnt, folder->dentry);
+	append_slash(scratch, text);
+	append_string(scratch, &part, name);
+	text->size += part.size;
+	text->full_size += part.full_size;
+	return 0;
+}
+
+/* Reports the names, if the file system has done what this task asked for. */
+static __always_inline int end_names(__u16 kind, struct dentry *dentry, int error)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct pending *names = bpf_map_lookup_elem(&pending, &thread);
+	struct syscall syscall = {};
+	struct text texts[2] = {};
+	struct path old_folder, new_folder;
+	struct scratch *scratch;
+
+	/* An overlay asks other file systems in turn: those are not what was asked for. */
+	if (!names || names->dentry != dentry)
+		return 0;
+	scratch = error ? 0 : claim_scratch(kind, RING_ACTIVITY);
+	if (scratch) {
+		current_call(task, &syscall);
+		old_folder = names->old_folder;
+		new_folder = names->new_folder;
+		scratch->size = sizeof(struct file_record);
+		append_name(scratch, &texts[0], &old_folder, names->old_name);
+		if (kind == RECORD_FILE_RENAME)
+			append_name(scratch, &texts[1], &new_folder, names->new_name);
+		emit_names(scratch, task, names->inode, call_for(task, &syscall, kind), texts);
+	}
+	bpf_map_delete_elem(&pending, &thread);
+	return 0;
+}
+
+SEC("fentry/security_path_rename")
+int BPF_PROG(on_rename, const struct path *old_folder, struct dentry *old, const struct path *new_folder, struct dentry *new)
+{
+	return begin_names(RECORD_FILE_RENAME, old_folder, old, new_folder, new);
+}
+
+SEC("fexit/vfs_rename")
+int BPF_PROG(on_renamed, struct renamedata *rename)
+{
+	return end_names(RECORD_FILE_RENAME, BPF_CORE_READ(rename, old_dentry), error_of(ctx));
+}
+
+SEC("fentry/security_path_unlink")
+int BPF_PROG(on_unlink, const struct path *folder, struct dentry *dentry)
+{
+	return begin_names(RECORD_FILE_UNLINK, folder, dentry, 0, 0);
+}
+
+SEC("fexit/vfs_unlink")
+int BPF_PROG(on_unlinked, void *mapping, struct inode *folder, struct dentry *dentry)
+{
+	return end_names(RECORD_FILE_UNLINK, dentry, error_of(ctx));
+}
+
+SEC("fentry/security_path_rmdir")
+int BPF_PROG(on_rmdir, const struct path *folder, struct dentry *dentry)
+{
+	return begin_names(RECORD_FILE_UNLINK, folder, dentry, 0, 0);
+}
+
+SEC("fexit/vfs_rmdir")
+int BPF_PROG(on_rmdired, void *mapping, struct inode *folder, struct dentry *dentry)
+{
+	return end_names(RECORD_FILE_UNLINK, dentry, error_of(ctx));
+}
+
+/* ---- sockets ----------------------------------------------------------------------------------------------------- */
+
+static __always_inline int socket_ended(void *ctx, __u16 kind, struct socket *socket, const void *address)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct syscall syscall = {};
+	struct network_call call = { .address = address, .kernel_address = true, .result = error_of(ctx), .fd = -1 };
+
+	if (by_kernel(task))
+		return 0;
+	if (call.result < 0 && (kind != RECORD_CONNECT || (!settings.failed_network && call.result != -EINPROGRESS)))
+		return 0;
+	current_call(task, &syscall);
+	call.call = call_for(task, &syscall, kind);
+	/* The descriptor that an accept will return is not known yet. */
+	if (kind != RECORD_ACCEPT && call.call != CALL_UNKNOWN && call.call != CALL_IO_URING)
+		call.fd = syscall.args[0];
+	emit_network(task, kind, BPF_CORE_READ(socket, sk), &call);
+	return 0;
+}
+
+/* TCP Fast Open comes here with its first data; without an address when a connect() came before. */
+SEC("fexit/__inet_stream_connect")
+int BPF_PROG(on_connect_tcp, struct socket *socket, const void *address)
+{
+	return !address ? 0 : socket_ended(ctx, RECORD_CONNECT, socket, address);
+}
+
+SEC("fexit/inet_dgram_connect")
+int BPF_PROG(on_connect_udp, struct socket *socket, const void *address)
+{
+	return socket_ended(ctx, RECORD_CONNECT, socket, address);
+}
+
+SEC("fexit/unix_stream_connect")
+int BPF_PROG(on_connect_unix, struct socket *socket, const void *address)
+{
+	return socket_ended(ctx, RECORD_CONNECT, socket, address);
+}
+
+SEC("fexit/unix_dgram_connect")
+int BPF_PROG(on_connect_unix_dgram, struct socket *socket, const void *address)
+{
+	return socket_ended(ctx, RECORD_CONNECT, socket, address);
+}
+
+SEC("fexit/inet_bind")
+int BPF_PROG(on_bind, struct socket *socket)
+{
+	return socket_ended(ctx, RECORD_BIND, socket, 0);
+}
+
+SEC("fexit/inet6_bind")
+int BPF_PROG(on_bind_ipv6, struct socket *socket)
+{
+	return socket_ended(ctx, RECORD_BIND, socket, 0);
+}
+
+SEC("fexit/unix_bind")
+int BPF_PROG(on_bind_unix, struct socket *socket)
+{
+	return socket_ended(ctx, RECORD_BIND, socket, 0);
+}
+
+SEC("fexit/inet_listen")
+int BPF_PROG(on_listen, struct socket *socket)
+{
+	return socket_ended(ctx, RECORD_LISTEN, socket, 0);
+}
+
+SEC("fexit/unix_listen")
+int BPF_PROG(on_listen_unix, struct socket *socket)
+{
+	return socket_ended(ctx, RECORD_LISTEN, socket, 0);
+}
+
+SEC("fexit/inet_accept")
+int BPF_PROG(on_accept, struct socket *listener, struct socket *accepted)
+{
+	return socket_ended(ctx, RECORD_ACCEPT, accepted, 0);
+}
+
+SEC("fexit/unix_accept")
+int BPF_PROG(on_accept_unix, struct socket *listener, struct socket *accepted)
+{
+	return socket_ended(ctx, RECORD_ACCEPT, accepted, 0);
 }
 
 #endif

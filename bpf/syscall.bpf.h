@@ -45,7 +45,7 @@ static __always_inline __u32 call_of(struct pt_regs *regs, struct task_struct *t
 	return *compat ? calls_32[number & (CALL_NUMBERS - 1)] : calls_64[number & (CALL_NUMBERS - 1)];
 }
 
-static __always_inline void read_arguments(struct syscall *call, struct pt_regs *regs)
+static __always_inline void read_registers(struct syscall *call, struct pt_regs *regs)
 {
 	if (call->compat) {
 		call->args[0] = (__u32)BPF_CORE_READ(regs, bx);
@@ -62,6 +62,79 @@ static __always_inline void read_arguments(struct syscall *call, struct pt_regs 
 	call->args[3] = BPF_CORE_READ(regs, r10);
 	call->args[4] = BPF_CORE_READ(regs, r8);
 	call->args[5] = BPF_CORE_READ(regs, r9);
+}
+
+/* i386's socketcall: the number of the call inside, and where its arguments are. */
+static __always_inline void open_envelope(struct syscall *syscall)
+{
+	__u32 inside[3] = {};
+
+	bpf_probe_read_user(inside, sizeof(inside), (void *)syscall->args[1]);
+	switch (syscall->args[0]) {
+	case 2: syscall->call = CALL_BIND; break;
+	case 3: syscall->call = CALL_CONNECT; break;
+	case 4: syscall->call = CALL_LISTEN; break;
+	case 5: syscall->call = CALL_ACCEPT; break;
+	case 18: syscall->call = CALL_ACCEPT4; break;
+	default: syscall->call = CALL_UNKNOWN;
+	}
+	syscall->args[0] = inside[0];
+	syscall->args[1] = inside[1];
+	syscall->args[2] = inside[2];
+}
+
+static __always_inline void read_call(struct syscall *syscall, struct pt_regs *regs)
+{
+	read_registers(syscall, regs);
+	if (syscall->call == CALL_SOCKETCALL)
+		open_envelope(syscall);
+}
+
+/* The call that this task is in. */
+static __always_inline void current_call(struct task_struct *task, struct syscall *syscall)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	syscall->call = call_of(regs, task, &syscall->compat);
+	read_call(syscall, regs);
+}
+
+/* The event that a call ends in. */
+static __always_inline __u16 kind_of(__u32 call)
+{
+	switch (call) {
+	case CALL_OPEN ... CALL_OPEN_BY_HANDLE_AT:
+		return RECORD_FILE_OPEN;
+	case CALL_WRITE ... CALL_MMAP:
+		return RECORD_FILE_WRITE;
+	case CALL_RENAME ... CALL_RENAMEAT2:
+		return RECORD_FILE_RENAME;
+	case CALL_UNLINK ... CALL_RMDIR:
+		return RECORD_FILE_UNLINK;
+	case CALL_CONNECT:
+		return RECORD_CONNECT;
+	case CALL_BIND:
+		return RECORD_BIND;
+	case CALL_LISTEN:
+		return RECORD_LISTEN;
+	case CALL_ACCEPT:
+	case CALL_ACCEPT4:
+		return RECORD_ACCEPT;
+	}
+	return 0;
+}
+
+/*
+ * What an event in the kernel was asked for by. A request in a ring may be done by a thread of its own, or at the end of
+ * any other call; what the kernel does of itself (a core dump) has no call.
+ */
+static __always_inline __u32 call_for(struct task_struct *task, const struct syscall *syscall, __u16 kind)
+{
+	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
+		return CALL_IO_URING;
+	if (kind_of(syscall->call) == kind)
+		return syscall->call;
+	return BPF_CORE_READ(task, io_uring) ? CALL_IO_URING : CALL_UNKNOWN;
 }
 
 /* The open file behind a descriptor of this task; NULL when there is none. */

@@ -174,8 +174,8 @@ function probe(options: Options): number {
     console.log(JSON.stringify({ runs: lacking.length === 0, missing: lacking, ...facts }, null, 2));
   else {
     console.log(`kernel ${facts.kernel}, profile ${facts.profile}`);
-    for (const [event, { hook, attached, reason }] of Object.entries(facts.events)) {
-      console.log(`  ${event.padEnd(22)} ${hook.padEnd(28)} ${attached ? "" : reason}`.trimEnd());
+    for (const [event, { hooks, attached, reason }] of Object.entries(facts.events)) {
+      console.log(`  ${event.padEnd(22)} ${attached ? hooks.join(", ") : reason}`);
     }
     for (const line of facts.blind_spots) console.log(`  blind: ${line}`);
     for (const line of lacking) console.log(`missing: ${line}`);

@@ -15,47 +15,88 @@ export type Hook = { program: string; hook: string; serves: readonly (EventType 
 /** Which kind of hook serves a kind of event where there is a choice. */
 export type Profile = "fentry" | "tracepoint";
 
-const CALLS = ALL_EVENT_KINDS.filter(({ family }) => family !== "process").map(({ type }) => type);
-
 const ALWAYS: Hook[] = [
   { program: "on_exec", hook: "tp_btf/sched_process_exec", serves: ["process_start"] },
   { program: "on_fork", hook: "tp_btf/sched_process_fork", serves: ["process_relationship"] },
   { program: "on_exit", hook: "tp_btf/sched_process_exit", serves: ["process_exit"] },
   { program: "on_snapshot", hook: "iter.s/task", serves: ["process_snapshot"] },
 ];
-const FENTRY: Hook[] = [
-  { program: "on_file_open", hook: "fexit/security_file_open", serves: ["file_open"] },
-  { program: "on_file_write", hook: "fexit/security_file_permission", serves: ["file_write"] },
-  { program: "on_file_map", hook: "fexit/security_mmap_file", serves: ["file_write"] },
-];
-const CALL_PROGRAM = { program: "on_call", hook: "tp_btf/sys_exit" };
 
-/** The programs of a profile. What it has no better hook for is served by the end of the calls. */
+/** The program that serves what has no better hook, for the kinds that the sensor tells it. */
+export const CALL_PROGRAM = "on_call";
+
+const PROFILES: Record<Profile, Hook[]> = {
+  tracepoint: [
+    {
+      program: CALL_PROGRAM,
+      hook: "tp_btf/sys_exit",
+      serves: ALL_EVENT_KINDS.filter(({ family }) => family !== "process").map(({ type }) => type),
+    },
+    { program: "on_tcp_state", hook: "tp_btf/inet_sock_set_state", serves: ["network_connect"] },
+  ],
+  fentry: [
+    { program: "on_open", hook: "fexit/do_filp_open", serves: ["file_open"] },
+    { program: "on_open_root", hook: "fexit/do_file_open_root", serves: ["file_open"] },
+    { program: "on_write", hook: "fexit/security_file_permission", serves: ["file_write"] },
+    { program: "on_map", hook: "fexit/security_mmap_file", serves: ["file_write"] },
+    { program: "on_rename", hook: "fentry/security_path_rename", serves: ["file_rename"] },
+    { program: "on_renamed", hook: "fexit/vfs_rename", serves: ["file_rename"] },
+    { program: "on_unlink", hook: "fentry/security_path_unlink", serves: ["file_unlink"] },
+    { program: "on_unlinked", hook: "fexit/vfs_unlink", serves: ["file_unlink"] },
+    { program: "on_rmdir", hook: "fentry/security_path_rmdir", serves: ["file_unlink"] },
+    { program: "on_rmdired", hook: "fexit/vfs_rmdir", serves: ["file_unlink"] },
+    { program: "on_connect_tcp", hook: "fexit/__inet_stream_connect", serves: ["network_connect"] },
+    { program: "on_connect_udp", hook: "fexit/inet_dgram_connect", serves: ["network_connect"] },
+    { program: "on_connect_unix", hook: "fexit/unix_stream_connect", serves: ["network_connect"] },
+    { program: "on_connect_unix_dgram", hook: "fexit/unix_dgram_connect", serves: ["network_connect"] },
+    { program: "on_bind", hook: "fexit/inet_bind", serves: ["network_bind"] },
+    { program: "on_bind_ipv6", hook: "fexit/inet6_bind", serves: ["network_bind"] },
+    { program: "on_bind_unix", hook: "fexit/unix_bind", serves: ["network_bind"] },
+    { program: "on_listen", hook: "fexit/inet_listen", serves: ["network_listen"] },
+    { program: "on_listen_unix", hook: "fexit/unix_listen", serves: ["network_listen"] },
+    { program: "on_accept", hook: "fexit/inet_accept", serves: ["network_accept"] },
+    { program: "on_accept_unix", hook: "fexit/unix_accept", serves: ["network_accept"] },
+  ],
+};
+
 function hooksOf(profile: Profile): Hook[] {
-  const better = profile === "fentry" ? FENTRY : [];
-  const rest = CALLS.filter((type) => !better.some(({ serves }) => serves.includes(type)));
-  return [...ALWAYS, ...better, { ...CALL_PROGRAM, serves: rest }];
+  return [...ALWAYS, ...PROFILES[profile]];
 }
 
 /** All programs of the object. */
-export const PROGRAMS = [...ALWAYS, ...FENTRY, CALL_PROGRAM].map(({ program }) => program);
+export const PROGRAMS = [...ALWAYS, ...PROFILES.tracepoint, ...PROFILES.fentry].map(({ program }) => program);
 
-/** What cannot be seen, by the events that it is about; in one profile, or in both. */
+/** What cannot be seen, by the event that it is about; in one profile, or in both. */
 const BLIND_SPOTS: [EventType, string, Profile?][] = [
-  ["file_open", "io_uring opens: not seen", "tracepoint"],
+  ["file_open", "opens by io_uring: not seen", "tracepoint"],
   [
     "file_open",
     "opens: a thread that replaces the descriptor before the call has ended can show another file",
     "tracepoint",
   ],
-  ["file_write", "io_uring writes: not seen", "tracepoint"],
+  ["file_write", "writes by io_uring: not seen", "tracepoint"],
+  ["file_write", "writes: seen when they are permitted, so one that fails later is shown too", "fentry"],
   ["file_write", "stores to mapped memory: only the mapping is seen"],
+  ["file_write", "truncate and fallocate: not seen; an open with O_TRUNC is a file_open"],
   [
     "file_rename",
-    "renames and unlinks: names are the caller's, behind the folder they start from; symlinks and .. stay as they are",
+    "renames: names are the caller's, behind the folder they start from; symlinks and .. stay as they are",
+    "tracepoint",
   ],
-  ["file_rename", "io_uring renames and unlinks: not seen"],
-  ["network_connect", "io_uring connects, TCP Fast Open, unconnected datagrams: not seen"],
+  ["file_rename", "renames by io_uring: not seen", "tracepoint"],
+  ["file_rename", "new names by link(2), symlink(2) and linkat(2), of temporary files too: not seen"],
+  [
+    "file_unlink",
+    "unlinks: names are the caller's, behind the folder they start from; symlinks and .. stay as they are",
+    "tracepoint",
+  ],
+  ["file_unlink", "unlinks by io_uring: not seen", "tracepoint"],
+  ["network_connect", "connects of UDP and Unix sockets by io_uring: not seen", "tracepoint"],
+  ["network_connect", "datagrams sent without connect: not seen"],
+  ["network_bind", "binds by io_uring: not seen", "tracepoint"],
+  ["network_listen", "listens by io_uring: not seen", "tracepoint"],
+  ["network_accept", "accepts by io_uring: not seen", "tracepoint"],
+  ["network_connect", "sockets other than TCP, UDP, raw and Unix: not seen"],
 ];
 
 /** The hooks that these settings ask for: what nobody needs is not loaded. */
@@ -128,25 +169,24 @@ function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** What a reader of the stream has to know about it: which hook serves what, and what nobody sees. */
+/** What a reader of the stream has to know about it: which hooks serve what, and what nobody sees. */
 export type Coverage = {
   kernel: string;
   profile: Profile;
-  events: Record<string, { hook: string; attached: boolean; reason: string | null }>;
+  events: Record<string, { hooks: string[]; attached: boolean; reason: string | null }>;
   blind_spots: string[];
 };
 
 /** The coverage when the hooks of `settings` are attached. */
 export function coverage(settings: Settings, { profile, reason: refused }: Choice): Coverage {
-  const events = hooksOf(profile).flatMap(({ hook, serves }) =>
-    serves.map((type) => {
-      const attached = isWanted(settings, type);
-      const better =
-        profile === "tracepoint" && FENTRY.some((other) => other.serves.some((served) => served === type));
-      const reason = attached ? (better ? refused : null) : "switched off by settings";
-      return [type, { hook, attached, reason }] as const;
-    }),
-  );
+  const hooks = hooksOf(profile);
+  const types = [...new Set(hooks.flatMap(({ serves }) => serves))];
+  const events = types.map((type) => {
+    const serving = hooks.filter(({ serves }) => serves.includes(type)).map(({ hook }) => hook);
+    const attached = isWanted(settings, type);
+    const better = PROFILES[profile].some(({ serves }) => serves.includes(type)) ? refused : null;
+    return [type, { hooks: serving, attached, reason: attached ? better : "switched off by settings" }] as const;
+  });
   const blind = BLIND_SPOTS.filter(
     ([type, , only]) => settings.events.has(type) && (only ?? profile) === profile,
   );

@@ -23,7 +23,7 @@ import {
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
 import * as libbpf from "./libbpf.ts";
 import { SystemError, lock as tryLock } from "./libc.ts";
-import { BPFFS, type Hook, PROGRAMS, type Profile, UnsupportedError, wantedHooks } from "./probes.ts";
+import { BPFFS, CALL_PROGRAM, type Hook, PROGRAMS, type Profile, UnsupportedError, wantedHooks } from "./probes.ts";
 import type { Settings } from "./settings.ts";
 
 /** Another sensor is at work. Exit code 3. */
@@ -182,7 +182,7 @@ function filterKey(bytes: Uint8Array): Uint8Array {
 
 /** One bit for each record kind that the program at the end of calls has to serve. */
 function kindBits(hooks: Hook[], { events }: Settings): number[] {
-  const served = hooks.find(({ program }) => program === "on_call")?.serves ?? [];
+  const served = hooks.find(({ program }) => program === CALL_PROGRAM)?.serves ?? [];
   const words = [0, 0, 0, 0];
   for (const { kind } of ALL_EVENT_KINDS.filter(({ type }) => events.has(type) && served.includes(type))) {
     words[kind >>> 5] = ((words[kind >>> 5] ?? 0) | (1 << (kind & 31))) >>> 0;

@@ -8,13 +8,17 @@
  *   generate flood FILE COUNT       opens and closes one file
  *   generate threads FOLDER         opens a file from a second thread, and connects from it
  *   generate cpus FOLDER            opens one file on each CPU
+ *   generate uring FOLDER           opens, writes, renames, removes, connects and accepts through io_uring, without and with its workers
+ *   generate fastopen               connects twice with the first data (TCP Fast Open)
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/openat2.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -53,10 +57,10 @@ static int files(const char *folder, int count)
 		close(fd);
 		if (rename(name, other))
 			fail("rename");
-		printf("file_rename %s %s\n", name, other);
+		printf("file_rename %s %s %llu\n", name, other, (unsigned long long)status.st_ino);
 		if (unlink(other))
 			fail("unlink");
-		printf("file_unlink %s -\n", other);
+		printf("file_unlink %s %llu\n", other, (unsigned long long)status.st_ino);
 	}
 	return 0;
 }
@@ -271,12 +275,126 @@ static int cpus(const char *folder)
 	return 0;
 }
 
+static struct {
+	int fd;
+	struct io_uring_params params;
+	char *submissions, *completions;
+	struct io_uring_sqe *entries;
+} ring;
+
+static void open_ring(void)
+{
+	ring.fd = syscall(SYS_io_uring_setup, 8, &ring.params);
+	if (ring.fd < 0)
+		fail("io_uring_setup");
+	ring.submissions = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring.fd, IORING_OFF_SQ_RING);
+	ring.completions = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring.fd, IORING_OFF_CQ_RING);
+	ring.entries = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring.fd, IORING_OFF_SQES);
+	if (ring.submissions == MAP_FAILED || ring.completions == MAP_FAILED || ring.entries == MAP_FAILED)
+		fail("io_uring mmap");
+}
+
+/* Has one request done, by a worker if asked, and waits for its result. */
+static int request(struct io_uring_sqe entry, int worker)
+{
+	unsigned *tail = (unsigned *)(ring.submissions + ring.params.sq_off.tail);
+	unsigned *mask = (unsigned *)(ring.submissions + ring.params.sq_off.ring_mask);
+	unsigned *array = (unsigned *)(ring.submissions + ring.params.sq_off.array);
+	unsigned *head = (unsigned *)(ring.completions + ring.params.cq_off.head);
+	unsigned *cq_mask = (unsigned *)(ring.completions + ring.params.cq_off.ring_mask);
+	struct io_uring_cqe *results = (struct io_uring_cqe *)(ring.completions + ring.params.cq_off.cqes);
+	unsigned slot = *tail & *mask;
+	int result;
+
+	entry.flags = worker ? IOSQE_ASYNC : 0;
+	ring.entries[slot] = entry;
+	array[slot] = slot;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, ring.fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+		fail("io_uring_enter");
+	result = results[*head & *cq_mask].res;
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	if (result < 0) {
+		errno = -result;
+		fail("io_uring request");
+	}
+	return result;
+}
+
+/* A TCP server on a port of the kernel's choice. */
+static int serve(struct sockaddr_in *address)
+{
+	socklen_t size = sizeof(*address);
+	int server = socket(AF_INET, SOCK_STREAM, 0);
+
+	*address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	if (bind(server, (struct sockaddr *)address, size) || getsockname(server, (struct sockaddr *)address, &size) || listen(server, 4))
+		fail("server");
+	show("network_bind", server, 0);
+	show("network_listen", server, 0);
+	return server;
+}
+
+static int uring(const char *folder)
+{
+	struct sockaddr_in address;
+	socklen_t size = sizeof(address);
+	int server = serve(&address);
+
+	open_ring();
+	for (int worker = 0; worker < 2; worker++) {
+		const char *name = in(folder, worker ? "by-worker" : "inline"), *other = in(folder, "renamed");
+		int client = socket(AF_INET, SOCK_STREAM, 0), accepted;
+		int fd = request((struct io_uring_sqe){ .opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .addr = (long)name,
+							.open_flags = O_CREAT | O_RDWR, .len = 0644 }, worker);
+
+		printf("file_open io_uring %s\n", name);
+		request((struct io_uring_sqe){ .opcode = IORING_OP_WRITE, .fd = fd, .addr = (long)"data", .len = 4 }, worker);
+		printf("file_write io_uring %s\n", name);
+		request((struct io_uring_sqe){ .opcode = IORING_OP_RENAMEAT, .fd = AT_FDCWD, .addr = (long)name,
+					       .len = AT_FDCWD, .off = (long)other }, worker);
+		printf("file_rename io_uring %s %s\n", name, other);
+		request((struct io_uring_sqe){ .opcode = IORING_OP_UNLINKAT, .fd = AT_FDCWD, .addr = (long)other }, worker);
+		printf("file_unlink io_uring %s\n", other);
+		request((struct io_uring_sqe){ .opcode = IORING_OP_CONNECT, .fd = client, .addr = (long)&address, .off = size }, worker);
+		show("network_connect", client, 1);
+		accepted = request((struct io_uring_sqe){ .opcode = IORING_OP_ACCEPT, .fd = server }, worker);
+		show("network_accept", accepted, 1);
+	}
+	return 0;
+}
+
+static int fastopen(void)
+{
+	struct sockaddr_in address;
+	socklen_t size = sizeof(address);
+	int one = 1;
+
+	serve(&address);
+	for (int way = 0; way < 2; way++) {
+		int client = socket(AF_INET, SOCK_STREAM, 0);
+
+		if (way == 0) {
+			if (sendto(client, "data", 4, MSG_FASTOPEN, (struct sockaddr *)&address, size) != 4)
+				fail("sendto");
+		} else if (setsockopt(client, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof(one)) ||
+			   connect(client, (struct sockaddr *)&address, size) || write(client, "data", 4) != 4)
+			fail("connect");
+		show("network_connect", client, 1);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t thread;
 
 	if (argc == 3 && !strcmp(argv[1], "calls"))
 		return calls(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "uring"))
+		return uring(argv[2]);
+	if (argc == 2 && !strcmp(argv[1], "fastopen"))
+		return fastopen();
 	if (argc == 3 && !strcmp(argv[1], "cpus"))
 		return cpus(argv[2]);
 	if (argc == 4 && !strcmp(argv[1], "flood"))

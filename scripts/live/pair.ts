@@ -39,6 +39,20 @@ export function parseLines(text: string): Line[] {
     .map((line) => JSON.parse(line) as Line);
 }
 
+/** An event of a file or a socket in the words of generate.c: with the inode, the call, or neither. */
+export function asGenerated(line: Line, detail?: "inode" | "syscall"): string {
+  const remote = line.event_type === "network_connect" || line.event_type === "network_accept";
+  const end = remote ? "remote" : "local";
+  const names =
+    line.event_type === "file_rename"
+      ? [line["old_filename"], line["new_filename"]]
+      : line.event_type.startsWith("network_")
+        ? [line[`${end}_addr`], line[`${end}_port`]]
+        : [line["path"]];
+  const words = detail === "syscall" ? [line["syscall"], ...names] : names;
+  return [line.event_type, ...words, ...(detail === "inode" ? [line["inode"] ?? "-"] : [])].join(" ");
+}
+
 /** A program that was started, with what it wrote. */
 class Program {
   private readonly process: Bun.Subprocess;

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseLines } from "./pair.ts";
+import { asGenerated, parseLines } from "./pair.ts";
 
 const reason =
   process.getuid?.() !== 0
@@ -17,7 +17,8 @@ const reason =
 if (reason !== null) console.error(`skipped: a stock kernel in a virtual machine (${reason})`);
 
 const RUNS = 100;
-const FILES = 300;
+const FILES = 5000;
+const CONNECTIONS = 1000;
 const GUEST = `
 bun sensor/main.ts run --no-pin --socket /run/warder/sensor.sock &
 sensor=$!
@@ -97,13 +98,16 @@ evaluator=$!
 while kill -0 $evaluator && [ ! -s /tmp/events ]; do sleep 0.1; done
 generate files /tmp/watched ${FILES} > /tmp/files
 generate calls /tmp/watched > /tmp/calls
+generate uring /tmp/watched > /tmp/uring
+generate network ${CONNECTIONS} > /tmp/network
+generate fastopen > /tmp/fastopen
 kill $sensor
 wait $evaluator
-(cat /tmp/files; echo ===; cat /tmp/calls; echo ===; cat /tmp/events) > /dev/ttyS1
+(for part in files calls uring network fastopen events; do cat /tmp/$part; echo ===; done) > /dev/ttyS1
 `;
 
 test.skipIf(reason !== null)(
-  "where the kernel takes fentry programs, opens and writes are seen by them, exactly",
+  "where the kernel takes fentry programs, all files and sockets are seen by them, exactly, io_uring too",
   async () => {
     const folder = mkdtempSync(join(tmpdir(), "warder-vm-"));
     try {
@@ -120,29 +124,37 @@ test.skipIf(reason !== null)(
         generator,
       ];
       const machine = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
-      expect(await new Response(machine.stdout).text()).toContain("fexit/security_file_open");
-      const [files = "", calls = "", events = ""] = readFileSync(join(folder, "output"), "utf8").split(
-        "===\n",
-      );
-      const lines = parseLines(events);
+      expect(await new Response(machine.stdout).text()).toContain("fexit/do_filp_open");
+      const parts = readFileSync(join(folder, "output"), "utf8").split("===\n");
+      const [files = [], calls = [], uring = [], network = [], fastopen = []] = parts
+        .slice(0, 5)
+        .map((part) => part.trim().split("\n"));
+      const lines = parseLines(parts[5] ?? "");
       expect(lines[0]).toMatchObject({
         event_type: "coverage",
         profile: "fentry",
-        events: { file_open: { hook: "fexit/security_file_open", attached: true, reason: null } },
+        events: { file_rename: { hooks: ["fentry/security_path_rename", "fexit/vfs_rename"], reason: null } },
       });
-      const seen = lines.filter((line) => line.event_type.startsWith("file_"));
-      const names = (line: (typeof seen)[number]) =>
-        line.event_type === "file_rename" ? [line["old_filename"], line["new_filename"]] : [line["path"]];
-      const first = seen.slice(0, 4 * FILES).map((line) => {
-        const inode = line.event_type === "file_rename" ? [] : [line["inode"] ?? "-"];
-        return [line.event_type, ...names(line), ...inode].join(" ");
-      });
-      const rest = seen
-        .slice(4 * FILES)
-        .map((line) => [line.event_type, line["syscall"], ...names(line)].join(" "));
-      expect(first).toEqual(files.trim().split("\n"));
-      expect(rest).toEqual(calls.trim().split("\n"));
-      for (const line of seen) expect(line["exe_path"]).toBe("/usr/bin/generate");
+      expect(files.length).toBe(4 * FILES);
+      expect(network.length).toBe(10 * CONNECTIONS);
+
+      const seen = lines.filter((line) => /^(file|network)_/.test(line.event_type));
+      const byPid = Map.groupBy(
+        seen.filter((line) => line["exe_path"] === "/usr/bin/generate"),
+        (line) => line["pid"],
+      );
+      const shown = [...byPid.values()].map((events, i) =>
+        events.map((line) => asGenerated(line, (["inode", "syscall"] as const)[i])),
+      );
+      expect(shown[0]).toEqual(files);
+      expect(shown[1]).toEqual(calls);
+      expect(shown[2]).toEqual(uring.map((line) => line.replace(" io_uring ", " ")));
+      expect(shown[3]).toEqual(network);
+      expect(shown[4]).toEqual(fastopen);
+      const requests = [...byPid.values()][2] ?? [];
+      for (const line of requests.filter(({ event_type }) => event_type.startsWith("file_"))) {
+        expect(line["syscall"]).toBe("io_uring");
+      }
       expect(lines.at(-1)).toMatchObject({
         event_type: "health",
         ledger: { lost: 0, unaccounted: 0, balanced: true },
