@@ -33,6 +33,8 @@ function load() {
     get: libbpf.func("int bpf_obj_get(const char *)"),
     info: libbpf.func("int bpf_obj_get_info_by_fd(int, void *, _Inout_ uint32_t *)"),
     iterator_create: libbpf.func("int bpf_iter_create(int)"),
+    types_load: libbpf.func("void *btf__load_vmlinux_btf()"),
+    types_find: libbpf.func("int btf__find_by_name_kind(void *, const char *, uint32_t)"),
     possible_cpus: libbpf.func("int libbpf_num_possible_cpus()"),
   };
 }
@@ -152,4 +154,20 @@ export function createIterator(link: number): number {
 /** CPUs that this host may ever have. */
 export function possibleCpus(): number {
   return checked("possible CPUs", bpf().possible_cpus());
+}
+
+/** BTF_KIND_TYPEDEF and BTF_KIND_FUNC in <linux/btf.h>. */
+const TypeKind = { typedef: 8, function: 12 } as const;
+
+/** The running kernel's types: they name the functions and tracepoints that programs can be attached to. */
+export function openKernelTypes(): {
+  hasFunction: (name: string) => boolean;
+  hasTracepoint: (name: string) => boolean;
+} {
+  const types = found("kernel types", bpf().types_load());
+  const has = (name: string, kind: number) => bpf().types_find(types, name, kind) > 0;
+  return {
+    hasFunction: (name) => has(name, TypeKind.function),
+    hasTracepoint: (name) => has(`btf_trace_${name}`, TypeKind.typedef),
+  };
 }

@@ -7,10 +7,11 @@ import { connect } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
+import { type Choice, type Coverage, chooseHooks, UnsupportedError, unserved } from "./hooks.ts";
 import { mapId } from "./libbpf.ts";
 import * as libc from "./libc.ts";
 import { becomeServer } from "./privileges.ts";
-import { type Choice, chooseProfile, coverage, missing, UnsupportedError, wantedHooks } from "./probes.ts";
+import { missing } from "./probes.ts";
 import { attachPrograms, BusyError, type Programs, unloadPrograms } from "./programs.ts";
 import type { Handover } from "./serve.ts";
 import { findUser, readSettings, type Settings, SettingsError, type User } from "./settings.ts";
@@ -34,7 +35,6 @@ const OBJECT = process.env["WARDER_OBJECT"] ?? join(import.meta.dir, "../build/w
 
 /** What stands beside the object tells whether this kernel takes fentry programs. */
 const PROBE = join(dirname(OBJECT), "probe.bpf.o");
-const UNPROBED: Choice = { profile: "tracepoint", reason: "not tried" };
 
 type Options = {
   config?: string;
@@ -80,8 +80,10 @@ async function run(options: Options): Promise<number> {
   }
   warnings.forEach(say);
 
-  const choice = chooseProfile(options.profile, PROBE);
-  const programs = attachPrograms(OBJECT, settings, choice.profile, pin, say);
+  const choice = chooseHooks(settings, options.profile, PROBE);
+  const [without] = unserved(choice);
+  if (without) throw new UnsupportedError(without);
+  const programs = attachPrograms(OBJECT, settings, choice.hooks, pin, say);
   const listener = listen(settings.socket, user, evaluators[0] ?? user);
   return becomeServer(
     user,
@@ -106,9 +108,9 @@ function handoverOf(
     socket: settings.socket,
     allowed: [0, ...users.map(({ uid }) => uid)],
     preamble: Buffer.from(preamble(mapId(programs.rings[0] ?? -1), programs.cpus)).toString("base64"),
-    coverage: JSON.stringify(coverage(settings, choice)),
+    coverage: JSON.stringify(choice.coverage),
     pinned,
-    hooks: wantedHooks(settings, choice.profile).map(({ hook }) => hook),
+    hooks: choice.hooks.map(({ hook }) => hook),
   };
 }
 
@@ -169,18 +171,29 @@ function answers(path: string): Promise<boolean> {
 function probe(options: Options): number {
   const { settings } = readSettings(options.config);
   const lacking = missing({ pin: !options["no-pin"], object: OBJECT });
-  const facts = coverage(settings, lacking.length === 0 ? chooseProfile(options.profile, PROBE) : UNPROBED);
-  if (options.json)
-    console.log(JSON.stringify({ runs: lacking.length === 0, missing: lacking, ...facts }, null, 2));
-  else {
-    console.log(`kernel ${facts.kernel}, profile ${facts.profile}`);
-    for (const [event, { hooks, attached, reason }] of Object.entries(facts.events)) {
-      console.log(`  ${event.padEnd(22)} ${attached ? hooks.join(", ") : reason}`);
-    }
-    for (const line of facts.blind_spots) console.log(`  blind: ${line}`);
+  const choice = lacking.length === 0 ? chooseHooks(settings, options.profile, PROBE) : null;
+  if (choice) lacking.push(...unserved(choice));
+  if (options.json) {
+    console.log(
+      JSON.stringify({ runs: lacking.length === 0, missing: lacking, ...choice?.coverage }, null, 2),
+    );
+  } else {
+    if (choice) describe(choice.coverage);
     for (const line of lacking) console.log(`missing: ${line}`);
   }
   return lacking.length === 0 ? Exit.ok : Exit.unsupported;
+}
+
+function describe({ kernel, profile, events, blind_spots: blindSpots }: Coverage): void {
+  console.log(`kernel ${kernel}, profile ${profile}`);
+  for (const [event, { hooks, attached, reason }] of Object.entries(events)) {
+    console.log(`  ${event.padEnd(22)} ${attached ? hooks.join(", ") : `- (${reason})`}`);
+  }
+  const second = Object.entries(events).filter(([, { attached, reason }]) => attached && reason !== null);
+  for (const [reason, those] of Map.groupBy(second, ([, facts]) => facts.reason)) {
+    console.log(`  not the best hooks: ${reason} (${those.map(([event]) => event).join(", ")})`);
+  }
+  for (const line of blindSpots) console.log(`  blind: ${line}`);
 }
 
 function unload(): number {

@@ -21,9 +21,10 @@ import {
   writeKernelSettings,
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
+import { CALL_PROGRAM, type Hook, PROGRAMS, UnsupportedError } from "./hooks.ts";
 import * as libbpf from "./libbpf.ts";
 import { SystemError, lock as tryLock } from "./libc.ts";
-import { BPFFS, CALL_PROGRAM, type Hook, PROGRAMS, type Profile, UnsupportedError, wantedHooks } from "./probes.ts";
+import { BPFFS } from "./probes.ts";
 import type { Settings } from "./settings.ts";
 
 /** Another sensor is at work. Exit code 3. */
@@ -52,22 +53,21 @@ export type Programs = {
 };
 
 /**
- * Adopts the pinned programs that fit `settings`, or loads and attaches them, and pins them if `pin` says so.
+ * Adopts the pinned programs that fit `settings` and `hooks`, or loads and attaches them, and pins them if `pin` says so.
  * Pins of other settings or another version are removed, once the new programs are attached.
  * @throws UnsupportedError when the kernel refuses a program
  */
 export function attachPrograms(
   object: string,
   settings: Settings,
-  profile: Profile,
+  hooks: Hook[],
   pin: boolean,
   say: (line: string) => void,
 ): Programs {
   const cpus = libbpf.possibleCpus();
   if (cpus > CPUS_MAX)
     throw new UnsupportedError(`this host may have ${cpus} CPUs; at most ${CPUS_MAX} can be counted`);
-  const name = pinName(object, settings, profile);
-  const hooks = wantedHooks(settings, profile);
+  const name = pinName(object, settings, hooks);
   if (!pin) return { ...load(object, hooks, settings, cpus), cpus, adopted: false, lock: null };
   const lock = lockPins();
   const adopted = adopt(join(PINS, name), hooks);
@@ -115,7 +115,7 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     collectArgs: Number(settings.collectArgs),
     collectCwd: Number(settings.collectCwd),
     collectEnv: Number(settings.envNames.length > 0),
-    callKinds: kindBits(hooks, settings),
+    callKinds: kindBits(hooks),
     watchedPaths: settings.watchPaths.length,
     watchedSuffixes: settings.watchSuffixes.length,
     excludedPaths: settings.excludePaths.length,
@@ -125,7 +125,10 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     reserved: 0,
     writeWindow: BigInt(settings.writeWindowS) * 1_000_000_000n,
   });
-  orUnsupported("the kernel refused the programs", () => libbpf.loadObject(object));
+  orUnsupported(
+    "the kernel refused the programs (WARDER_LIBBPF_LOG=1 shows why; --profile tracepoint may do)",
+    () => libbpf.loadObject(object),
+  );
   const fill = (map: string, texts: string[], encode: (text: string) => Uint8Array) => {
     for (const text of texts)
       libbpf.setElement(libbpf.mapFd(libbpf.findMap(object, map)), encode(text), PRESENT);
@@ -181,10 +184,10 @@ function filterKey(bytes: Uint8Array): Uint8Array {
 }
 
 /** One bit for each record kind that the program at the end of calls has to serve. */
-function kindBits(hooks: Hook[], { events }: Settings): number[] {
+function kindBits(hooks: Hook[]): number[] {
   const served = hooks.find(({ program }) => program === CALL_PROGRAM)?.serves ?? [];
   const words = [0, 0, 0, 0];
-  for (const { kind } of ALL_EVENT_KINDS.filter(({ type }) => events.has(type) && served.includes(type))) {
+  for (const { kind } of ALL_EVENT_KINDS.filter(({ type }) => served.includes(type))) {
     words[kind >>> 5] = ((words[kind >>> 5] ?? 0) | (1 << (kind & 31))) >>> 0;
   }
   return words;
@@ -242,11 +245,11 @@ function removePins(folder: string): void {
   }
 }
 
-function pinName(object: string, settings: Settings, profile: Profile): string {
-  const { socket: _socket, user: _user, evaluators: _evaluators, events, ...kernel } = settings;
+function pinName(object: string, settings: Settings, hooks: Hook[]): string {
+  const { socket: _socket, user: _user, evaluators: _evaluators, events: _events, ...kernel } = settings;
   return createHash("sha256")
     .update(readFileSync(object))
-    .update(JSON.stringify([profile, ...events, kernel]))
+    .update(JSON.stringify([hooks, kernel]))
     .digest("hex")
     .slice(0, 16);
 }

@@ -213,7 +213,9 @@ ports = [31337]
     const seen = ring.truth.filter((line) => /^network_(bind|listen|connect)/.test(line));
     expect(of(ring.pid).map((line) => asGenerated(line))).toEqual(seen);
     const unseen = ring.truth.filter((line) => !seen.includes(line)).map((line) => line.split(" ")[0]);
-    const declared = (lines[0]?.["blind_spots"] as string[]).filter((line) => line.includes("io_uring"));
+    const declared = ((lines[0]?.["blind_spots"] ?? []) as string[]).filter((line) =>
+      line.includes("io_uring"),
+    );
     for (const type of unseen) {
       const word = String(type).replace(/^\w+_/, "");
       expect(declared.some((line) => line.startsWith(`${word}s by io_uring`))).toBe(true);
