@@ -3,6 +3,7 @@
 import { constants } from "node:os";
 import { type NetworkRecord, RecordKind } from "../../bpf/event.gen.ts";
 import type { Common, NetworkEvent } from "./event.ts";
+import type { Bytes } from "./text.ts";
 
 const AF_UNIX = 1;
 const AF_INET = 2;
@@ -36,7 +37,7 @@ export function networkEvent(record: NetworkRecord, common: Common): NetworkEven
     local_port: unix ? null : record.localPort,
     remote_addr: !remote ? null : mapped ? unmapped(record.remoteAddr) : show(record.remoteAddr),
     remote_port: unix || !remote ? null : record.remotePort,
-    path: unix ? record.path.bytes : undefined,
+    path: unix ? unixName(record.path.bytes) : undefined,
     socket_fd: record.fd,
     result: record.error === 0 ? null : errorName(record.error),
     ...NOTHING_DETECTED,
@@ -51,6 +52,11 @@ export function networkEvent(record: NetworkRecord, common: Common): NetworkEven
     case RecordKind.accept:
       return { event_type: "network_accept", ...facts };
   }
+}
+
+/** A path as it was bound, without the NUL that some callers count as part of it; an abstract name (unix(7)) as it is. */
+function unixName(bytes: Bytes): Bytes {
+  return bytes.startsWith("\0") ? bytes : (bytes.replace(/\0.*$/s, "") as Bytes);
 }
 
 /** An IPv4 host seen through an IPv6 socket: ::ffff:a.b.c.d on either side. */

@@ -11,15 +11,23 @@ if (reason !== null) console.error(`skipped: tests of what the sensor refuses ($
 
 const SENSOR = [process.execPath, join(import.meta.dir, "../../sensor/main.ts")];
 
-async function sensor(prefix: string[], args: string[], environment: Record<string, string> = {}) {
+async function sensor(
+  prefix: string[],
+  args: string[],
+  environment: Record<string, string> = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
   const program = Bun.spawn([...prefix, ...SENSOR, ...args], {
     env: { ...process.env, ...environment },
     stdout: "pipe",
     stderr: "pipe",
     timeout: 20_000,
   });
-  const [stderr, code] = await Promise.all([new Response(program.stderr).text(), program.exited]);
-  return { code, stderr };
+  const [stdout, stderr, code] = await Promise.all([
+    new Response(program.stdout).text(),
+    new Response(program.stderr).text(),
+    program.exited,
+  ]);
+  return { code, stdout, stderr };
 }
 
 /** Runs the rest in a mount namespace in which `script` was done first. */
@@ -77,6 +85,30 @@ describe.skipIf(reason !== null)("the sensor refuses, with one line and code 5,"
       expect(code).toBe(5);
     }, 30_000);
   }
+
+  test("a hook that is missing where no other serves its events, and probe says the same", async () => {
+    type Probe = { runs: boolean; missing: string[]; events: Record<string, Served> };
+    type Served = { hooks: string[]; attached: boolean };
+    const probe = async (without: string) => {
+      const args = ["probe", "--no-pin", "--json", "--profile", "tracepoint"];
+      const { code, stdout } = await sensor([], args, { WARDER_WITHOUT: without });
+      return { code, ...(JSON.parse(stdout) as Probe) };
+    };
+    const whole = await probe("");
+    expect(whole).toMatchObject({ code: 0, runs: true, missing: [] });
+    const hooks = new Set(Object.values(whole.events).flatMap((served) => served.hooks));
+    expect(hooks.size).toBe(6);
+    for (const hook of hooks) {
+      const { code, runs, missing, events } = await probe(hook);
+      expect({ code, runs }).toEqual({ code: 5, runs: false });
+      const gone = Object.keys(events).filter((type) => !events[type]?.attached);
+      expect(gone).toEqual(Object.keys(events).filter((type) => whole.events[type]?.hooks.includes(hook)));
+      expect(missing.map((line) => /^no hook for (\w+): /.exec(line)?.[1])).toEqual(gone);
+      const args = [...RUN, "--no-pin", "--profile", "tracepoint"];
+      const run = await sensor([], args, { WARDER_WITHOUT: hook });
+      expect(run).toMatchObject({ code: 5, stderr: `warder-sensor: ${missing[0]}\n` });
+    }
+  }, 60_000);
 
   test("an object that the kernel does not take", async () => {
     const folder = mkdtempSync(join(tmpdir(), "warder-refusal-"));
