@@ -10,40 +10,57 @@
 /* Flags that the kernel forgets once the file is open. */
 #define OPENING_FLAGS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC)
 
+/* What the caller passed to an open: which flags, which name, and from which folder on. */
+static __always_inline void read_open(struct syscall *syscall, struct file_call *call, int *folder)
+{
+	__u64 how = 0;
+
+	call->call = syscall->call;
+	switch (syscall->call) {
+	case CALL_OPEN:
+		call->filename = syscall->args[0];
+		call->flags = syscall->args[1];
+		break;
+	case CALL_CREAT:
+		call->filename = syscall->args[0];
+		call->flags = O_CREAT | O_TRUNC | O_WRONLY;
+		break;
+	case CALL_OPENAT:
+		*folder = syscall->args[0];
+		call->filename = syscall->args[1];
+		call->flags = syscall->args[2];
+		break;
+	case CALL_OPENAT2:
+		*folder = syscall->args[0];
+		call->filename = syscall->args[1];
+		bpf_probe_read_user(&how, sizeof(how), (void *)syscall->args[2]);
+		call->flags = how;
+		break;
+	case CALL_OPEN_BY_HANDLE_AT:
+		call->flags = syscall->args[2];
+		break;
+	}
+}
+
 static __always_inline void open_ended(struct task_struct *task, struct syscall *syscall)
 {
 	struct file *file = file_of(task, syscall->result);
-	struct file_call call = { .call = syscall->call, .flags = BPF_CORE_READ(file, f_flags) };
-	__u64 how = 0;
+	struct file_call call = {};
+	int folder;
 
-	switch (syscall->call) {
-	case CALL_OPEN:
-		call.filename = syscall->args[0];
-		call.flags |= syscall->args[1] & OPENING_FLAGS;
-		break;
-	case CALL_CREAT:
-		call.filename = syscall->args[0];
-		call.flags |= O_CREAT | O_TRUNC;
-		break;
-	case CALL_OPENAT:
-		call.filename = syscall->args[1];
-		call.flags |= syscall->args[2] & OPENING_FLAGS;
-		break;
-	case CALL_OPENAT2:
-		call.filename = syscall->args[1];
-		bpf_probe_read_user(&how, sizeof(how), (void *)syscall->args[2]);
-		call.flags |= how & OPENING_FLAGS;
-		break;
-	case CALL_OPEN_BY_HANDLE_AT:
-		call.flags |= syscall->args[2] & OPENING_FLAGS;
-		break;
-	}
+	read_open(syscall, &call, &folder);
+	call.flags = BPF_CORE_READ(file, f_flags) | (call.flags & OPENING_FLAGS);
 	emit_file(task, RECORD_FILE_OPEN, file, &call);
 }
 
 static __always_inline void write_ended(struct task_struct *task, struct syscall *syscall)
 {
-	struct file_call call = { .call = syscall->call, .count = syscall->result };
+	bool failed = syscall->result < 0;
+	struct file_call call = {
+		.call = syscall->call,
+		.count = failed ? 0 : syscall->result,
+		.error = failed ? -syscall->result : 0,
+	};
 	__u64 fd = syscall->args[0];
 
 	switch (syscall->call) {
@@ -55,7 +72,8 @@ static __always_inline void write_ended(struct task_struct *task, struct syscall
 		if (!maps_for_writing(syscall->args[2], syscall->args[3]))
 			return;
 		fd = syscall->args[4];
-		call.count = syscall->args[1];
+		call.count = failed ? 0 : syscall->args[1];
+		call.error = failed ? -syscall->result : 0;
 		break;
 	}
 	emit_file(task, RECORD_FILE_WRITE, file_of(task, (__u32)fd), &call);
@@ -94,13 +112,14 @@ static __noinline int append_user_path(struct scratch *scratch, struct text *tex
 	return 0;
 }
 
-/* A rename or unlink that has ended well. */
+/* A rename or removal, or an open that failed. */
 static __always_inline void names_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
 {
 	struct scratch *scratch;
-	struct text names[2] = {};
+	struct named named = { .kind = kind, .call = syscall->call, .error = syscall->result < 0 ? -syscall->result : 0 };
 	int old_folder = AT_FDCWD, new_folder = AT_FDCWD;
 	__u64 old_name = syscall->args[0], new_name = syscall->args[1];
+	struct file_call open = {};
 
 	if (comm_excluded(task)) {
 		count_filtered(kind);
@@ -109,7 +128,11 @@ static __always_inline void names_ended(struct task_struct *task, __u32 kind, st
 	scratch = claim_scratch(kind, RING_ACTIVITY);
 	if (!scratch)
 		return;
-	if (syscall->call == CALL_RENAMEAT || syscall->call == CALL_RENAMEAT2) {
+	if (kind == RECORD_FILE_OPEN) {
+		read_open(syscall, &open, &old_folder);
+		old_name = open.filename;
+		named.flags = open.flags;
+	} else if (syscall->call == CALL_RENAMEAT || syscall->call == CALL_RENAMEAT2) {
 		old_folder = syscall->args[0];
 		old_name = syscall->args[1];
 		new_folder = syscall->args[2];
@@ -119,10 +142,10 @@ static __always_inline void names_ended(struct task_struct *task, __u32 kind, st
 		old_name = syscall->args[1];
 	}
 	scratch->size = sizeof(struct file_record);
-	append_user_path(scratch, &names[0], task, old_folder, old_name);
+	append_user_path(scratch, &named.names[0], task, old_folder, old_name);
 	if (kind == RECORD_FILE_RENAME)
-		append_user_path(scratch, &names[1], task, new_folder, new_name);
-	emit_names(scratch, task, 0, syscall->call, names);
+		append_user_path(scratch, &named.names[1], task, new_folder, new_name);
+	emit_named(scratch, task, &named);
 }
 
 static __always_inline void network_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
@@ -149,20 +172,23 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
 	syscall.call = call_of(regs, task, &syscall.compat);
 	if (!syscall.call)
 		return 0;
-	if (failed && syscall.call < CALL_CONNECT)
+	if (failed && syscall.call < CALL_CONNECT && !settings.failed_files)
 		return 0;
 	read_call(&syscall, regs);
 	kind = kind_of(syscall.call);
 	if (!kind || !wanted(kind))
 		return 0;
-	if (failed && (kind != RECORD_CONNECT || (!settings.failed_network && result != -EINPROGRESS)))
+	if (failed && kind >= RECORD_CONNECT && (kind != RECORD_CONNECT || (!settings.failed_network && result != -EINPROGRESS)))
 		return 0;
 	switch (kind) {
 	case RECORD_FILE_OPEN:
-		open_ended(task, &syscall);
+		if (failed)
+			names_ended(task, kind, &syscall);
+		else
+			open_ended(task, &syscall);
 		break;
 	case RECORD_FILE_WRITE:
-		if (result > 0 || syscall.call == CALL_MMAP)
+		if (result || syscall.call == CALL_MMAP)
 			write_ended(task, &syscall);
 		break;
 	case RECORD_FILE_RENAME:

@@ -334,7 +334,7 @@ export const KERNEL_SETTINGS = {
     excludedComms: 40,
     everyWrite: 44,
     failedNetwork: 48,
-    reserved: 52,
+    failedFiles: 52,
     writeWindow: 56,
   },
 } as const;
@@ -513,7 +513,7 @@ export type KernelSettings = {
   excludedComms: number;
   everyWrite: number;
   failedNetwork: number;
-  reserved: number;
+  failedFiles: number;
   writeWindow: bigint;
 };
 
@@ -682,7 +682,7 @@ export function readKernelSettings(view: DataView, at: number): KernelSettings {
     excludedComms: view.getUint32(at + 40, true),
     everyWrite: view.getUint32(at + 44, true),
     failedNetwork: view.getUint32(at + 48, true),
-    reserved: view.getUint32(at + 52, true),
+    failedFiles: view.getUint32(at + 52, true),
     writeWindow: view.getBigUint64(at + 56, true),
   };
 }
@@ -911,6 +911,6 @@ export function writeKernelSettings(view: DataView, at: number, value: KernelSet
   view.setUint32(at + 40, value.excludedComms, true);
   view.setUint32(at + 44, value.everyWrite, true);
   view.setUint32(at + 48, value.failedNetwork, true);
-  view.setUint32(at + 52, value.reserved, true);
+  view.setUint32(at + 52, value.failedFiles, true);
   view.setBigUint64(at + 56, value.writeWindow, true);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The file family. What is reported comes from struct file: a name in the caller's memory may have changed meanwhile. */
+/*
+ * The file family. What is reported comes from the kernel's objects: a name in the caller's memory may have changed
+ * meanwhile.
+ */
 #ifndef WARDER_FILE_BPF_H
 #define WARDER_FILE_BPF_H
 
@@ -12,6 +15,7 @@ struct file_call {
 	__u64 count;
 	__u32 flags;
 	__u32 call;
+	int error;
 };
 
 static __always_inline void fill_file(struct file_record *record, struct inode *inode)
@@ -81,6 +85,7 @@ static __noinline int emit_file(struct task_struct *task, __u32 kind, struct fil
 	record->flags = call->flags;
 	record->created = !!(BPF_CORE_READ(file, f_mode) & FMODE_CREATED);
 	record->call = call->call;
+	record->error = call->error;
 	append_walk(scratch, &record->path, &walk);
 	if (call->kernel_filename)
 		append_string(scratch, &record->filename, call->kernel_filename);
@@ -95,27 +100,38 @@ static __always_inline bool text_passes(struct scratch *scratch, struct text *te
 	return path_passes(scratch, scratch->bytes + (at & (RECORD_SIZE_MAX - 1)), text->size, text->size < text->full_size);
 }
 
-/* A rename (with a new name) or removal. The names have been appended to the scratch memory, behind room for the record. */
-static __noinline int emit_names(struct scratch *scratch, struct task_struct *task, struct inode *inode, __u32 call, struct text *names)
+/* What happened to names, or was refused. The names stand in the scratch memory, behind room for the record. */
+struct named {
+	struct text names[2];	/* the second one of a rename only */
+	struct inode *inode;
+	__u32 kind;
+	__u32 call;
+	__u32 flags;
+	int error;
+};
+
+static __noinline int emit_named(struct scratch *scratch, struct task_struct *task, struct named *named)
 {
-	bool renamed = names[1].full_size > 0;
-	__u16 kind = renamed ? RECORD_FILE_RENAME : RECORD_FILE_UNLINK;
 	struct file_record *record = (struct file_record *)scratch->bytes;
+	struct text *old = &named->names[0], *new = &named->names[1];
+	__u16 kind = named->kind;
 	__u64 size = scratch->size;
 
-	if (!text_passes(scratch, &names[0], sizeof(*record)) &&
-	    !(renamed && text_passes(scratch, &names[1], sizeof(*record) + names[0].size))) {
+	if (!text_passes(scratch, old, sizeof(*record)) &&
+	    !(new->full_size && text_passes(scratch, new, sizeof(*record) + old->size))) {
 		count_filtered(kind);
 		release_scratch(scratch);
 		return 0;
 	}
 	begin_record(scratch, kind, RING_ACTIVITY, sizeof(*record), task);
 	scratch->size = size;
-	if (inode)
-		fill_file(record, inode);
-	record->path = names[0];
-	record->new_path = names[1];
-	record->call = call;
+	if (named->inode)
+		fill_file(record, named->inode);
+	record->path = *old;
+	record->new_path = *new;
+	record->call = named->call;
+	record->flags = named->flags;
+	record->error = named->error;
 	submit_record(scratch, &activity_ring);
 	return 0;
 }

@@ -153,7 +153,7 @@ static __always_inline int end_names(__u16 kind, struct dentry *dentry, int erro
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct pending *names = bpf_map_lookup_elem(&pending, &thread);
 	struct syscall syscall = {};
-	struct text texts[2] = {};
+	struct named named = { .kind = kind };
 	struct path old_folder, new_folder;
 	struct scratch *scratch;
 
@@ -166,10 +166,12 @@ static __always_inline int end_names(__u16 kind, struct dentry *dentry, int erro
 		old_folder = names->old_folder;
 		new_folder = names->new_folder;
 		scratch->size = sizeof(struct file_record);
-		append_name(scratch, &texts[0], &old_folder, names->old_name);
+		append_name(scratch, &named.names[0], &old_folder, names->old_name);
 		if (kind == RECORD_FILE_RENAME)
-			append_name(scratch, &texts[1], &new_folder, names->new_name);
-		emit_names(scratch, task, names->inode, call_for(task, &syscall, kind), texts);
+			append_name(scratch, &named.names[1], &new_folder, names->new_name);
+		named.inode = names->inode;
+		named.call = call_for(task, &syscall, kind);
+		emit_named(scratch, task, &named);
 	}
 	bpf_map_delete_elem(&pending, &thread);
 	return 0;

@@ -16,7 +16,7 @@ struct kernel_settings {
 	__u32 excluded_comms;
 	__u32 every_write;		/* 1: not only the first of a process and file */
 	__u32 failed_network;		/* 1: connections that failed, too */
-	__u32 reserved;
+	__u32 failed_files;		/* 1: calls on files that failed, too; they are all served by the end of their calls then */
 	__u64 write_window;		/* ns, after which a write counts as a first one again */
 };
 

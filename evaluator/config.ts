@@ -116,7 +116,6 @@ const WITHOUT_MEANING: Record<string, Record<string, string>> = {
     id: "hosts are told apart by host_id",
     log_level: "messages on stderr are few, and all of them matter",
   },
-  file: { include_failed: "calls that failed are not reported yet" },
   network: { collect_dns: "not collected", collect_payload: "payload is never collected" },
   performance: {
     drop_when_full: "the ring buffer is the only queue; what it cannot hold is counted",

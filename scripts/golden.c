@@ -323,7 +323,7 @@ int main(void)
 	NUMBER("kernel_settings", settings, every_write);
 	NUMBER("kernel_settings", settings, excluded_comms);
 	NUMBER("kernel_settings", settings, failed_network);
-	NUMBER("kernel_settings", settings, reserved);
+	NUMBER("kernel_settings", settings, failed_files);
 	NUMBER("kernel_settings", settings, write_window);
 	show("kernel_settings");
 

@@ -124,7 +124,10 @@ export function chooseHooks(settings: Settings, wanted: string | undefined, prob
   const servedBy = new Map<Served, Profile>();
   const events: Coverage["events"] = {};
   for (const type of [...ALL_EVENT_KINDS.map((kind) => kind.type), "process_snapshot"] as Served[]) {
-    const { way, hooks, reasons } = bestWay(type, profile, lack);
+    const endOfCalls = settings.failedFiles && type.startsWith("file_");
+    const { way, hooks, reasons } = bestWay(type, endOfCalls ? "tracepoint" : profile, lack);
+    if (endOfCalls && profile === "fentry")
+      reasons.unshift("file.include_failed: only calls know that they failed");
     if (refused !== null && isInProfiles(type)) reasons.unshift(refused);
     const off = type !== "process_snapshot" && !settings.events.has(type);
     const attached = way !== null && !off;

@@ -122,7 +122,7 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     excludedComms: settings.excludeComms.length,
     everyWrite: Number(settings.everyWrite),
     failedNetwork: Number(settings.failedNetwork),
-    reserved: 0,
+    failedFiles: Number(settings.failedFiles),
     writeWindow: BigInt(settings.writeWindowS) * 1_000_000_000n,
   });
   orUnsupported(

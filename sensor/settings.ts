@@ -86,6 +86,7 @@ const schema = v.object({
       exclude_paths: paths,
       exclude_comms: v.optional(v.pipe(v.array(name), v.maxLength(COMMS_MAX)), []),
       write_events: v.optional(v.picklist(["first", "every"]), "first"),
+      include_failed: v.optional(v.boolean(), false),
       write_window_s: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(86400)), 60),
     }),
     {},
@@ -113,6 +114,7 @@ export type Settings = {
   excludeComms: string[];
   everyWrite: boolean;
   writeWindowS: number;
+  failedFiles: boolean;
   failedNetwork: boolean;
 };
 
@@ -172,6 +174,7 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
       excludeComms: files.exclude_comms,
       everyWrite: files.write_events === "every",
       writeWindowS: files.write_window_s,
+      failedFiles: files.include_failed,
       failedNetwork: network.include_failed,
     },
   };

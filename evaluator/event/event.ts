@@ -89,22 +89,29 @@ export type ProcessExit = { event_type: "process_exit" } & Common & {
 /** What built-in detections say of a file or network event. */
 export type Annotation = { alert: boolean; detection_type: string | null; detections: string[] | undefined };
 
-/** Of the file itself; null where this host's hooks see only names. */
-type FileFacts = { inode: bigint | null; device: bigint | null; nlink: number | null; mode: number | null };
+type FileFacts = {
+  /** The call that did it, or `io_uring`; null when the kernel did it of itself, as it dumps a core. */
+  syscall: string | null;
+  /** Of the file itself; these four are null where this host's hooks see only names. */
+  inode: bigint | null;
+  device: bigint | null;
+  nlink: number | null;
+  mode: number | null;
+  /** Null when it succeeded, else the errno's name; only with `file.include_failed`. */
+  error: string | null;
+};
 
 export type FileOpen = { event_type: "file_open" } & Common & {
     filename: Bytes | null;
     path: Bytes;
     flags: string[];
     created: boolean;
-    syscall: string;
   } & FileFacts &
   Annotation;
 
 export type FileWrite = { event_type: "file_write" } & Common & {
     path: Bytes;
     resolved_path: Bytes;
-    syscall: string;
     /** Bytes of the write; null where the hook runs before it. */
     count: number | null;
   } & FileFacts &
@@ -113,14 +120,12 @@ export type FileWrite = { event_type: "file_write" } & Common & {
 export type FileRename = { event_type: "file_rename" } & Common & {
     old_filename: Bytes;
     new_filename: Bytes;
-    syscall: string;
   } & FileFacts &
   Annotation;
 
 export type FileUnlink = { event_type: "file_unlink" } & Common & {
     filename: Bytes;
     path: Bytes;
-    syscall: string;
   } & FileFacts &
   Annotation;
 
@@ -134,6 +139,7 @@ type NetworkFacts = {
   remote_port: number | null;
   /** Of a Unix socket: its name; an abstract one begins with a NUL. */
   path: Bytes | undefined;
+  /** Null where this host's hooks do not know it. */
   socket_fd: number | null;
   /** Null when it succeeded, else the errno's name. */
   result: string | null;

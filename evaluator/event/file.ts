@@ -2,7 +2,7 @@
 
 import { Call, type FileRecord, RecordKind } from "../../bpf/event.gen.ts";
 import type { Common, FileEvent } from "./event.ts";
-import { type Bytes } from "./text.ts";
+import { type Bytes, errorName } from "./text.ts";
 
 /** Names of the flags of an open, as in <fcntl.h>; the access mode is one of the first three. */
 const ACCESS_MODES = ["O_RDONLY", "O_WRONLY", "O_RDWR"];
@@ -27,14 +27,15 @@ const NOTHING_DETECTED = { alert: false, detection_type: null, detections: undef
 
 /** Makes the event of a file record. */
 export function fileEvent(record: FileRecord, common: Common): FileEvent {
-  const syscall = callName(record.call);
   const path = record.path.bytes;
   const known = record.inode !== 0n;
   const facts = {
+    syscall: record.call === Call.unknown ? null : callName(record.call),
     inode: known ? record.inode : null,
     device: known ? record.device : null,
     nlink: known ? record.nlink : null,
     mode: known ? record.mode : null,
+    error: record.error === 0 ? null : errorName(record.error),
     ...NOTHING_DETECTED,
   };
   switch (record.kind) {
@@ -48,20 +49,19 @@ export function fileEvent(record: FileRecord, common: Common): FileEvent {
         path,
         flags: flagNames(record.flags),
         created,
-        syscall,
         ...facts,
       };
     }
     case RecordKind.fileWrite: {
       const count = record.count === 0n ? null : Number(record.count);
-      return { event_type: "file_write", ...common, path, resolved_path: path, syscall, count, ...facts };
+      return { event_type: "file_write", ...common, path, resolved_path: path, count, ...facts };
     }
     case RecordKind.fileRename: {
       const names = { old_filename: path, new_filename: record.newPath.bytes };
-      return { event_type: "file_rename", ...common, ...names, syscall, ...facts };
+      return { event_type: "file_rename", ...common, ...names, ...facts };
     }
     case RecordKind.fileUnlink:
-      return { event_type: "file_unlink", ...common, filename: lastOf(path), path, syscall, ...facts };
+      return { event_type: "file_unlink", ...common, filename: lastOf(path), path, ...facts };
   }
 }
 

@@ -1,9 +1,8 @@
 // Network records become events. Addresses are canonical: RFC 5952 for IPv6, and IPv4 for IPv4-mapped IPv6.
 
-import { constants } from "node:os";
 import { type NetworkRecord, RecordKind } from "../../bpf/event.gen.ts";
 import type { Common, NetworkEvent } from "./event.ts";
-import type { Bytes } from "./text.ts";
+import { type Bytes, errorName } from "./text.ts";
 
 const AF_UNIX = 1;
 const AF_INET = 2;
@@ -38,7 +37,7 @@ export function networkEvent(record: NetworkRecord, common: Common): NetworkEven
     remote_addr: !remote ? null : mapped ? unmapped(record.remoteAddr) : show(record.remoteAddr),
     remote_port: unix || !remote ? null : record.remotePort,
     path: unix ? unixName(record.path.bytes) : undefined,
-    socket_fd: record.fd,
+    socket_fd: record.fd < 0 ? null : record.fd,
     result: record.error === 0 ? null : errorName(record.error),
     ...NOTHING_DETECTED,
   };
@@ -87,10 +86,4 @@ function longestZeros(groups: number[]): { start: number; length: number } {
     if (length > best.length) best = { start, length };
   }
   return best;
-}
-
-const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
-
-function errorName(error: number): string {
-  return ERROR_NAMES.get(error) ?? `errno ${error}`;
 }

@@ -1,6 +1,7 @@
 // Text that is not text: paths, names and arguments are bytes. Inside the evaluator they are strings with one character
 // (U+0000 to U+00FF) per byte, so that rules compare bytes exactly and maps can use them as keys.
 
+import { constants } from "node:os";
 import type { Bytes } from "../../bpf/event.gen.ts";
 
 export type { Bytes };
@@ -8,4 +9,11 @@ export type { Bytes };
 /** The bytes of a text that a person wrote, such as a rule's path. */
 export function fromUtf8(text: string): Bytes {
   return Buffer.from(text, "utf8").toString("latin1") as Bytes;
+}
+
+const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+/** The name of an errno, such as EACCES. */
+export function errorName(error: number): string {
+  return ERROR_NAMES.get(error) ?? `errno ${error}`;
 }

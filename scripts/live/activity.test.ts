@@ -326,6 +326,32 @@ operations = ["open"]
     expect(counted?.["filtered"]).toBeGreaterThan(0);
   }, 60_000);
 
+  test("calls that failed are reported where the settings ask for them, with the name that was asked for", async () => {
+    const script = `cd ${folder}; echo x > secret; chmod 600 secret; cat absent; rm d/absent; mv absent other; exec setpriv --reuid 4242 --clear-groups cat ${folder}/secret`;
+    const work = async () => {
+      await Bun.spawn(["sh", "-c", script], { stderr: "ignore" }).exited;
+    };
+    chmodSync(folder, 0o755);
+    const watch = `[file]\nwatch_paths = ["${folder}"]\n`;
+    const lines = await observe(`${watch}include_failed = true\n`, work);
+    // mv tries more than one way.
+    const failed = lines.filter((line) => line["error"] && line["path"] !== `${folder}/other`);
+    const shown = failed.map((line) => [
+      line.event_type,
+      line["comm"],
+      line["error"],
+      line["path"] ?? line["old_filename"],
+    ]);
+    expect(shown.map((words) => words.join(" "))).toEqual([
+      `file_open cat ENOENT ${folder}/absent`,
+      `file_unlink rm ENOENT ${folder}/d/absent`,
+      `file_rename mv ENOENT ${folder}/absent`,
+      `file_open cat EACCES ${folder}/secret`,
+    ]);
+    const without = await observe(watch, work);
+    expect(without.filter((line) => line["error"])).toEqual([]);
+  }, 60_000);
+
   test("legacy calls, hard links, symlinks, dots, bind mounts and long paths show the true file", async () => {
     const script = `
 cd ${folder}; mkdir d; echo x > d/true; ln d/true hard; ln -s d link; mkdir bound; mount --bind d bound
