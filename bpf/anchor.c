@@ -28,7 +28,9 @@ struct stream {
 	struct counters_frame counters_frame;
 	struct cpu_counters cpu_counters;
 	struct acknowledgement acknowledgement;
+	struct loser loser;
 	struct kernel_settings kernel_settings;
+	struct own_processes own_processes;
 } stream;
 
 enum limit limit;
@@ -38,3 +40,4 @@ enum record_flag flag;
 enum exec_source source;
 enum call call;
 enum frame_type frame_type;
+enum tamper tamper;

@@ -121,7 +121,7 @@ static __always_inline void names_ended(struct task_struct *task, __u32 kind, st
 	__u64 old_name = syscall->args[0], new_name = syscall->args[1];
 	struct file_call open = {};
 
-	if (comm_excluded(task)) {
+	if (!is_canary(task) && comm_excluded(task)) {
 		count_filtered(kind);
 		return;
 	}

@@ -22,6 +22,17 @@ static __always_inline struct process_key process_key(struct task_struct *task)
 	return key;
 }
 
+/* Does the sensor act, by its first thread or by the child that this thread waits for, to see what its hooks report? */
+static __always_inline bool is_canary(struct task_struct *task)
+{
+	__u32 zero = 0;
+	struct own_processes *own = bpf_map_lookup_elem(&own_processes, &zero);
+
+	if (!own || !own->canary)
+		return false;
+	return (__u32)BPF_CORE_READ(task, pid) == own->sensor || (__u32)BPF_CORE_READ(task, real_parent, tgid) == own->sensor;
+}
+
 static __always_inline void fill_header(struct record_header *header, __u16 kind, struct task_struct *task)
 {
 	const struct cred *cred = BPF_CORE_READ(task, cred);
@@ -29,6 +40,8 @@ static __always_inline void fill_header(struct record_header *header, __u16 kind
 	header->time = bpf_ktime_get_boot_ns();
 	header->kind = kind;
 	header->flags = BPF_CORE_READ(task, flags) & PF_KTHREAD ? FLAG_KERNEL_THREAD : 0;
+	if (is_canary(task))
+		header->flags |= FLAG_CANARY;
 	header->process = process_key(task);
 	header->parent = process_key(BPF_CORE_READ(task, real_parent));
 	header->tid = BPF_CORE_READ(task, pid);
@@ -122,6 +135,22 @@ static __always_inline struct scratch *open_record(__u16 kind, __u32 ring, __u64
 	return scratch;
 }
 
+/* The ring was full: remembers whose record it was. */
+static __always_inline void count_loser(struct record_header *header)
+{
+	struct loser_key key = { .kind = header->kind };
+	__u64 none = 0, *lost;
+
+	__builtin_memcpy(key.comm, header->comm, sizeof(key.comm));
+	lost = bpf_map_lookup_elem(&losers, &key);
+	if (!lost) {
+		bpf_map_update_elem(&losers, &key, &none, BPF_NOEXIST);
+		lost = bpf_map_lookup_elem(&losers, &key);
+	}
+	if (lost)
+		__sync_fetch_and_add(lost, 1);
+}
+
 /* Copies the record into the ring, or counts it as lost. The scratch memory is free again. */
 static __always_inline void submit_record(struct scratch *scratch, void *ring)
 {
@@ -134,6 +163,8 @@ static __always_inline void submit_record(struct scratch *scratch, void *ring)
 		refused = bpf_ringbuf_output(ring, scratch->bytes, size, 0);
 	if (counter)
 		__sync_fetch_and_add(refused ? &counter->lost : &counter->submitted, 1);
+	if (refused)
+		count_loser(header);
 	release_scratch(scratch);
 }
 

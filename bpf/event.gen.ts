@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "f868c8da2617b6c56144f6e4f6ac0dc4";
+export const EVENT_ABI = "bd5e823631ca8414b169abfcedff713c";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -65,6 +65,7 @@ export const RecordFlag = {
   kernelThread: 1,
   argsUnreadable: 2,
   envUnreadable: 4,
+  canary: 8,
 } as const;
 export type RecordFlag = (typeof RecordFlag)[keyof typeof RecordFlag];
 
@@ -115,8 +116,16 @@ export const FrameType = {
   clock: 4,
   counters: 5,
   end: 6,
+  losers: 7,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
+
+export const Tamper = {
+  pins: 1,
+  own: 2,
+  position: 4,
+} as const;
+export type Tamper = (typeof Tamper)[keyof typeof Tamper];
 
 export const EXEC_RECORD = {
   size: 280,
@@ -244,15 +253,16 @@ export const NETWORK_RECORD = {
 } as const;
 
 export const STREAM_PREAMBLE = {
-  size: 88,
+  size: 96,
   at: {
     magic: 0,
     abi: 8,
     bootId: 40,
     hostId: 56,
     instance: 72,
-    cpus: 80,
-    checksums: 84,
+    attached: 80,
+    cpus: 88,
+    checksums: 92,
   },
 } as const;
 
@@ -285,11 +295,18 @@ export const CLOCK_FRAME = {
 } as const;
 
 export const COUNTERS_FRAME = {
-  size: 72,
+  size: 2184,
   at: {
     time: 0,
     producerPosition: 8,
-    redeliverUntil: 40,
+    sentPosition: 40,
+    redeliverUntil: 72,
+    refused: 104,
+    tampered: 112,
+    detached: 116,
+    reserved: 132,
+    missed: 136,
+    canaries: 1160,
   },
 } as const;
 
@@ -321,6 +338,16 @@ export const ACKNOWLEDGEMENT = {
   },
 } as const;
 
+export const LOSER = {
+  size: 32,
+  at: {
+    comm: 0,
+    kind: 16,
+    reserved: 20,
+    lost: 24,
+  },
+} as const;
+
 export const KERNEL_SETTINGS = {
   size: 64,
   at: {
@@ -336,6 +363,16 @@ export const KERNEL_SETTINGS = {
     failedNetwork: 48,
     failedFiles: 52,
     writeWindow: 56,
+  },
+} as const;
+
+export const OWN_PROCESSES = {
+  size: 16,
+  at: {
+    sensor: 0,
+    evaluator: 4,
+    canary: 8,
+    reserved: 12,
   },
 } as const;
 
@@ -454,6 +491,7 @@ export type StreamPreamble = {
   bootId: Uint8Array;
   hostId: Uint8Array;
   instance: bigint;
+  attached: bigint;
   cpus: number;
   checksums: number;
 };
@@ -480,7 +518,14 @@ export type ClockFrame = {
 export type CountersFrame = {
   time: bigint;
   producerPosition: bigint[];
+  sentPosition: bigint[];
   redeliverUntil: bigint[];
+  refused: bigint;
+  tampered: number;
+  detached: number[];
+  reserved: number;
+  missed: bigint[];
+  canaries: bigint[];
 };
 
 export type CpuCounters = {
@@ -502,6 +547,13 @@ export type Acknowledgement = {
   reserved: number;
 };
 
+export type Loser = {
+  comm: Bytes;
+  kind: number;
+  reserved: number;
+  lost: bigint;
+};
+
 export type KernelSettings = {
   collectArgs: number;
   collectCwd: number;
@@ -515,6 +567,13 @@ export type KernelSettings = {
   failedNetwork: number;
   failedFiles: number;
   writeWindow: bigint;
+};
+
+export type OwnProcesses = {
+  sensor: number;
+  evaluator: number;
+  canary: number;
+  reserved: number;
 };
 
 /** Reads a record's variable part from front to back, and sees to it that all of it is read. */
@@ -607,8 +666,9 @@ export function readStreamPreamble(view: DataView, at: number): StreamPreamble {
     bootId: new Uint8Array(view.buffer.slice(view.byteOffset + at + 40, view.byteOffset + at + 40 + 16)),
     hostId: new Uint8Array(view.buffer.slice(view.byteOffset + at + 56, view.byteOffset + at + 56 + 16)),
     instance: view.getBigUint64(at + 72, true),
-    cpus: view.getUint32(at + 80, true),
-    checksums: view.getUint32(at + 84, true),
+    attached: view.getBigUint64(at + 80, true),
+    cpus: view.getUint32(at + 88, true),
+    checksums: view.getUint32(at + 92, true),
   };
 }
 
@@ -645,7 +705,14 @@ export function readCountersFrame(view: DataView, at: number): CountersFrame {
   return {
     time: view.getBigUint64(at + 0, true),
     producerPosition: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 8 + i * 8, true)),
-    redeliverUntil: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 40 + i * 8, true)),
+    sentPosition: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 40 + i * 8, true)),
+    redeliverUntil: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 72 + i * 8, true)),
+    refused: view.getBigUint64(at + 104, true),
+    tampered: view.getUint32(at + 112, true),
+    detached: Array.from({ length: 4 }, (_, i) => view.getUint32(at + 116 + i * 4, true)),
+    reserved: view.getUint32(at + 132, true),
+    missed: Array.from({ length: 128 }, (_, i) => view.getBigUint64(at + 136 + i * 8, true)),
+    canaries: Array.from({ length: 128 }, (_, i) => view.getBigUint64(at + 1160 + i * 8, true)),
   };
 }
 
@@ -669,6 +736,16 @@ export function readAcknowledgement(view: DataView, at: number): Acknowledgement
   };
 }
 
+/** Reads a struct loser; the caller knows that all of it is there. */
+export function readLoser(view: DataView, at: number): Loser {
+  return {
+    comm: chars(view, at + 0, 16),
+    kind: view.getUint32(at + 16, true),
+    reserved: view.getUint32(at + 20, true),
+    lost: view.getBigUint64(at + 24, true),
+  };
+}
+
 /** Reads a struct kernel_settings; the caller knows that all of it is there. */
 export function readKernelSettings(view: DataView, at: number): KernelSettings {
   return {
@@ -684,6 +761,16 @@ export function readKernelSettings(view: DataView, at: number): KernelSettings {
     failedNetwork: view.getUint32(at + 48, true),
     failedFiles: view.getUint32(at + 52, true),
     writeWindow: view.getBigUint64(at + 56, true),
+  };
+}
+
+/** Reads a struct own_processes; the caller knows that all of it is there. */
+export function readOwnProcesses(view: DataView, at: number): OwnProcesses {
+  return {
+    sensor: view.getUint32(at + 0, true),
+    evaluator: view.getUint32(at + 4, true),
+    canary: view.getUint32(at + 8, true),
+    reserved: view.getUint32(at + 12, true),
   };
 }
 
@@ -859,8 +946,9 @@ export function writeStreamPreamble(view: DataView, at: number, value: Omit<Stre
   writeBytes(view, at + 40, 16, value.bootId);
   writeBytes(view, at + 56, 16, value.hostId);
   view.setBigUint64(at + 72, value.instance, true);
-  view.setUint32(at + 80, value.cpus, true);
-  view.setUint32(at + 84, value.checksums, true);
+  view.setBigUint64(at + 80, value.attached, true);
+  view.setUint32(at + 88, value.cpus, true);
+  view.setUint32(at + 92, value.checksums, true);
 }
 
 /** Writes a struct frame_header. */
@@ -889,7 +977,14 @@ export function writeClockFrame(view: DataView, at: number, value: ClockFrame): 
 export function writeCountersFrame(view: DataView, at: number, value: CountersFrame): void {
   view.setBigUint64(at + 0, value.time, true);
   value.producerPosition.forEach((item, i) => view.setBigUint64(at + 8 + i * 8, item, true));
-  value.redeliverUntil.forEach((item, i) => view.setBigUint64(at + 40 + i * 8, item, true));
+  value.sentPosition.forEach((item, i) => view.setBigUint64(at + 40 + i * 8, item, true));
+  value.redeliverUntil.forEach((item, i) => view.setBigUint64(at + 72 + i * 8, item, true));
+  view.setBigUint64(at + 104, value.refused, true);
+  view.setUint32(at + 112, value.tampered, true);
+  value.detached.forEach((item, i) => view.setUint32(at + 116 + i * 4, item, true));
+  view.setUint32(at + 132, value.reserved, true);
+  value.missed.forEach((item, i) => view.setBigUint64(at + 136 + i * 8, item, true));
+  value.canaries.forEach((item, i) => view.setBigUint64(at + 1160 + i * 8, item, true));
 }
 
 /** Writes a struct acknowledgement. */
@@ -897,6 +992,14 @@ export function writeAcknowledgement(view: DataView, at: number, value: Acknowle
   view.setBigUint64(at + 0, value.position, true);
   view.setUint32(at + 8, value.ring, true);
   view.setUint32(at + 12, value.reserved, true);
+}
+
+/** Writes a struct loser. */
+export function writeLoser(view: DataView, at: number, value: Omit<Loser, "comm"> & Record<"comm", string>): void {
+  writeChars(view, at + 0, 16, value.comm);
+  view.setUint32(at + 16, value.kind, true);
+  view.setUint32(at + 20, value.reserved, true);
+  view.setBigUint64(at + 24, value.lost, true);
 }
 
 /** Writes a struct kernel_settings. */
@@ -913,4 +1016,12 @@ export function writeKernelSettings(view: DataView, at: number, value: KernelSet
   view.setUint32(at + 48, value.failedNetwork, true);
   view.setUint32(at + 52, value.failedFiles, true);
   view.setBigUint64(at + 56, value.writeWindow, true);
+}
+
+/** Writes a struct own_processes. */
+export function writeOwnProcesses(view: DataView, at: number, value: OwnProcesses): void {
+  view.setUint32(at + 0, value.sensor, true);
+  view.setUint32(at + 4, value.evaluator, true);
+  view.setUint32(at + 8, value.canary, true);
+  view.setUint32(at + 12, value.reserved, true);
 }

@@ -62,6 +62,7 @@ enum record_flag {
 	FLAG_KERNEL_THREAD = 1,		/* the process is a thread of the kernel: it has no executable and no arguments */
 	FLAG_ARGS_UNREADABLE = 2,	/* the argument list could not be read (paged out) */
 	FLAG_ENV_UNREADABLE = 4,	/* the same for the environment */
+	FLAG_CANARY = 8,		/* an act of the sensor, to see that this hook still reports: never an event */
 };
 
 /* Who asked for an exec. */
@@ -261,6 +262,7 @@ struct stream_preamble {
 	__u8 boot_id[16];
 	__u8 host_id[16];	/* keyed hash of the machine id; zeros where there is none */
 	__u64 instance;		/* names the ring buffers; positions of another instance cannot be compared */
+	__u64 attached;		/* boot clock, ns: since when the programs of this instance have been in the kernel */
 	__u32 cpus;		/* possible CPUs of the host */
 	__u32 checksums;	/* 1: every frame carries one, as in a capture; 0: none does, as on a socket */
 };
@@ -272,6 +274,7 @@ enum frame_type {
 	FRAME_CLOCK = 4,	/* struct clock_frame */
 	FRAME_COUNTERS = 5,	/* struct counters_frame, then `cpus` times struct cpu_counters */
 	FRAME_END = 6,		/* empty: the sender closed the stream on purpose; a stream without it was cut */
+	FRAME_LOSERS = 7,	/* struct loser, some of them: sent before the counters when records were lost */
 };
 
 struct frame_header {
@@ -295,11 +298,36 @@ struct clock_frame {
 	__s64 wall_offset;	/* ns */
 };
 
-/* Sent at the start, every second, and at the end: what the kernel counted until now. */
+/* What was done to the sensor's things, in counters_frame.tampered. */
+enum tamper {
+	TAMPER_PINS = 1,		/* pins were removed, or their file system was unmounted */
+	TAMPER_OWN = 2,			/* somebody else wrote into the map of the sensor's own processes */
+	TAMPER_POSITION = 4,		/* somebody else moved a ring's consumer position */
+};
+
+/*
+ * Sent at the start, every second, and at the end: what the kernel counted until now. Each row of counters is of one moment:
+ * attempts of a ring's kinds = its sequence, or a program was running whenever it was read.
+ */
 struct counters_frame {
 	__u64 time;		/* boot clock, ns */
 	__u64 producer_position[RINGS_MAX];	/* of each ring, read after the counters */
+	__u64 sent_position[RINGS_MAX];	/* records below it came before in this stream, or were acknowledged before it */
 	__u64 redeliver_until[RINGS_MAX];	/* records below this position may have reached an earlier evaluator */
+	__u64 refused;		/* connections that were refused since this sensor began to serve */
+	__u32 tampered;		/* enum tamper */
+	__u32 detached[KINDS_MAX / 32];	/* bit N of all: a hook of kind N is not attached any more */
+	__u32 reserved;
+	__u64 missed[KINDS_MAX];	/* hooks that fired while their program ran already; [0] those that serve several kinds */
+	__u64 canaries[KINDS_MAX];	/* acts of this sensor that a hook of this kind had to report, FLAG_CANARY */
+};
+
+/* Whose records were lost: counted since the programs were attached, for as many as the kernel side remembers. */
+struct loser {
+	char comm[16];
+	__u32 kind;
+	__u32 reserved;
+	__u64 lost;
 };
 
 /* The only thing that a sensor reads from its peer: all records of the ring before `position` were written out. */

@@ -49,13 +49,14 @@ static __always_inline bool maps_for_writing(__u64 protection, __u64 flags)
 static __noinline int emit_file(struct task_struct *task, __u32 kind, struct file *file, struct file_call *call)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	bool canary = is_canary(task);
 	struct walk walk = {};
 	struct scratch *scratch;
 	struct file_record *record;
 
 	if (!file)
 		return 0;
-	if (comm_excluded(task)) {
+	if (!canary && comm_excluded(task)) {
 		count_filtered(kind);
 		return 0;
 	}
@@ -64,7 +65,7 @@ static __noinline int emit_file(struct task_struct *task, __u32 kind, struct fil
 
 		if (type != S_IFREG && type != S_IFBLK)	/* pipes, sockets, terminals: not files to watch */
 			return 0;
-		if (is_own(task)) {
+		if (!canary && is_own(task)) {
 			count_filtered(kind);
 			return 0;
 		}
@@ -73,7 +74,7 @@ static __noinline int emit_file(struct task_struct *task, __u32 kind, struct fil
 	if (!scratch)
 		return 0;
 	walk_path(scratch, &walk, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
-	if (!walk_passes(scratch, &walk) || (kind == RECORD_FILE_WRITE && !first_write(task, inode))) {
+	if (!canary && (!walk_passes(scratch, &walk) || (kind == RECORD_FILE_WRITE && !first_write(task, inode)))) {
 		count_filtered(kind);
 		release_scratch(scratch);
 		return 0;
@@ -117,7 +118,7 @@ static __noinline int emit_named(struct scratch *scratch, struct task_struct *ta
 	__u16 kind = named->kind;
 	__u64 size = scratch->size;
 
-	if (!text_passes(scratch, old, sizeof(*record)) &&
+	if (!is_canary(task) && !text_passes(scratch, old, sizeof(*record)) &&
 	    !(new->full_size && text_passes(scratch, new, sizeof(*record) + old->size))) {
 		count_filtered(kind);
 		release_scratch(scratch);

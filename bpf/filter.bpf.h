@@ -83,11 +83,10 @@ static __always_inline bool comm_excluded(struct task_struct *task)
 /* Is this the sensor or its evaluator? */
 static __always_inline bool is_own(struct task_struct *task)
 {
-	__u32 tgid = BPF_CORE_READ(task, tgid), sensor = 0, evaluator = 1;
-	__u32 *first = bpf_map_lookup_elem(&own_processes, &sensor);
-	__u32 *second = bpf_map_lookup_elem(&own_processes, &evaluator);
+	__u32 tgid = BPF_CORE_READ(task, tgid), zero = 0;
+	struct own_processes *own = bpf_map_lookup_elem(&own_processes, &zero);
 
-	return (first && *first == tgid) || (second && *second == tgid);
+	return own && (own->sensor == tgid || own->evaluator == tgid);
 }
 
 /* Is this one of the first writes of a process to a file within the window? */

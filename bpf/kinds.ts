@@ -1,7 +1,7 @@
 // The kinds of events, by family: the record kind behind each type, and the words that switch it on in the settings (the
 // system calls that users know it by, and its own hooks).
 
-import { RecordKind } from "./event.gen.ts";
+import { RecordKind, Ring } from "./event.gen.ts";
 
 const EVENT_KINDS = {
   process: {
@@ -52,3 +52,8 @@ export const ALL_EVENT_KINDS: readonly EventKind[] = (Object.keys(EVENT_KINDS) a
       ...facts,
     })),
 );
+
+/** The ring that records of a kind are in. */
+export function ringOf(kind: number): Ring {
+  return kind < RecordKind.fileOpen ? Ring.process : Ring.activity;
+}

@@ -21,6 +21,7 @@ enum {
 	COMMS_MAX = 256,
 	PENDING_MAX = 1024,
 	CONNECTING_MAX = 16384,
+	LOSERS_MAX = 256,
 };
 
 /* A path, or one written backwards, with a '/' at its end: so that /etc is no prefix of /etcetera. */
@@ -171,13 +172,29 @@ struct {
 	__type(value, __u8);
 } connecting SEC(".maps");
 
-/* The sensor and the evaluator it serves: what they write for their reader must not become events again. */
+/* Written by the sensor, through memory that it maps. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct own_processes);
 } own_processes SEC(".maps");
+
+/* Of struct loser. */
+struct loser_key {
+	char comm[16];
+	__u32 kind;
+	__u32 reserved;
+};
+
+/* Whose records were lost, and how many. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LOSERS_MAX);
+	__type(key, struct loser_key);
+	__type(value, __u64);
+} losers SEC(".maps");
 
 struct env_name {
 	char text[ENV_NAME_SIZE_MAX];

@@ -111,7 +111,7 @@ static __always_inline int begin_names(__u16 kind, const struct path *old_folder
 
 	if (by_kernel(task))
 		return 0;
-	if (comm_excluded(task)) {
+	if (!is_canary(task) && comm_excluded(task)) {
 		count_filtered(kind);
 		return 0;
 	}

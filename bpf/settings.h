@@ -20,4 +20,12 @@ struct kernel_settings {
 	__u64 write_window;		/* ns, after which a write counts as a first one again */
 };
 
+/* The sensor and the evaluator it serves, shared with the kernel side while they run. */
+struct own_processes {
+	__u32 sensor;		/* process ids; what these two write for their reader is no event */
+	__u32 evaluator;
+	__u32 canary;		/* 1 while the sensor's first thread acts as a canary */
+	__u32 reserved;
+};
+
 #endif

@@ -4,18 +4,24 @@
 import {
   DecodeError,
   decodeRecord,
+  type Loser,
   RECORD_HEADER,
+  RecordFlag,
   Ring,
   readRecordHeader,
   type StreamPreamble,
+  Tamper,
 } from "../bpf/event.gen.ts";
+import { ALL_EVENT_KINDS, ringOf } from "../bpf/kinds.ts";
 import { Processes, type ProcessLimits } from "./context/processes.ts";
 import { type Event, SCHEMA_VERSION } from "./event/event.ts";
 import { normalise, type Origin, wallTime } from "./event/normalise.ts";
+import type { Bytes } from "./event/text.ts";
 import { type Counters, type Frame, recordSpans } from "./input/records.ts";
 import type { Alert } from "./output/alert.ts";
 import { alertOf } from "./output/alert.ts";
-import { EVENT_TYPES, Ledger, type Loss } from "./output/ledger.ts";
+import { Canaries } from "./output/canaries.ts";
+import { EVENT_TYPES, type Findings, Ledger, type Loss, typeOf } from "./output/ledger.ts";
 import type { Engine } from "./rule/engine.ts";
 
 /** What is written, one line each; `kind` is the record kind behind an event or alert. */
@@ -24,8 +30,26 @@ export type Output =
   | { is: "alert"; kind: number; record: Alert }
   | { is: "notice"; record: Notice };
 
-/** A line about the stream itself: coverage, health, loss. Keys are written in the object's order. */
-type Notice = { event_type: "coverage" | "health" | "loss"; timestamp_ns: bigint } & Record<string, unknown>;
+/** What a line about the stream itself can be about. */
+type NoticeType =
+  | "coverage"
+  | "health"
+  /** Records were lost: which, whose, and which rules were blind. */
+  | "loss"
+  /** A stretch in which no programs were in the kernel. */
+  | "gap"
+  /** Two measures of the ledger differ. */
+  | "ledger_mismatch"
+  /** Hooks, or the whole sensor, report no more; and when they do again. */
+  | "sensor_silent"
+  | "sensor_heard"
+  /** The stream ended without saying so. */
+  | "sensor_gone"
+  /** Somebody touched what is the sensor's. */
+  | "tampered";
+
+/** A line about the stream itself. Keys are written in the object's order. */
+export type Notice = { event_type: NoticeType; timestamp_ns: bigint } & Record<string, unknown>;
 
 export type CoreSettings = {
   engine: Engine;
@@ -43,6 +67,14 @@ export type CoreSettings = {
 };
 
 const SECOND_NS = 1_000_000_000n;
+/** How many of those whose records were lost, and of the rules that were blind, a loss names. */
+const LOSERS_NAMED_MAX = 3;
+const RULES_NAMED_MAX = 100;
+const TAMPERED: Record<number, string> = {
+  [Tamper.pins]: "pins were removed, or their file system was unmounted",
+  [Tamper.own]: "somebody wrote into the map of the sensor's own processes",
+  [Tamper.position]: "somebody moved the consumer position of a ring",
+};
 /** The rings whose records are read. */
 const RINGS = Object.values(Ring);
 
@@ -58,6 +90,15 @@ export class Core {
   span: { from: bigint; to: bigint } | null = null;
   readonly alertsBySeverity = new Map<string, number>();
   private stream: StreamPreamble | null = null;
+  private readonly canaries = new Canaries();
+  /** Types of events whose hooks are attached. */
+  private attached: string[] = [];
+  private losers = new Map<string, Loser>();
+  private losersBefore = new Map<string, Loser>();
+  private tampered = 0;
+  private refused = 0n;
+  private refusedBefore = 0n;
+  private silentSince: bigint | null = null;
   private origin: Origin = { bootId: "", hostId: null, wallOffset: 0n };
   private processes: Processes;
   private redeliverUntil: bigint[] = [];
@@ -81,14 +122,16 @@ export class Core {
   handle(frame: Frame): Output[] {
     switch (frame.type) {
       case "preamble":
-        this.begin(frame.preamble);
-        return [];
+        return this.begin(frame.preamble);
       case "clock":
         this.origin = { ...this.origin, wallOffset: frame.wallOffset };
         this.now = frame.time;
         return [];
       case "coverage":
-        return [this.notice("coverage", frame.coverage)];
+        return [this.coverage(frame.coverage)];
+      case "losers":
+        this.losers = new Map(frame.losers.map((loser) => [`${loser.kind} ${loser.comm}`, loser]));
+        return [];
       case "snapshot":
         for (const { record } of this.decoded(frame.bytes)) this.processes.remember(record);
         return [];
@@ -97,22 +140,39 @@ export class Core {
       case "counters":
         return this.count(frame.counters);
       case "end":
-        this.ledger.end(this.positions);
-        return [this.health()];
+        return [...this.found(this.ledger.end(this.positions)), this.health()];
     }
   }
 
   /** The stream ended without saying so: the sensor was killed, or the capture was cut. */
   cut(): Output[] {
-    return this.stream ? [this.health()] : [];
+    return this.stream ? [this.notice("sensor_gone", { types: this.attached }), this.health()] : [];
   }
 
-  /** An output of `handle` could not be written. */
-  failed(output: Output): void {
-    if (output.is !== "notice") this.ledger.of(output.kind).write_failed += 1;
+  /** Nothing has come for a while, by the clock of whoever reads the stream; `heard` tells when something does again. */
+  silent(seconds: number): Output[] {
+    if (!this.stream || this.silentSince !== null) return [];
+    this.silentSince = this.now;
+    const since = wallTime(this.now + this.origin.wallOffset);
+    return [
+      this.notice("sensor_silent", { types: this.attached, since, reason: `no word for ${seconds} s` }),
+    ];
   }
 
-  private begin(preamble: StreamPreamble): void {
+  /** The outputs of `handle` were written, but for those that could not be. */
+  wrote(outputs: readonly Output[], failed: ReadonlySet<Output>): void {
+    for (const output of outputs) {
+      if (output.is === "notice") continue;
+      const totals = this.ledger.of(output.kind);
+      const got = !failed.has(output);
+      if (output.is === "event") totals[got ? "lines" : "write_failed"] += 1;
+      else totals[got ? "alert_lines" : "alert_write_failed"] += 1;
+    }
+  }
+
+  private begin(preamble: StreamPreamble): Output[] {
+    const before = this.stream;
+    const stopped = this.now;
     const bootId = dashed(Buffer.from(preamble.bootId).toString("hex"));
     const hostId = Buffer.from(preamble.hostId).toString("hex");
     const sameBoot = this.stream !== null && this.origin.bootId === bootId;
@@ -128,6 +188,27 @@ export class Core {
     }
     this.stream = preamble;
     this.origin = { ...this.origin, bootId, hostId: /^0+$/.test(hostId) ? null : hostId };
+    this.canaries.begin();
+    this.refusedBefore += this.refused;
+    this.refused = 0n;
+    this.tampered = 0;
+    this.silentSince = null;
+    if (!sameBoot || before?.instance === preamble.instance || preamble.attached <= stopped) return [];
+    // Nobody can say what happened between the last word of the old programs and the first of the new ones.
+    const [from, to] = [stopped, preamble.attached].map((time) => wallTime(time + this.origin.wallOffset));
+    return [this.notice("gap", { from, to, duration_ns: preamble.attached - stopped })];
+  }
+
+  private coverage(coverage: Record<string, unknown>): Output {
+    const events = Object.entries(
+      (coverage["events"] ?? {}) as Record<string, { attached?: unknown } | null>,
+    );
+    const types = new Set(EVENT_TYPES.values());
+    this.attached = events
+      .filter(([type, facts]) => types.has(type) && facts?.attached === true)
+      .map(([type]) => type);
+    const since = wallTime((this.stream?.attached ?? 0n) + this.origin.wallOffset);
+    return this.notice("coverage", { ...coverage, attached_since: since });
   }
 
   private handleRecords(bytes: Uint8Array, ring: number, position: bigint): Output[] {
@@ -135,6 +216,11 @@ export class Core {
     for (const item of this.decoded(bytes, { ring, position })) {
       const { record, redelivered } = item;
       const { kind, header } = record;
+      if (header.flags & RecordFlag.canary) {
+        this.ledger.of(kind).canaries += 1;
+        this.canaries.arrive(kind, ring, item.until);
+        continue;
+      }
       const lineage = this.processes.observe(record);
       const event = normalise(record, lineage, this.origin, redelivered);
       if (!event) continue;
@@ -189,13 +275,17 @@ export class Core {
           continue;
         }
         this.positions[from.ring] = until;
-        this.ledger.arrive(header?.kind ?? 0, header?.cpu ?? 0, header?.sequence ?? 0n);
+        this.ledger.arrive(header?.kind ?? 0, header?.cpu ?? 0, Number(header?.sequence ?? 0n));
       }
       try {
         const record = decodeRecord(view, buffer, start, size);
         if (totals && !EVENT_TYPES.has(record.kind)) throw new DecodeError(record.kind, "unknown kind");
         if (totals) totals.decoded += 1;
-        yield { record, redelivered: from !== null && until <= (this.redeliverUntil[from.ring] ?? 0n) };
+        yield {
+          record,
+          until,
+          redelivered: from !== null && until <= (this.redeliverUntil[from.ring] ?? 0n),
+        };
       } catch (error) {
         if (!(error instanceof DecodeError)) throw error;
         if (totals) totals.malformed += 1;
@@ -209,7 +299,10 @@ export class Core {
     this.now = counters.time;
     this.started ??= counters.time;
     this.redeliverUntil = counters.redeliverUntil;
-    const outputs = this.ledger.count(counters, this.positions).map((loss) => this.loss(loss));
+    this.refused = counters.refused;
+    this.positions = this.positions.map((position, ring) => later(position, counters.sentPosition[ring]));
+    const outputs = this.watch(counters);
+    outputs.push(...this.found(this.ledger.count(counters, this.positions)));
     this.nextHealth ??= counters.time + this.settings.healthInterval;
     if (counters.time >= this.nextHealth) {
       this.nextHealth = counters.time + this.settings.healthInterval;
@@ -218,17 +311,76 @@ export class Core {
     return outputs;
   }
 
-  private loss({ kind, cpu, reason, count, from, to }: Loss): Output {
+  /** What the sensor's acts and its looking around have brought to light. */
+  private watch(counters: Counters): Output[] {
+    const outputs: Output[] = [];
+    if (this.silentSince !== null) outputs.push(this.notice("sensor_heard", { types: this.attached }));
+    this.silentSince = null;
+    const { silent, heard, forged } = this.canaries.report(counters, this.positions);
+    for (const { types, since, reason } of silent) {
+      const from = wallTime(since + this.origin.wallOffset);
+      outputs.push(
+        this.notice("sensor_silent", { types, since: from, reason, rules_blind: this.blind(types) }),
+      );
+    }
+    if (heard.length > 0) outputs.push(this.notice("sensor_heard", { types: heard }));
+    for (const { type, count } of forged) {
+      const what = `${count} records of ${type} are marked as the sensor's acts, and are none`;
+      outputs.push(this.notice("tampered", { what }));
+    }
+    for (const [bit, what] of Object.entries(TAMPERED)) {
+      if (counters.tampered & ~this.tampered & Number(bit)) outputs.push(this.notice("tampered", { what }));
+    }
+    this.tampered = counters.tampered;
+    return outputs;
+  }
+
+  private found({ losses, mismatches }: Findings): Output[] {
+    const outputs = losses.map((loss) => this.loss(loss));
+    if (losses.length > 0) this.losersBefore = this.losers;
+    for (const { law, cpu, of, left, right } of mismatches) {
+      outputs.push(this.notice("ledger_mismatch", { law, cpu, of, left, right }));
+    }
+    return outputs;
+  }
+
+  private loss({ stage, kind, ring, cpu, reason, count, from, to }: Loss): Output {
     const [start, end] = [from, to].map((time) => wallTime(time + this.origin.wallOffset));
+    const types =
+      kind === null
+        ? ALL_EVENT_KINDS.filter((one) => ringOf(one.kind) === ring).map(({ type }) => type)
+        : [typeOf(kind)];
     return this.notice("loss", {
-      stage: "kernel",
-      kind: EVENT_TYPES.get(kind) ?? `kind_${kind}`,
+      stage,
+      kind: kind === null ? null : typeOf(kind),
       cpu,
       reason,
       count,
       from: start,
       to: end,
+      producers: this.worst(kind),
+      rules_blind: this.blind(types),
     });
+  }
+
+  /** Whose records of this kind were lost since the last time, those with most first. */
+  private worst(kind: number | null): { comm: Bytes; lost: number }[] {
+    return [...this.losers]
+      .filter(([, loser]) => loser.kind === kind)
+      .map(([key, { comm, lost }]) => ({
+        comm,
+        lost: Number(lost - (this.losersBefore.get(key)?.lost ?? 0n)),
+      }))
+      .filter(({ lost }) => lost > 0)
+      .toSorted((a, b) => b.lost - a.lost)
+      .slice(0, LOSERS_NAMED_MAX);
+  }
+
+  /** The enabled rules that could have matched one of these, by id. */
+  private blind(types: readonly string[]): string[] {
+    const ids = new Set(types.flatMap((type) => this.settings.engine.watching(type)));
+    const named = [...ids].slice(0, RULES_NAMED_MAX);
+    return ids.size > named.length ? [...named, `and ${ids.size - named.length} more`] : named;
   }
 
   private health(): Output {
@@ -249,11 +401,13 @@ export class Core {
       unattributed: this.unattributedBefore + this.processes.unattributed,
       uptime_secs: Number((this.now - (this.started ?? this.now)) / SECOND_NS),
       rss_kb: this.settings.memory(),
+      connections_refused: Number(this.refusedBefore + this.refused),
       ledger,
+      since_attached: this.ledger.sinceAttached(),
     });
   }
 
-  private notice(type: Notice["event_type"], facts: Record<string, unknown>): Output {
+  private notice(type: NoticeType, facts: Record<string, unknown>): Output {
     return {
       is: "notice",
       record: {
@@ -267,6 +421,10 @@ export class Core {
       },
     };
   }
+}
+
+function later(one: bigint, other: bigint | undefined): bigint {
+  return other !== undefined && other > one ? other : one;
 }
 
 /** A boot id in the kernel's notation. */

@@ -50,6 +50,8 @@ const formatOption = () =>
 const alertsOption = () => new Option("--alerts-only", "write alerts, not events");
 const socketOption = () =>
   new Option("--socket <path>", "where the sensor serves (default /run/warder/sensor.sock)");
+const strictOption = () =>
+  new Option("--strict", "end with code 4 when something was lost or does not add up");
 const userOption = () =>
   new Option("--user <user>", "who to become when started as root").default(DEFAULT_USER);
 const rootOption = () => new Option("--allow-root", "stay root");
@@ -70,6 +72,7 @@ program
   .option("--once", "end when the sensor ends the stream, instead of waiting for the next one")
   .addOption(formatOption())
   .addOption(alertsOption())
+  .addOption(strictOption())
   .addOption(userOption())
   .addOption(rootOption())
   .action((options: RunOptions & { config?: string; rules?: string[] }) => run(loadOrFail(options), options));
@@ -82,6 +85,7 @@ program
   .addOption(rulesOption())
   .addOption(formatOption())
   .addOption(alertsOption())
+  .addOption(strictOption())
   .addOption(userOption())
   .addOption(rootOption())
   .action((files: string[], options: RunOptions & { config?: string; rules?: string[] }) =>

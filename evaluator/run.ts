@@ -9,7 +9,9 @@ import { type Capture, CaptureWriter, openCapture, readCapture } from "./input/c
 import { type Frame, FrameReader, StreamError } from "./input/records.ts";
 import { connectSensor, type SensorConnection } from "./input/socket.ts";
 import { compact } from "./output/compact.ts";
+import type { Statement } from "./output/ledger.ts";
 import { ndjson } from "./output/ndjson.ts";
+import { warnings } from "./output/notice.ts";
 import { summary } from "./output/summary.ts";
 import { LineWriter } from "./output/writer.ts";
 import { becomeUser } from "./privileges.ts";
@@ -24,6 +26,7 @@ export type RunOptions = {
   alertsOnly?: boolean;
   user: string;
   allowRoot?: boolean;
+  strict?: boolean;
 };
 
 const STDOUT = 1;
@@ -33,6 +36,8 @@ const REFUSALS_MAX = 5;
 /** After a signal, how long the end of the stream is waited for. */
 const END_MS = 3000;
 const SECOND_NS = 1_000_000_000n;
+/** A sensor counts every second: one that has not for so long is silent. */
+const SILENT_MS = 4000;
 const REFUSED = "the sensor closed the connection at once: its messages say why";
 
 /** Evaluates what the sensor hands over, until a signal, or with `once` until the sensor ends. */
@@ -186,8 +191,10 @@ class Pipeline {
   private readonly writer: LineWriter;
   private readonly render: (output: Output) => string;
   private readonly started = performance.now();
+  private readonly strict: boolean;
 
   constructor({ config, rules }: Loaded, options: RunOptions, memory: () => number | null) {
+    this.strict = options.strict === true;
     const { type, path } = config.output;
     const target = type === "file" && path !== undefined ? openOutput(path) : STDOUT;
     this.writer = new LineWriter(target, say);
@@ -230,13 +237,18 @@ class Pipeline {
   ): Promise<Outcome> {
     const reader = new FrameReader();
     let ended = false;
-    for await (const piece of pieces) {
-      const outputs: Output[] = [];
+    for await (const piece of acknowledge ? this.listened(pieces) : pieces) {
+      let outputs: Output[] = [];
       const handled: bigint[] = [];
       let failure: unknown = null;
       try {
         for (const frame of reader.push(piece)) {
           await recording?.write(frame);
+          if (frame.type === "counters" || frame.type === "end") {
+            // What is said of the ledger then is about lines that were written.
+            await this.write(outputs);
+            outputs = [];
+          }
           outputs.push(...this.core.handle(frame));
           ended = frame.type === "end";
           if (frame.type === "records") handled[frame.ring] = frame.position + BigInt(frame.bytes.length);
@@ -257,20 +269,52 @@ class Pipeline {
     return "cut";
   }
 
-  /** Completes the output and says on standard error what there was. */
+  /**
+   * Completes the output and says on standard error what there was.
+   * @throws Failure with --strict, when something was lost or does not add up
+   */
   async finish(): Promise<void> {
     if (!(await this.writer.close())) say("the last line could not be completed");
     say(summary(this.core, performance.now() - this.started));
+    if (this.strict && !isWhole(this.core.ledger.statement())) {
+      throw new Failure(Exit.lost, "--strict: not everything that happened is in the output");
+    }
   }
 
   private async write(outputs: Output[]): Promise<void> {
     if (outputs.length === 0) return;
+    const notices = outputs.flatMap((output) => (output.is === "notice" ? [output.record] : []));
+    warnings(notices).forEach(say);
     const failed = await this.writer.write(outputs.map(this.render) as Parameters<LineWriter["write"]>[0]);
-    for (const index of failed) {
-      const output = outputs[index];
-      if (output) this.core.failed(output);
+    this.core.wrote(
+      outputs,
+      new Set(failed.map((index) => outputs[index]).filter((output) => output !== undefined)),
+    );
+  }
+
+  /** The pieces of a live stream. A sensor that does not even count any more is silent, which is said once. */
+  private async *listened(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const iterator = pieces[Symbol.asyncIterator]();
+    for (;;) {
+      const next = iterator.next();
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const silence = new Promise<"silence">((resolve) => {
+        timer = setTimeout(() => resolve("silence"), SILENT_MS);
+      });
+      if ((await Promise.race([next, silence])) === "silence")
+        await this.write(this.core.silent(SILENT_MS / 1000));
+      clearTimeout(timer);
+      const { done, value } = await next;
+      if (done) return;
+      yield value;
     }
   }
+}
+
+/** Is everything that happened in the output, or left out on purpose? */
+function isWhole(ledger: Statement): boolean {
+  const gone = ["lost", "discarded", "missed", "malformed", "write_failed", "alert_write_failed"] as const;
+  return ledger.balanced && gone.every((key) => ledger[key] === 0);
 }
 
 function openOrFail(path: string): Capture {

@@ -90,6 +90,8 @@ describe("what C has written is read as C reads it", () => {
     ["kind_counters", abi.readKindCounters, null],
     ["acknowledgement", abi.readAcknowledgement, abi.writeAcknowledgement],
     ["kernel_settings", abi.readKernelSettings, abi.writeKernelSettings],
+    ["own_processes", abi.readOwnProcesses, abi.writeOwnProcesses],
+    ["loser", abi.readLoser, abi.writeLoser],
   ])("struct %s, and written it is the same bytes, wherever it lies", (name, read, write) => {
     const { view, bytes } = goldenBytes(name);
     const value = read(view, 0);

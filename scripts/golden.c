@@ -215,6 +215,8 @@ static void sizes(void)
 	SIZE(kind_counters);
 	SIZE(acknowledgement);
 	SIZE(kernel_settings);
+	SIZE(own_processes);
+	SIZE(loser);
 	printf("cpu_counters.sequence %zu\n", offsetof(struct cpu_counters, sequence));
 	printf("cpu_counters.kinds %zu\n", offsetof(struct cpu_counters, kinds));
 }
@@ -287,7 +289,14 @@ int main(void)
 	fill(sizeof(*state));
 	NUMBER("counters_frame", state, time);
 	NUMBERS("counters_frame", state, producer_position);
+	NUMBERS("counters_frame", state, sent_position);
 	NUMBERS("counters_frame", state, redeliver_until);
+	NUMBER("counters_frame", state, refused);
+	NUMBER("counters_frame", state, tampered);
+	NUMBERS("counters_frame", state, detached);
+	NUMBER("counters_frame", state, reserved);
+	NUMBERS("counters_frame", state, missed);
+	NUMBERS("counters_frame", state, canaries);
 	show("counters_frame");
 
 	struct kind_counters *counters = (struct kind_counters *)bytes;
@@ -307,6 +316,7 @@ int main(void)
 	octets("stream_preamble.boot_id", preamble->boot_id, sizeof(preamble->boot_id));
 	octets("stream_preamble.host_id", preamble->host_id, sizeof(preamble->host_id));
 	NUMBER("stream_preamble", preamble, instance);
+	NUMBER("stream_preamble", preamble, attached);
 	NUMBER("stream_preamble", preamble, cpus);
 	NUMBER("stream_preamble", preamble, checksums);
 	show("stream_preamble");
@@ -326,6 +336,22 @@ int main(void)
 	NUMBER("kernel_settings", settings, failed_files);
 	NUMBER("kernel_settings", settings, write_window);
 	show("kernel_settings");
+
+	struct own_processes *own = (struct own_processes *)bytes;
+	fill(sizeof(*own));
+	NUMBER("own_processes", own, sensor);
+	NUMBER("own_processes", own, evaluator);
+	NUMBER("own_processes", own, canary);
+	NUMBER("own_processes", own, reserved);
+	show("own_processes");
+
+	struct loser *loser = (struct loser *)bytes;
+	fill(sizeof(*loser));
+	chars("loser.comm", loser->comm, sizeof(loser->comm));
+	NUMBER("loser", loser, kind);
+	NUMBER("loser", loser, reserved);
+	NUMBER("loser", loser, lost);
+	show("loser");
 
 	sizes();
 	return 0;

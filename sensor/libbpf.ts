@@ -26,11 +26,15 @@ function load() {
     map_set_max_entries: libbpf.func("int bpf_map__set_max_entries(void *, uint32_t)"),
     map_initial_value: libbpf.func("void *bpf_map__initial_value(void *, _Out_ size_t *)"),
     map_update: libbpf.func("int bpf_map_update_elem(int, const void *, const void *, uint64_t)"),
+    map_lookup: libbpf.func("int bpf_map_lookup_elem(int, const void *, void *)"),
+    map_next_key: libbpf.func("int bpf_map_get_next_key(int, const void *, void *)"),
+    map_freeze: libbpf.func("int bpf_map_freeze(int)"),
     program_set_autoload: libbpf.func("int bpf_program__set_autoload(void *, bool)"),
     program_attach: libbpf.func("void *bpf_program__attach(void *)"),
     link_fd: libbpf.func("int bpf_link__fd(void *)"),
     pin: libbpf.func("int bpf_obj_pin(int, const char *)"),
     get: libbpf.func("int bpf_obj_get(const char *)"),
+    program_by_id: libbpf.func("int bpf_prog_get_fd_by_id(uint32_t)"),
     info: libbpf.func("int bpf_obj_get_info_by_fd(int, void *, _Inout_ uint32_t *)"),
     iterator_create: libbpf.func("int bpf_iter_create(int)"),
     types_load: libbpf.func("void *btf__load_vmlinux_btf()"),
@@ -118,6 +122,31 @@ export function setElement(fd: number, key: Uint8Array, value: Uint8Array): void
   checked("map update", bpf().map_update(fd, key, value, 0));
 }
 
+/** From here on nobody but the programs can write into the map, whatever rights they have. */
+export function freeze(fd: number): void {
+  checked("map freeze", bpf().map_freeze(fd));
+}
+
+/** All keys and values of a map, as one entry is put behind the other by `keySize` and `valueSize`; at most `entriesMax`. */
+export function readEntries(
+  fd: number,
+  keySize: number,
+  valueSize: number,
+  entriesMax: number,
+): Uint8Array[] {
+  const entries: Uint8Array[] = [];
+  let key: Uint8Array | null = null;
+  while (entries.length < entriesMax) {
+    const entry: Uint8Array = new Uint8Array(keySize + valueSize);
+    const next: Uint8Array = entry.subarray(0, keySize);
+    // Entries come and go meanwhile: one that is gone ends or restarts the walk, hence the bound.
+    if (bpf().map_next_key(fd, key, next) < 0) break;
+    if (bpf().map_lookup(fd, next, entry.subarray(keySize)) === 0) entries.push(entry);
+    key = next;
+  }
+  return entries;
+}
+
 /** Whether a program is loaded with its object. */
 export function setAutoload(program: BpfProgram, wanted: boolean): void {
   checked("set autoload", bpf().program_set_autoload(program, wanted));
@@ -144,6 +173,29 @@ export function mapId(fd: number): number {
   const info = new Uint32Array(32);
   checked("map info", bpf().info(fd, info, [info.byteLength]));
   return info[1] ?? 0;
+}
+
+/** The kernel's number of the program that a link holds to its hook; null when the descriptor is no link (any more). */
+export function linkedProgram(link: number): number | null {
+  const info = new Uint32Array(32);
+  return bpf().info(link, info, [info.byteLength]) < 0 ? null : (info[LINK_PROGRAM] ?? null);
+}
+
+/** The program of a link, by a descriptor of its own. Takes rights. */
+export function openProgram(link: number): number {
+  return checked("program", bpf().program_by_id(linkedProgram(link) ?? 0));
+}
+
+/** Places in struct bpf_link_info (as __u32) and struct bpf_prog_info (as __u64) of <linux/bpf.h>. */
+const LINK_PROGRAM = 2;
+const PROGRAM_LOAD_TIME = 5;
+const PROGRAM_RECURSION_MISSES = 26;
+
+/** When a program was loaded (boot clock, ns), and how often its hook fired while it was running on that CPU already. */
+export function programInfo(fd: number): { loadTime: bigint; misses: bigint } {
+  const info = new BigUint64Array(32);
+  checked("program info", bpf().info(fd, info, [info.byteLength]));
+  return { loadTime: info[PROGRAM_LOAD_TIME] ?? 0n, misses: info[PROGRAM_RECURSION_MISSES] ?? 0n };
 }
 
 /** A new run of an iterator program: reading it writes the records. */

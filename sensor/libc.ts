@@ -40,6 +40,15 @@ const c = {
   bind: libc.func("int bind(int, const void *, uint32_t)"),
   listen: libc.func("int listen(int, int)"),
   accept4: libc.func("int accept4(int, void *, void *, int)"),
+  connect: libc.func("int connect(int, const void *, uint32_t)"),
+  getsockname: libc.func("int getsockname(int, void *, _Inout_ uint32_t *)"),
+  openat: libc.func("int openat(int, const char *, int, unsigned int)"),
+  renameat: libc.func("int renameat(int, const char *, int, const char *)"),
+  unlinkat: libc.func("int unlinkat(int, const char *, int)"),
+  posixSpawn: libc.func(
+    "int posix_spawn(_Out_ int *, const char *, const void *, const void *, const char **, const char **)",
+  ),
+  waitpid: libc.func("int waitpid(int, _Out_ int *, int)"),
   getsockopt: libc.func("int getsockopt(int, int, int, void *, uint32_t *)"),
   setsockopt: libc.func("int setsockopt(int, int, int, const void *, uint32_t)"),
   send: libc.func("intptr_t send(int, const void *, size_t, int)"),
@@ -122,6 +131,29 @@ export function acceptUnix(listener: number): { fd: number; peer: Peer } | null 
   return { fd, peer: { pid, uid, gid } };
 }
 
+/** A Unix socket whose abstract name the kernel has chosen. */
+export function bindUnnamed(): number {
+  const fd = checked("socket", c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  checked("bind", c.bind(fd, new Uint16Array([AF_UNIX]), 2));
+  return fd;
+}
+
+/** Lets a bound socket accept connections. */
+export function listenFd(fd: number): void {
+  checked("listen", c.listen(fd, 1));
+}
+
+/** A connection to a listening Unix socket of this process. */
+export function connectTo(listener: number): number {
+  const address = Buffer.alloc(2 + SOCKET_PATH_SIZE_MAX);
+  const length = [address.length];
+  checked("getsockname", c.getsockname(listener, address, length));
+  const fd = checked("socket", c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (c.connect(fd, address, length[0] ?? 0) === 0) return fd;
+  c.close(fd);
+  throw new SystemError("connect", koffi.errno());
+}
+
 /** Asks for a send buffer of `bytes`; the kernel may give less. */
 export function setSendBuffer(fd: number, bytes: number): void {
   c.setsockopt(fd, SOL_SOCKET, SO_SNDBUF, new Uint32Array([bytes]), 4);
@@ -152,6 +184,42 @@ export function receive(fd: number, bytes: Uint8Array): number {
 /** read(2): the bytes read, 0 at the end. */
 export function readFd(fd: number, bytes: Uint8Array): number {
   return checked("read", c.read(fd, bytes, bytes.length));
+}
+
+/** write(2): the bytes written. */
+export function writeFd(fd: number, bytes: Uint8Array): number {
+  return checked("write", c.write(fd, bytes, bytes.length));
+}
+
+const O_WRONLY = 1;
+const O_CREAT = 0o100;
+const O_TRUNC = 0o1000;
+const O_NOFOLLOW = 0o400000;
+const O_CLOEXEC = 0o2000000;
+
+/** Creates or empties a file in an open folder, for writing. */
+export function createAt(folder: number, name: string): number {
+  const flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+  return checked("openat", c.openat(folder, name, flags, 0o600));
+}
+
+/** Gives a file in an open folder another name. */
+export function renameAt(folder: number, from: string, to: string): void {
+  checked("renameat", c.renameat(folder, from, folder, to));
+}
+
+/** Removes a file from an open folder. */
+export function unlinkAt(folder: number, name: string): void {
+  checked("unlinkat", c.unlinkat(folder, name, 0));
+}
+
+/** Runs a program without arguments and environment, and waits for its end. Returns whether it ended with 0. */
+export function runProgram(path: string): boolean {
+  const pid = [0];
+  const errno = c.posixSpawn(pid, path, null, null, [path, null], [null]);
+  if (errno !== 0) throw new SystemError("posix_spawn", errno);
+  const status = [0];
+  return checked("waitpid", c.waitpid(pid[0] ?? -1, status, 0)) === pid[0] && status[0] === 0;
 }
 
 /** close(2). */
@@ -201,14 +269,20 @@ export function keepOpen(fd: number): void {
   checked("fcntl F_SETFD", c.fcntl(fd, F_SETFD, 0));
 }
 
+/** A file in memory, open for reading only: what is open for writing cannot be executed. */
+export function memoryFile(name: string, content: string | Uint8Array): number {
+  const written = checked("memfd_create", c.memfdCreate(name, 0));
+  writeFileSync(written, content);
+  const read = openSync(`/proc/self/fd/${written}`, "r");
+  closeFd(written);
+  return read;
+}
+
 /** Makes `text` what this process, and the next program in it, reads from standard input. */
 export function replaceStdin(text: string): void {
-  const written = checked("memfd_create", c.memfdCreate("warder-server", 0));
-  writeFileSync(written, text);
-  const read = openSync(`/proc/self/fd/${written}`, "r");
-  checked("dup2", c.dup2(read, 0));
-  closeFd(read);
-  closeFd(written);
+  const file = memoryFile("warder-server", text);
+  checked("dup2", c.dup2(file, 0));
+  closeFd(file);
 }
 
 const PR_CAPBSET_DROP = 24;

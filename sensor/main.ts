@@ -2,13 +2,23 @@
 // The sensor: attaches the programs, gives up all rights, hands their records to one evaluator.
 
 import { createHmac } from "node:crypto";
-import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, statSync, unlinkSync } from "node:fs";
+import {
+  constants,
+  fchownSync,
+  lchownSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
 import { connect } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
 import { type Choice, type Coverage, chooseHooks, UnsupportedError, unserved } from "./hooks.ts";
-import { mapId } from "./libbpf.ts";
+import { mapId, programInfo } from "./libbpf.ts";
 import * as libc from "./libc.ts";
 import { becomeServer } from "./privileges.ts";
 import { missing } from "./probes.ts";
@@ -84,10 +94,12 @@ async function run(options: Options): Promise<number> {
   const [without] = unserved(choice);
   if (without) throw new UnsupportedError(without);
   const programs = attachPrograms(OBJECT, settings, choice.hooks, pin, say);
+  makeFolder(dirname(settings.socket), evaluators[0] ?? user);
+  const canaryFolder = openCanaryFolder(dirname(settings.socket), user);
   const listener = listen(settings.socket, user, evaluators[0] ?? user);
   return becomeServer(
     user,
-    handoverOf(programs, settings, choice, [user, ...evaluators], listener, pin),
+    { ...handoverOf(programs, settings, choice, [user, ...evaluators]), listener, canaryFolder },
     programs.lock,
   );
 }
@@ -97,24 +109,19 @@ function handoverOf(
   settings: Settings,
   choice: Choice,
   users: User[],
-  listener: number,
-  pinned: boolean,
-): Handover {
+): Omit<Handover, "listener" | "canaryFolder"> {
   const { lock: _lock, ...descriptors } = programs;
   return {
     ...descriptors,
     ringSize: settings.ringSize,
-    listener,
     socket: settings.socket,
     allowed: [0, ...users.map(({ uid }) => uid)],
-    preamble: Buffer.from(preamble(mapId(programs.rings[0] ?? -1), programs.cpus)).toString("base64"),
+    preamble: Buffer.from(preamble(programs)).toString("base64"),
     coverage: JSON.stringify(choice.coverage),
-    pinned,
-    hooks: choice.hooks.map(({ hook }) => hook),
   };
 }
 
-function preamble(instance: number, cpus: number): Uint8Array {
+function preamble({ rings, hooks, cpus }: Programs): Uint8Array {
   const view = new DataView(new ArrayBuffer(STREAM_PREAMBLE.size));
   const bootId = readFileSync("/proc/sys/kernel/random/boot_id", "latin1").replaceAll("-", "").trim();
   writeStreamPreamble(view, 0, {
@@ -122,7 +129,8 @@ function preamble(instance: number, cpus: number): Uint8Array {
     abi: EVENT_ABI,
     bootId: Buffer.from(bootId, "hex"),
     hostId: hostId(),
-    instance: BigInt(instance),
+    instance: BigInt(mapId(rings[0] ?? -1)),
+    attached: programInfo(hooks[0]?.program ?? -1).loadTime,
     cpus,
     checksums: 0,
   });
@@ -139,22 +147,34 @@ function hostId(): Uint8Array {
   }
 }
 
+/** A folder that root owns, so that nobody can put something else into the place of what is made there. */
+function makeFolder(path: string, evaluator: User): void {
+  if (statSync(path, { throwIfNoEntry: false })) return;
+  mkdirSync(path, { recursive: true, mode: 0o750 });
+  lchownSync(path, 0, evaluator.gid);
+}
+
+/** A folder of `user` for the canary's file. */
+function openCanaryFolder(beside: string, user: User): number {
+  const path = join(beside, "canary");
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  fchownSync(fd, user.uid, user.gid);
+  return fd;
+}
+
 /** A socket at `path` that only root, `user` and the group of `evaluator` reach. Replaces one that nobody serves any more. */
 function listen(path: string, user: User, evaluator: User): number {
-  const folder = dirname(path);
-  if (!statSync(folder, { throwIfNoEntry: false })) {
-    mkdirSync(folder, { recursive: true, mode: 0o750 });
-    chownSync(folder, user.uid, evaluator.gid);
-  }
   const temporary = `${path}.new`;
   try {
     unlinkSync(temporary);
   } catch {
     // There is none, as a rule.
   }
+  const mask = process.umask(0o117);
   const listener = libc.listenUnix(temporary);
-  chmodSync(temporary, 0o660);
-  chownSync(temporary, user.uid, evaluator.gid);
+  process.umask(mask);
+  lchownSync(temporary, user.uid, evaluator.gid);
   renameSync(temporary, path);
   return listener;
 }

@@ -15,23 +15,16 @@ import type { User } from "./settings.ts";
 export async function becomeServer(user: User, handover: Handover, lock: number | null): Promise<never> {
   const runtime = openSync("/proc/self/exe", "r");
   const koffi = openSync(nativeKoffi(), "r");
-  const program = await bundle(koffi, handover);
-  const { rings, counters, ownProcesses, snapshot, links, listener } = handover;
-  for (const fd of [
-    runtime,
-    koffi,
-    ...rings,
-    counters,
-    ownProcesses,
-    snapshot,
-    ...links,
-    listener,
-    lock ?? runtime,
-  ]) {
-    keepOpen(fd);
-  }
+  const server = await bundle(koffi, handover);
+  const { rings, counters, ownProcesses, losers, hooks, pins, canaryFolder, listener } = handover;
+  const descriptors = [
+    ...[runtime, koffi, ...rings, counters, ownProcesses, losers, listener],
+    ...hooks.flatMap(({ link, program }) => [link, program]),
+    ...[pins?.fd, canaryFolder, lock],
+  ];
+  for (const fd of descriptors) if (typeof fd === "number") keepOpen(fd);
   process.chdir("/");
-  replaceStdin(program);
+  replaceStdin(server);
   dropBoundingSet();
   setNoNewPrivileges();
   process.setgroups?.([]);

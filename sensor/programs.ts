@@ -26,6 +26,7 @@ import * as libbpf from "./libbpf.ts";
 import { SystemError, lock as tryLock } from "./libc.ts";
 import { BPFFS } from "./probes.ts";
 import type { Settings } from "./settings.ts";
+import type { AttachedHook } from "./watch.ts";
 
 /** Another sensor is at work. Exit code 3. */
 export class BusyError extends Error {}
@@ -37,6 +38,12 @@ const PINS = join(BPFFS, "warder");
 const RINGS = ["process_ring", "activity_ring"];
 const COUNTERS = "counters";
 const OWN_PROCESSES = "own_processes";
+const LOSERS = "losers";
+/** What nobody but the programs writes once it is filled: closed to every other hand, root's included. */
+const FROZEN = [
+  ...[COUNTERS, LOSERS, "scratches", "snapshot_scratch", "exited", "writes", "pending", "connecting"],
+  ...["watched_paths", "watched_suffixes", "excluded_paths", "excluded_comms", "env_names"],
+];
 
 /** File descriptors of what runs in the kernel. Closing those of the links detaches the programs, unless they are pinned. */
 export type Programs = {
@@ -44,11 +51,13 @@ export type Programs = {
   counters: number;
   /** The processes whose own writes are no events: the sensor tells who its evaluator is. */
   ownProcesses: number;
+  losers: number;
   snapshot: number;
-  links: number[];
+  hooks: AttachedHook[];
   cpus: number;
   adopted: boolean;
-  /** Keeps other sensors away while it is open; null without pins. */
+  /** The folder of the pins, and what keeps other sensors away while it is open; null without pins. */
+  pins: { fd: number; mount: string } | null;
   lock: number | null;
 };
 
@@ -68,17 +77,19 @@ export function attachPrograms(
   if (cpus > CPUS_MAX)
     throw new UnsupportedError(`this host may have ${cpus} CPUs; at most ${CPUS_MAX} can be counted`);
   const name = pinName(object, settings, hooks);
-  if (!pin) return { ...load(object, hooks, settings, cpus), cpus, adopted: false, lock: null };
+  const alone = { cpus, adopted: false, pins: null, lock: null };
+  if (!pin) return { ...load(object, hooks, settings, cpus), ...alone };
   const lock = lockPins();
   const adopted = adopt(join(PINS, name), hooks);
   const programs = adopted ?? load(object, hooks, settings, cpus);
-  if (!adopted) pinAll(join(PINS, name), hooks, programs);
+  if (!adopted) pinAll(join(PINS, name), programs);
   for (const stale of readdirSync(PINS)) {
     if (stale === name) continue;
     removePins(join(PINS, stale));
     say(`replaced the pinned programs of other settings or another version (${stale})`);
   }
-  return { ...programs, cpus, adopted: adopted !== null, lock };
+  const pins = { fd: openSync(join(PINS, name), "r"), mount: BPFFS };
+  return { ...programs, cpus, adopted: adopted !== null, pins, lock };
 }
 
 /** Removes all pins, and with them every program that no sensor holds. Returns how many sets there were. */
@@ -91,7 +102,7 @@ export function unloadPrograms(): number {
   return names.length;
 }
 
-type Descriptors = Omit<Programs, "cpus" | "adopted" | "lock">;
+type Descriptors = Omit<Programs, "cpus" | "adopted" | "pins" | "lock">;
 
 function load(path: string, hooks: Hook[], settings: Settings, cpus: number): Descriptors {
   const object = orUnsupported(`${path} is not an object of programs`, () => libbpf.openObject(path));
@@ -146,16 +157,35 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     key.write(name);
     libbpf.setElement(libbpf.mapFd(envNames), key, PRESENT);
   }
-  const links = hooks.map(({ program, hook }) =>
-    orUnsupported(`cannot attach to ${hook}`, () => libbpf.attach(libbpf.findProgram(object, program))),
-  );
+  for (const map of FROZEN) libbpf.freeze(libbpf.mapFd(libbpf.findMap(object, map)));
+  const attach = ({ program, hook }: Hook) =>
+    orUnsupported(`cannot attach to ${hook}`, () => libbpf.attach(libbpf.findProgram(object, program)));
+  const openMap = (name: string) => libbpf.mapFd(libbpf.findMap(object, name));
+  return describe(hooks, attach, openMap);
+}
+
+/** The descriptors that a sensor holds, from where its links and maps are had. */
+function describe(
+  hooks: Hook[],
+  openLink: (hook: Hook) => number,
+  openMap: (name: string) => number,
+): Descriptors {
+  const attached = hooks.map((hook) => attachedHook(hook, openLink(hook)));
+  const snapshot = attached[hooks.findIndex(({ serves }) => serves.includes("process_snapshot"))];
+  if (!snapshot) throw new Error("the snapshot is always wanted");
   return {
-    rings: rings.map(libbpf.mapFd),
-    ownProcesses: libbpf.mapFd(libbpf.findMap(object, OWN_PROCESSES)),
-    counters: libbpf.mapFd(counters),
-    links,
-    snapshot: snapshotOf(hooks, links),
+    rings: RINGS.map(openMap),
+    ownProcesses: openMap(OWN_PROCESSES),
+    counters: openMap(COUNTERS),
+    losers: openMap(LOSERS),
+    hooks: attached,
+    snapshot: snapshot.link,
   };
+}
+
+function attachedHook({ program, hook, serves }: Hook, link: number): AttachedHook {
+  const kinds = ALL_EVENT_KINDS.filter(({ type }) => serves.includes(type)).map(({ kind }) => kind);
+  return { name: program, hook, link, program: libbpf.openProgram(link), kinds };
 }
 
 function orUnsupported<Result>(what: string, step: () => Result): Result {
@@ -193,22 +223,10 @@ function kindBits(hooks: Hook[]): number[] {
   return words;
 }
 
-function snapshotOf(hooks: Hook[], links: number[]): number {
-  const link = links[hooks.findIndex(({ serves }) => serves.includes("process_snapshot"))];
-  if (link === undefined) throw new Error("the snapshot is always wanted");
-  return link;
-}
-
 function adopt(folder: string, hooks: Hook[]): Descriptors | null {
   try {
-    const links = hooks.map(({ program }) => libbpf.openPin(join(folder, program)));
-    return {
-      rings: RINGS.map((name) => libbpf.openPin(join(folder, name))),
-      ownProcesses: libbpf.openPin(join(folder, OWN_PROCESSES)),
-      counters: libbpf.openPin(join(folder, COUNTERS)),
-      links,
-      snapshot: snapshotOf(hooks, links),
-    };
+    const open = (name: string) => libbpf.openPin(join(folder, name));
+    return describe(hooks, ({ program }) => open(program), open);
   } catch (error) {
     if (error instanceof SystemError) return null;
     throw error;
@@ -216,14 +234,15 @@ function adopt(folder: string, hooks: Hook[]): Descriptors | null {
 }
 
 /** Pins under a temporary name first: a set of pins is complete or does not exist. */
-function pinAll(folder: string, hooks: Hook[], programs: Descriptors): void {
+function pinAll(folder: string, programs: Descriptors): void {
   const temporary = `${folder}_new`; // bpffs allows no dots
   removePins(temporary);
   mkdirSync(temporary, { mode: 0o700 });
   RINGS.forEach((name, i) => libbpf.pin(programs.rings[i] ?? -1, join(temporary, name)));
   libbpf.pin(programs.ownProcesses, join(temporary, OWN_PROCESSES));
   libbpf.pin(programs.counters, join(temporary, COUNTERS));
-  hooks.forEach(({ program }, i) => libbpf.pin(programs.links[i] ?? -1, join(temporary, program)));
+  libbpf.pin(programs.losers, join(temporary, LOSERS));
+  for (const { name, link } of programs.hooks) libbpf.pin(link, join(temporary, name));
   removePins(folder);
   renameSync(temporary, folder);
 }

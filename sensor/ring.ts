@@ -23,6 +23,8 @@ export type Ring = {
   consumerPosition(): number;
   /** Gives the memory before `position` back to the kernel. */
   release(position: number): void;
+  /** Has somebody else moved the consumer position since the last release? */
+  moved(): boolean;
   /** The committed records from `position` on and below `limit`, at most a frame of them; null when there is none. */
   committedSpan(position: number, limit: number): Span | null;
 };
@@ -35,12 +37,18 @@ export function mapRing(fd: number, size: number): Ring {
   const headers = new Uint32Array(rest.bytes, PAGE_SIZE);
 
   const producerPosition = () => Number(Atomics.load(producer, 0));
+  const consumerPosition = () => Number(Atomics.load(consumer, 0));
+  let released = consumerPosition();
   return {
     fd,
     size,
     producerPosition,
-    consumerPosition: () => Number(Atomics.load(consumer, 0)),
-    release: (position) => void Atomics.store(consumer, 0, BigInt(position)),
+    consumerPosition,
+    release(position) {
+      released = position;
+      Atomics.store(consumer, 0, BigInt(position));
+    },
+    moved: () => consumerPosition() !== released,
     committedSpan(position, limit) {
       const start = position % size;
       let end = position;

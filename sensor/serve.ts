@@ -2,34 +2,26 @@
 // descriptors that were handed over. It is bundled, and started by `becomeServer` in privileges.ts.
 
 import { unlinkSync } from "node:fs";
-import { CPU_COUNTERS } from "../bpf/event.gen.ts";
+import { mapCounters, readLosers } from "./counters.ts";
 import * as libc from "./libc.ts";
 import { verifyDropped } from "./privileges.ts";
+import type { Programs } from "./programs.ts";
 import { mapRing } from "./ring.ts";
 import { serve } from "./server.ts";
+import { openWatch } from "./watch.ts";
 
 /** What the first half hands over: file descriptors, and facts for the streams. */
-export type Handover = {
-  rings: number[];
+export type Handover = Omit<Programs, "lock"> & {
   /** Bytes of each ring. */
   ringSize: number;
-  counters: number;
-  cpus: number;
-  ownProcesses: number;
-  snapshot: number;
-  links: number[];
   listener: number;
   socket: string;
+  canaryFolder: number | null;
   /** User ids that may connect. */
   allowed: number[];
   /** In base64. */
   preamble: string;
   coverage: string;
-  pinned: boolean;
-  /** Programs and rings were there before: some records may have been sent already. */
-  adopted: boolean;
-  /** Names of the hooks, for the message. */
-  hooks: string[];
 };
 
 declare const handover: Handover;
@@ -44,12 +36,12 @@ function stopSignal(): { fd: number; requested: () => boolean; detached: () => b
   let requested = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      if (!requested && !handover.pinned) handover.links.forEach(libc.closeFd);
+      if (!requested && !handover.pins) for (const { link } of handover.hooks) libc.closeFd(link);
       requested = true;
       wake();
     });
   }
-  return { fd, requested: () => requested, detached: () => !handover.pinned };
+  return { fd, requested: () => requested, detached: () => !handover.pins };
 }
 
 async function main(): Promise<void> {
@@ -58,14 +50,14 @@ async function main(): Promise<void> {
   libc.setName("warder-sensor");
   const stop = stopSignal();
   const rings = handover.rings.map((fd) => mapRing(fd, handover.ringSize));
-  const counters = libc.mapShared(handover.counters, 0, handover.cpus * CPU_COUNTERS.size, false);
   await serve(
     {
       listener: handover.listener,
       allowed: new Set(handover.allowed),
       rings,
-      ownProcesses: handover.ownProcesses,
-      counters: new Uint8Array(counters.bytes),
+      counters: mapCounters(handover.counters, handover.cpus),
+      losers: () => readLosers(handover.losers),
+      watch: openWatch({ ...handover, rings }),
       snapshot: handover.snapshot,
       preamble: Buffer.from(handover.preamble, "base64"),
       coverage: Buffer.from(handover.coverage),
@@ -73,7 +65,7 @@ async function main(): Promise<void> {
       say,
       greeting:
         `serving at ${handover.socket} as uid ${process.getuid?.()}, rings of ${handover.ringSize / 1024} KiB, ` +
-        `${handover.adopted ? "adopted" : "attached"} ${handover.hooks.join(", ")}`,
+        `${handover.adopted ? "adopted" : "attached"} ${handover.hooks.map(({ hook }) => hook).join(", ")}`,
     },
     stop,
   );
@@ -83,7 +75,7 @@ async function main(): Promise<void> {
     // The folder belongs to somebody else: the next start replaces the socket.
   }
   const rest = `programs stay attached and keep filling the rings ("warder-sensor unload" removes them)`;
-  say(handover.pinned ? `stopped; ${rest}` : "stopped");
+  say(handover.pins ? `stopped; ${rest}` : "stopped");
 }
 
 try {

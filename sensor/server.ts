@@ -14,9 +14,11 @@ import {
   writeCountersFrame,
   writeFrameHeader,
 } from "../bpf/event.gen.ts";
-import { createIterator, setElement } from "./libbpf.ts";
+import type { CounterMemory } from "./counters.ts";
+import { createIterator } from "./libbpf.ts";
 import * as libc from "./libc.ts";
 import type { Ring } from "./ring.ts";
+import type { Watch } from "./watch.ts";
 
 /** What the server hands on and whom it serves. */
 export type Service = {
@@ -25,9 +27,10 @@ export type Service = {
   allowed: Set<number>;
   /** By their numbers in enum ring. */
   rings: Ring[];
-  ownProcesses: number;
-  /** The counters of all CPUs, mapped. */
-  counters: Uint8Array;
+  counters: CounterMemory;
+  /** Whose records were lost: structs, one behind the other. */
+  losers: () => Uint8Array;
+  watch: Watch;
   /** The link of the snapshot's iterator. */
   snapshot: number;
   /** The first bytes of every stream. */
@@ -56,11 +59,10 @@ export async function serve(
   stop: { fd: number; requested: () => boolean; detached: () => boolean },
 ) {
   const { rings, say } = service;
-  setOwnProcess(service.ownProcesses, OwnProcess.sensor, process.pid);
   say(service.greeting);
   let connection: Connection | null = null;
   let deadline = Infinity;
-  let redeliverUntil = service.redeliverUntil;
+  const state = { redeliverUntil: service.redeliverUntil, refused: 0n };
 
   for (;;) {
     if (stop.requested() && deadline === Infinity) deadline = performance.now() + DRAIN_MS;
@@ -73,7 +75,8 @@ export async function serve(
       }
       if (connection.closed) {
         say(`evaluator pid ${connection.peer.pid} has gone: ${connection.closed}`);
-        redeliverUntil = redeliverUntil.map((until, i) => Math.max(until, connection?.sentUntil[i] ?? 0));
+        const { sentUntil } = connection;
+        state.redeliverUntil = state.redeliverUntil.map((until, i) => Math.max(until, sentUntil[i] ?? 0));
         connection.close();
         connection = null;
       }
@@ -88,7 +91,7 @@ export async function serve(
     await libc.poll(interests, connection ? connection.waitMs : -1);
 
     const accepted = libc.acceptUnix(service.listener);
-    if (accepted) connection = admit(service, accepted, connection, redeliverUntil);
+    if (accepted) connection = admit(service, accepted, connection, state);
   }
 }
 
@@ -96,7 +99,7 @@ function admit(
   service: Service,
   { fd, peer }: { fd: number; peer: libc.Peer },
   current: Connection | null,
-  redeliverUntil: number[],
+  state: State,
 ): Connection | null {
   const refused = !service.allowed.has(peer.uid)
     ? "this user may not connect"
@@ -104,23 +107,23 @@ function admit(
       ? `pid ${current.peer.pid} (uid ${current.peer.uid}) is connected`
       : null;
   if (refused) {
+    state.refused += 1n;
     service.say(`refused pid ${peer.pid} (uid ${peer.uid}): ${refused}`);
     libc.closeFd(fd);
     return current;
   }
   service.say(`evaluator pid ${peer.pid} (uid ${peer.uid}) connected`);
-  setOwnProcess(service.ownProcesses, OwnProcess.evaluator, peer.pid);
-  return new Connection(service, fd, peer, redeliverUntil);
+  service.watch.setEvaluator(peer.pid);
+  return new Connection(service, fd, peer, state);
 }
 
-/** The slots of the map of own processes. */
-const OwnProcess = { sensor: 0, evaluator: 1 } as const;
-
-/** Says which process the sensor or its evaluator is: what it writes for its reader is no event. */
-function setOwnProcess(map: number, slot: number, pid: number): void {
-  const bytes = (value: number) => new Uint8Array(new Uint32Array([value]).buffer);
-  setElement(map, bytes(slot), bytes(pid));
-}
+/** What outlives a connection. */
+type State = {
+  /** Records below these positions of the rings may have been sent before. */
+  redeliverUntil: number[];
+  /** Connections that were refused. */
+  refused: bigint;
+};
 
 type Chunk = { bytes: Uint8Array } | { address: number; size: number };
 
@@ -139,13 +142,16 @@ class Connection {
   private inboxSize = 0;
   private nextTick = 0;
   private wallOffset: bigint | null = null;
+  private readonly redeliverUntil: number[];
+  private losers = "";
 
   constructor(
     private readonly service: Service,
     readonly fd: number,
     readonly peer: libc.Peer,
-    private readonly redeliverUntil: number[],
+    private readonly state: State,
   ) {
+    this.redeliverUntil = [...state.redeliverUntil];
     libc.setSendBuffer(fd, SEND_BUFFER_SIZE);
     this.sentUntil = service.rings.map((ring) => ring.consumerPosition());
     this.limits = [...this.sentUntil];
@@ -304,12 +310,21 @@ class Connection {
       this.enqueue(FrameType.clock, bytesOf(clock));
     }
     if (this.queue.length > QUEUE_LENGTH_MAX) return; // a peer that does not read needs no further copy
-    const payload = new Uint8Array(COUNTERS_FRAME.size + this.service.counters.length);
-    payload.set(this.service.counters, COUNTERS_FRAME.size);
+    const { counters, losers, rings, watch } = this.service;
+    const findings = watch.look();
+    const lost = losers();
+    if (lost.length > 0 && this.losers !== lost.toString()) this.enqueue(FrameType.losers, lost);
+    this.losers = lost.toString();
+    const payload = new Uint8Array(COUNTERS_FRAME.size + counters.size);
+    counters.copyTo(payload.subarray(COUNTERS_FRAME.size));
     writeCountersFrame(new DataView(payload.buffer), 0, {
-      time,
-      producerPosition: this.service.rings.map((ring) => BigInt(ring.producerPosition())),
+      time: libc.bootTime(),
+      producerPosition: rings.map((ring) => BigInt(ring.producerPosition())),
+      sentPosition: this.sentUntil.map(BigInt),
       redeliverUntil: this.redeliverUntil.map(BigInt),
+      refused: this.state.refused,
+      ...findings,
+      reserved: 0,
     });
     this.enqueue(FrameType.counters, payload);
   }

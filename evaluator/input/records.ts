@@ -5,6 +5,7 @@ import { crc32 } from "node:zlib";
 import {
   CLOCK_FRAME,
   COUNTERS_FRAME,
+  type CountersFrame,
   CPU_COUNTERS,
   CPUS_MAX,
   EVENT_ABI,
@@ -14,6 +15,8 @@ import {
   FrameType,
   KIND_COUNTERS,
   type KindCounters,
+  LOSER,
+  type Loser,
   RECORD_SIZE_MAX,
   RING_ENTRY,
   RINGS_MAX,
@@ -22,6 +25,7 @@ import {
   readCountersFrame,
   readFrameHeader,
   readKindCounters,
+  readLoser,
   readStreamPreamble,
   STREAM_MAGIC,
   STREAM_PREAMBLE,
@@ -38,12 +42,8 @@ export class StreamError extends Error {
   }
 }
 
-/** What the kernel had counted at boot time `time`, ns. */
-export type Counters = {
-  time: bigint;
-  /** By ring. */
-  producerPosition: bigint[];
-  redeliverUntil: bigint[];
+/** What the kernel had counted at boot time `time`, ns, and what the sensor has found; as in struct counters_frame. */
+export type Counters = Omit<CountersFrame, "reserved"> & {
   /** The next sequence number, by CPU and ring. */
   sequences: bigint[][];
   /** By CPU and kind, as the kernel keeps them; only kinds that moved are listed. */
@@ -58,6 +58,7 @@ export type Frame = { raw: Uint8Array } & (
   | { type: "coverage"; coverage: Record<string, unknown> }
   | { type: "clock"; time: bigint; wallOffset: bigint }
   | { type: "counters"; counters: Counters }
+  | { type: "losers"; losers: Loser[] }
   | { type: "end" }
 );
 
@@ -220,6 +221,8 @@ export class FrameReader {
         return { type: "clock", ...readClockFrame(view, 0), raw };
       case FrameType.counters:
         return { type: "counters", counters: this.readCounters(view), raw };
+      case FrameType.losers:
+        return { type: "losers", losers: readLosers(view, offset), raw };
       case FrameType.end:
         if (bytes.length > 0) throw new StreamError(offset, `a last frame of ${bytes.length} bytes`);
         this.ended = true;
@@ -252,6 +255,16 @@ export class FrameReader {
     }
     return { ...readCountersFrame(view, 0), sequences, cells };
   }
+}
+
+function readLosers(view: DataView, offset: number): Loser[] {
+  if (view.byteLength % LOSER.size !== 0) {
+    throw new StreamError(
+      offset,
+      `a frame of losers of ${view.byteLength} bytes; they have ${LOSER.size} each`,
+    );
+  }
+  return Array.from({ length: view.byteLength / LOSER.size }, (_, i) => readLoser(view, i * LOSER.size));
 }
 
 /** The checksum of a stream that had `previous` before this frame. The frame's own checksum counts as zero. */

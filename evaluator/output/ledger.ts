@@ -1,8 +1,8 @@
 // The ledger: where every time that a hook fired has gone. What the kernel counted and what arrived are two independent
 // measures, compared at checkpoints: counters whose records have all passed by.
 
-import { type KindCounters, RecordKind, Ring } from "../../bpf/event.gen.ts";
-import { ALL_EVENT_KINDS } from "../../bpf/kinds.ts";
+import { KINDS_MAX, type KindCounters, RINGS_MAX, Ring } from "../../bpf/event.gen.ts";
+import { ALL_EVENT_KINDS, ringOf } from "../../bpf/kinds.ts";
 import type { Counters } from "../input/records.ts";
 
 /** The event type that a record kind becomes. A snapshot becomes none and is in no ring. */
@@ -10,9 +10,12 @@ export const EVENT_TYPES: ReadonlyMap<number, string> = new Map(
   ALL_EVENT_KINDS.map(({ kind, type }) => [kind, type]),
 );
 
-/** The ring that a record kind is in. */
-function ringOf(kind: number): Ring {
-  return kind < RecordKind.fileOpen ? Ring.process : Ring.activity;
+/** The kind under which everything is entered whose kind nobody knows. */
+const UNKNOWN_KIND = 0;
+
+/** The event type of a record kind, or "unknown". */
+export function typeOf(kind: number): string {
+  return EVENT_TYPES.get(kind) ?? "unknown";
 }
 
 /** Where the records of one kind, or of all, have gone. The keys are those of the output. */
@@ -27,22 +30,46 @@ export type Totals = {
   repeated: number;
   malformed: number;
   decoded: number;
+  /** Acts of the sensor, to see that its hooks report: never events. */
+  canaries: number;
   /** Events that settings keep from the output ("alerts only"); rules have seen them. */
   withheld: number;
   rate_limited: number;
-  /** Handed to the output; `write_failed` of these did not get there, alerts included. */
+  /** Events handed to the output: `lines` of these got out, `write_failed` did not. */
   written: number;
+  lines: number;
   write_failed: number;
+  /** Rules that matched: as many alerts got out, were not repeated, or could not be written. */
   matched: number;
+  alert_lines: number;
   suppressed: number;
+  alert_write_failed: number;
   unaccounted: number;
 };
 
 /** The totals of everything, the same by event type, and whether all sums agree. */
 export type Statement = Totals & { by_kind: Record<string, Totals>; balanced: boolean };
 
-/** A stretch of time in which records of a kind were lost on a CPU. Times are boot time, ns. */
-export type Loss = { kind: number; cpu: number; reason: string; count: number; from: bigint; to: bigint };
+/**
+ * A stretch of time in which records were lost. Times are boot time, ns. `kind` is null for what is only known as a hole in
+ * the numbers of a ring, `cpu` where it does not matter.
+ */
+export type Loss = {
+  stage: "hook" | "kernel" | "backlog";
+  kind: number | null;
+  ring: Ring;
+  cpu: number | null;
+  reason: string;
+  count: number;
+  from: bigint;
+  to: bigint;
+};
+
+/** Two measures of the same thing that differ. */
+export type Mismatch = { law: string; cpu: number; of: string; left: number; right: number };
+
+/** What a checkpoint has brought to light. */
+export type Findings = { losses: Loss[]; mismatches: Mismatch[] };
 
 const NOTHING: Totals = {
   attempts: 0,
@@ -55,26 +82,43 @@ const NOTHING: Totals = {
   repeated: 0,
   malformed: 0,
   decoded: 0,
+  canaries: 0,
   withheld: 0,
   rate_limited: 0,
   written: 0,
+  lines: 0,
   write_failed: 0,
   matched: 0,
+  alert_lines: 0,
   suppressed: 0,
+  alert_write_failed: 0,
   unaccounted: 0,
 };
 
 const LOSSES = { lost: "ring full", discarded: "no scratch memory" } as const;
+const RING_NAMES = Object.fromEntries(Object.entries(Ring).map(([name, ring]) => [ring, name]));
+const RINGS = Object.values(Ring);
+/** Counters that were read while programs ran, however often, are of no use; so many in a row are wrong. */
+const RESTLESS_MAX = 3;
 
-/** Counters, and how many records of each kind arrived that they do not cover. */
+/** Counters, in numbers that are quick to compare. */
 class Checkpoint {
-  readonly beyond = new Map<number, number>();
+  /** The next sequence number, by CPU and ring. */
+  readonly cut: Float64Array;
+  private readonly cells = new Map<number, KindCounters>();
 
-  constructor(readonly counters: Counters) {}
+  constructor(readonly counters: Counters) {
+    this.cut = new Float64Array(counters.sequences.length * RINGS_MAX);
+    counters.sequences.forEach((row, cpu) => this.cut.set(row.map(Number), cpu * RINGS_MAX));
+    for (const { cpu, kind, counters: cell } of counters.cells) this.cells.set(cpu * KINDS_MAX + kind, cell);
+  }
 
-  observe(kind: number, cpu: number, sequence: bigint): void {
-    if (sequence >= (this.counters.sequences[cpu]?.[ringOf(kind)] ?? 0n))
-      this.beyond.set(kind, (this.beyond.get(kind) ?? 0) + 1);
+  get(cpu: number, kind: number, key: keyof KindCounters): number {
+    return Number(this.cells.get(cpu * KINDS_MAX + kind)?.[key] ?? 0n);
+  }
+
+  get cpus(): number {
+    return this.counters.sequences.length;
   }
 }
 
@@ -85,13 +129,26 @@ export class Ledger {
   private base: Checkpoint | null = null;
   private settled: Checkpoint | null = null;
   private pending: Checkpoint | null = null;
-  private last: Counters | null = null;
-  private readonly arrived = new Map<number, number>();
+  private last: Checkpoint | null = null;
+  /** Have the records passed that waited when the base was counted? */
+  private backlogPassed = false;
+  private restless = 0;
+  /** By CPU and kind: arrivals that the base does not count, those of them that `settled` counts, that `pending` does not. */
+  private arrived = new Float64Array(0);
+  private within = new Float64Array(0);
+  private beyond = new Float64Array(0);
+  /** Arrivals that the base counts, by kind; by CPU and ring how many, and the first sequence number. */
+  private waited = new Float64Array(KINDS_MAX);
+  private waitedInRing = new Float64Array(0);
+  private waitedFrom = new Float64Array(0);
+  /** Differences that were told, by what they are about. */
+  private readonly told = new Map<string, number>();
 
   /** The running totals of a record kind. Those of the kernel side are filled in by `statement`. */
   of(kind: number): Totals {
-    const totals = this.totals.get(kind) ?? { ...NOTHING };
-    this.totals.set(kind, totals);
+    const known = EVENT_TYPES.has(kind) ? kind : UNKNOWN_KIND;
+    const totals = this.totals.get(known) ?? { ...NOTHING };
+    this.totals.set(known, totals);
     return totals;
   }
 
@@ -99,97 +156,259 @@ export class Ledger {
   restart(): void {
     for (const [kind, totals] of this.totals) Object.assign(totals, this.kernelSide(kind));
     this.base = this.settled = this.pending = this.last = null;
-    this.arrived.clear();
+    this.backlogPassed = false;
+    this.restless = 0;
+    this.arrived = this.within = this.beyond = this.waitedInRing = this.waitedFrom = new Float64Array(0);
+    this.waited.fill(0);
+    this.told.clear();
   }
 
   /** A record came out of the ring for the first time. */
-  arrive(kind: number, cpu: number, sequence: bigint): void {
-    this.arrived.set(kind, (this.arrived.get(kind) ?? 0) + 1);
-    this.base?.observe(kind, cpu, sequence);
-    if (this.settled !== this.base) this.settled?.observe(kind, cpu, sequence);
-    this.pending?.observe(kind, cpu, sequence);
+  arrive(kind: number, cpu: number, sequence: number): void {
+    const known = EVENT_TYPES.has(kind) ? kind : UNKNOWN_KIND;
+    const place = cpu * RINGS_MAX + ringOf(kind);
+    if (!this.base || !(sequence >= (this.base.cut[place] ?? Infinity))) {
+      this.waited[known] = (this.waited[known] ?? 0) + 1;
+      if (!this.base || cpu >= this.base.cpus) return;
+      if (this.waitedInRing[place] === 0) this.waitedFrom[place] = sequence;
+      this.waitedInRing[place] = (this.waitedInRing[place] ?? 0) + 1;
+      return;
+    }
+    const cell = cpu * KINDS_MAX + known;
+    this.arrived[cell] = (this.arrived[cell] ?? 0) + 1;
+    if (this.pending && sequence >= (this.pending.cut[place] ?? 0))
+      this.beyond[cell] = (this.beyond[cell] ?? 0) + 1;
   }
 
   /** The kernel's counters arrived when the records before these positions of the rings had been handled. */
-  count(counters: Counters, positions: readonly bigint[]): Loss[] {
+  count(counters: Counters, positions: readonly bigint[]): Findings {
     // A stream that is read again has nothing new to say.
-    if (this.last && counters.time <= this.last.time) return [];
-    const losses = this.last ? lossesBetween(this.last, counters) : [];
-    this.last = counters;
-    if (!this.base) this.base = this.settled = new Checkpoint(counters);
-    else if (this.settle(positions)) this.pending = new Checkpoint(counters);
-    return losses;
+    if (this.last && counters.time <= this.last.counters.time) return { losses: [], mismatches: [] };
+    const checkpoint = new Checkpoint(counters);
+    const losses = this.last ? lossesBetween(this.last, checkpoint) : [];
+    this.last = checkpoint;
+    if (!this.base) {
+      this.base = this.settled = checkpoint;
+      this.arrived = new Float64Array(checkpoint.cpus * KINDS_MAX);
+      this.within = new Float64Array(checkpoint.cpus * KINDS_MAX);
+      this.beyond = new Float64Array(checkpoint.cpus * KINDS_MAX);
+      this.waitedInRing = new Float64Array(checkpoint.cpus * RINGS_MAX);
+      this.waitedFrom = new Float64Array(checkpoint.cpus * RINGS_MAX);
+      return { losses, mismatches: [] };
+    }
+    const findings = this.settle(positions);
+    if (!this.pending) {
+      this.pending = checkpoint;
+      this.beyond.fill(0);
+    }
+    return { losses: [...losses, ...findings.losses], mismatches: findings.mismatches };
   }
 
   /** Nothing more comes of this stream: the last counters may be compared, if their records have passed. */
-  end(positions: readonly bigint[]): void {
-    this.settle(positions);
+  end(positions: readonly bigint[]): Findings {
+    return this.settle(positions);
   }
 
   /** All sums as of the last checkpoint, records that arrived after it included. */
   statement(): Statement {
     const all = { ...NOTHING };
     const byKind: Record<string, Totals> = {};
-    let balanced = true;
-    for (const kind of new Set([...EVENT_TYPES.keys(), ...this.totals.keys()])) {
+    let balanced = this.told.size === 0;
+    for (const kind of [...EVENT_TYPES.keys(), UNKNOWN_KIND]) {
       const totals = { ...this.of(kind), ...this.kernelSide(kind) };
+      if (kind === UNKNOWN_KIND && Object.values(totals).every((count) => count === 0)) continue;
       totals.unaccounted = totals.submitted - (totals.received - totals.repeated);
       balanced &&=
         totals.unaccounted === 0 &&
         totals.attempts === totals.submitted + totals.lost + totals.discarded &&
         totals.received === totals.decoded + totals.malformed + totals.repeated &&
-        totals.decoded === totals.written + totals.withheld + totals.rate_limited;
-      byKind[EVENT_TYPES.get(kind) ?? `kind_${kind}`] = totals;
+        totals.decoded === totals.canaries + totals.written + totals.withheld + totals.rate_limited &&
+        totals.written === totals.lines + totals.write_failed &&
+        totals.matched === totals.alert_lines + totals.suppressed + totals.alert_write_failed;
+      byKind[typeOf(kind)] = totals;
       for (const key of Object.keys(all) as (keyof Totals)[]) all[key] += totals[key];
     }
     return { ...all, by_kind: byKind, balanced };
   }
 
-  /** Returns whether the pending checkpoint is done with: settled, or of no use because a program was running. */
-  private settle(positions: readonly bigint[]): boolean {
-    if (!this.pending) return true;
-    const { producerPosition } = this.pending.counters;
-    if (positions.some((position, ring) => position < (producerPosition[ring] ?? 0n))) return false;
-    const resting = this.pending.counters.cells.every(
-      ({ counters: { attempts, submitted, lost, discarded } }) => attempts === submitted + lost + discarded,
-    );
-    if (resting) this.settled = this.pending;
-    this.pending = null;
-    return true;
+  /** What the kernel side had counted since its programs were attached, at the last checkpoint; null before the first. */
+  sinceAttached(): Record<string, Record<keyof KindCounters, number>> | null {
+    const { settled } = this;
+    if (!settled) return null;
+    const keys = ["attempts", "submitted", "lost", "discarded", "filtered"] as const;
+    const sums = (kind: number) =>
+      Object.fromEntries(keys.map((key) => [key, sumOf(settled, kind, key)])) as Record<
+        keyof KindCounters,
+        number
+      >;
+    return Object.fromEntries([...EVENT_TYPES].map(([kind, type]) => [type, sums(kind)]));
+  }
+
+  /** Compares the pending counters with what arrived, if all of their records have. */
+  private settle(positions: readonly bigint[]): Findings {
+    const losses: Loss[] = [];
+    const mismatches: Mismatch[] = [];
+    if (this.base && !this.backlogPassed && hasPassed(this.base, positions)) {
+      this.backlogPassed = true;
+      losses.push(...this.backlogHoles());
+    }
+    if (this.pending && hasPassed(this.pending, positions)) {
+      const { pending } = this;
+      this.pending = null;
+      const rows = rowLaws(pending);
+      const resting = rows.every(({ left, right }) => left === right);
+      this.restless = resting ? 0 : this.restless + 1;
+      if (resting) {
+        this.settled = pending;
+        this.within = this.arrived.map((count, cell) => count - (this.beyond[cell] ?? 0));
+        rows.push(...this.compare());
+      }
+      if (resting || this.restless >= RESTLESS_MAX)
+        mismatches.push(...rows.filter((one) => this.isNews(one)));
+    }
+    return { losses, mismatches };
+  }
+
+  /** Holds holes in the sequence numbers against losses that were counted, and arrivals against submissions. */
+  private compare(): Mismatch[] {
+    const { base, settled } = this;
+    if (!base || !settled) return [];
+    const mismatches: Mismatch[] = [];
+    for (let cpu = 0; cpu < settled.cpus; cpu++) {
+      for (const ring of RINGS) {
+        const place = cpu * RINGS_MAX + ring;
+        let holes = (settled.cut[place] ?? 0) - (base.cut[place] ?? 0);
+        let counted = 0;
+        for (const { kind, type } of ALL_EVENT_KINDS) {
+          if (ringOf(kind) !== ring) continue;
+          const change = (key: keyof KindCounters) => settled.get(cpu, kind, key) - base.get(cpu, kind, key);
+          const arrivals = this.within[cpu * KINDS_MAX + kind] ?? 0;
+          holes -= arrivals;
+          counted += change("lost") + change("discarded");
+          mismatches.push({
+            law: "submitted = received",
+            cpu,
+            of: type,
+            left: change("submitted"),
+            right: arrivals,
+          });
+        }
+        const of = `${RING_NAMES[ring]} ring`;
+        mismatches.push({
+          law: "holes in sequence numbers = lost + discarded",
+          cpu,
+          of,
+          left: holes,
+          right: counted,
+        });
+      }
+    }
+    return mismatches;
+  }
+
+  /** Does it differ, and by something else than was told before? */
+  private isNews({ law, cpu, of, left, right }: Mismatch): boolean {
+    const key = `${law} ${cpu} ${of}`;
+    const before = this.told.get(key) ?? 0;
+    if (left === right) this.told.delete(key);
+    else this.told.set(key, left - right);
+    return left !== right && left - right !== before;
+  }
+
+  /** Records that were lost among those that waited for this evaluator, or before its first counters. */
+  private backlogHoles(): Loss[] {
+    const { base } = this;
+    if (!base) return [];
+    const losses: Loss[] = [];
+    for (let cpu = 0; cpu < base.cpus; cpu++) {
+      for (const ring of RINGS) {
+        const place = cpu * RINGS_MAX + ring;
+        const waited = this.waitedInRing[place] ?? 0;
+        const count = waited === 0 ? 0 : (base.cut[place] ?? 0) - (this.waitedFrom[place] ?? 0) - waited;
+        if (count === 0) continue;
+        const reason = "ring full before this evaluator was connected";
+        const time = base.counters.time;
+        losses.push({ stage: "backlog", kind: null, ring, cpu, reason, count, from: time, to: time });
+        const totals = this.of(UNKNOWN_KIND);
+        totals.attempts += count;
+        totals.lost += count;
+      }
+    }
+    return losses;
   }
 
   private kernelSide(
     kind: number,
-  ): Pick<Totals, "attempts" | "submitted" | "lost" | "discarded" | "filtered"> {
+  ): Pick<Totals, "attempts" | "submitted" | "lost" | "discarded" | "filtered" | "missed"> {
     const carried = this.of(kind);
+    const { base, settled, last } = this;
     // Before the first counters, and for streams without any, what arrived is all that is known.
-    const waited = (this.arrived.get(kind) ?? 0) - (this.base?.beyond.get(kind) ?? 0);
-    const known = waited + (this.settled?.beyond.get(kind) ?? 0);
-    const change = (key: keyof KindCounters) => sumOf(this.settled, kind, key) - sumOf(this.base, kind, key);
+    let known = this.waited[kind] ?? 0;
+    for (let cell = kind; cell < this.arrived.length; cell += KINDS_MAX)
+      known += (this.arrived[cell] ?? 0) - (this.within[cell] ?? 0);
+    const change = (key: keyof KindCounters) =>
+      base && settled ? sumOf(settled, kind, key) - sumOf(base, kind, key) : 0;
+    const missed = Number((last?.counters.missed[kind] ?? 0n) - (base?.counters.missed[kind] ?? 0n));
     return {
       attempts: carried.attempts + change("attempts") + known,
       submitted: carried.submitted + change("submitted") + known,
       lost: carried.lost + change("lost"),
       discarded: carried.discarded + change("discarded"),
       filtered: carried.filtered + change("filtered"),
+      missed: carried.missed + missed,
     };
   }
 }
 
-function sumOf(checkpoint: Checkpoint | null, kind: number, key: keyof KindCounters): number {
-  let sum = 0n;
-  for (const cell of checkpoint?.counters.cells ?? []) if (cell.kind === kind) sum += cell.counters[key];
-  return Number(sum);
+function hasPassed({ counters }: Checkpoint, positions: readonly bigint[]): boolean {
+  return positions.every((position, ring) => position >= (counters.producerPosition[ring] ?? 0n));
 }
 
-function lossesBetween(before: Counters, now: Counters): Loss[] {
-  const losses: Loss[] = [];
-  for (const { cpu, kind, counters } of now.cells) {
-    const then = before.cells.find((cell) => cell.cpu === cpu && cell.kind === kind);
-    for (const [key, reason] of Object.entries(LOSSES) as [keyof typeof LOSSES, string][]) {
-      const count = Number(counters[key] - (then?.counters[key] ?? 0n));
-      if (count > 0) losses.push({ kind, cpu, reason, count, from: before.time, to: now.time });
+/** What holds for every row that is of one moment: attempts have an end and a sequence number. */
+function rowLaws(checkpoint: Checkpoint): Mismatch[] {
+  const rows: Mismatch[] = [];
+  for (let cpu = 0; cpu < checkpoint.cpus; cpu++) {
+    for (const ring of RINGS) {
+      const of = `${RING_NAMES[ring]} ring`;
+      const sum = (key: keyof KindCounters) =>
+        ALL_EVENT_KINDS.reduce(
+          (total, { kind }) => total + (ringOf(kind) === ring ? checkpoint.get(cpu, kind, key) : 0),
+          0,
+        );
+      const attempts = sum("attempts");
+      const ended = sum("submitted") + sum("lost") + sum("discarded");
+      const numbers = checkpoint.cut[cpu * RINGS_MAX + ring] ?? 0;
+      rows.push({ law: "attempts = submitted + lost + discarded", cpu, of, left: attempts, right: ended });
+      rows.push({ law: "attempts = sequence numbers", cpu, of, left: attempts, right: numbers });
     }
   }
+  return rows;
+}
+
+function sumOf(checkpoint: Checkpoint, kind: number, key: keyof KindCounters): number {
+  let sum = 0;
+  for (let cpu = 0; cpu < checkpoint.cpus; cpu++) sum += checkpoint.get(cpu, kind, key);
+  return sum;
+}
+
+function lossesBetween(before: Checkpoint, now: Checkpoint): Loss[] {
+  const losses: Loss[] = [];
+  const times = { from: before.counters.time, to: now.counters.time };
+  for (const { cpu, kind } of now.counters.cells) {
+    for (const [key, reason] of Object.entries(LOSSES) as [keyof typeof LOSSES, string][]) {
+      const count = now.get(cpu, kind, key) - before.get(cpu, kind, key);
+      if (count > 0) losses.push({ stage: "kernel", kind, ring: ringOf(kind), cpu, reason, count, ...times });
+    }
+  }
+  now.counters.missed.forEach((missed, kind) => {
+    const count = Number(missed - (before.counters.missed[kind] ?? 0n));
+    const reason = "the program was running already";
+    const what = {
+      stage: "hook",
+      kind: kind === UNKNOWN_KIND ? null : kind,
+      ring: ringOf(kind || KINDS_MAX),
+    } as const;
+    if (count > 0) losses.push({ ...what, cpu: null, reason, count, ...times });
+  });
   return losses;
 }

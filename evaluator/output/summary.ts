@@ -9,13 +9,15 @@ const SEVERITIES = ["critical", "high", "medium", "low"];
 
 /** For example `128,004 events (41,200/s), 3 alerts (2 high, 1 medium), 0 lost, 3m06s`. */
 export function summary(run: Totals, elapsedMs: number): string {
-  const { decoded, lost, discarded, malformed, write_failed: failed, balanced } = run.ledger.statement();
-  const rate = Math.round(decoded / Math.max(elapsedMs / 1000, 0.001));
+  const { decoded, canaries, lost, discarded, malformed, balanced, ...rest } = run.ledger.statement();
+  const events = decoded - canaries;
+  const failed = rest.write_failed + rest.alert_write_failed;
+  const rate = Math.round(events / Math.max(elapsedMs / 1000, 0.001));
   const bySeverity = SEVERITIES.filter((severity) => run.alertsBySeverity.has(severity))
     .map((severity) => `${run.alertsBySeverity.get(severity)} ${severity}`)
     .join(", ");
   const parts = [
-    `${count(decoded, "event")} (${rate.toLocaleString("en-US")}/s)`,
+    `${count(events, "event")} (${rate.toLocaleString("en-US")}/s)`,
     `${count(run.alerts, "alert")}${bySeverity ? ` (${bySeverity})` : ""}`,
     `${(lost + discarded).toLocaleString("en-US")} lost`,
     malformed > 0 && `${malformed.toLocaleString("en-US")} malformed`,

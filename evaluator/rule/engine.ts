@@ -12,6 +12,8 @@ export type Match = { rule: Rule } & Facts;
 export type Engine = {
   /** The rules that match, in the order of the rules. */
   evaluate(event: Event): Match[];
+  /** The ids of the rules that see events of this type: what is blind when one of them is lost. */
+  watching(type: string): string[];
 };
 
 /** Compiles rules once; disabled ones are left out. */
@@ -26,5 +28,23 @@ export function compileRules(rules: readonly Rule[]): Engine {
       }
       return matches;
     },
+    watching: (type) =>
+      rules.filter(({ enabled, match }) => enabled && sees(match, type)).map(({ id }) => id),
   };
+}
+
+/** Can an event of this type match at all? */
+function sees(match: Rule["match"], type: string): boolean {
+  switch (match.type) {
+    case "process":
+      return type === "process_start" || type === "process_relationship";
+    case "file":
+      return match.operations.some((operation) => operation === type);
+    case "network": {
+      const direction = type === "network_connect" ? "outbound" : "inbound";
+      return (
+        type.startsWith("network_") && (match.directions.length === 0 || match.directions.includes(direction))
+      );
+    }
+  }
 }

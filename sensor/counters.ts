@@ -1,0 +1,56 @@
+// What the kernel side has counted, copied so that each CPU's row is of one moment.
+
+import { CPU_COUNTERS, KIND_COUNTERS, LOSER, RINGS_MAX } from "../bpf/event.gen.ts";
+import { ALL_EVENT_KINDS, ringOf } from "../bpf/kinds.ts";
+import { readEntries } from "./libbpf.ts";
+import { mapShared } from "./libc.ts";
+
+/** A row that keeps changing is copied again this often; then it is sent as it is, and the reader sees that it does not add up. */
+const TRIES_MAX = 1000;
+/** LOSERS_MAX in maps.bpf.h. */
+const LOSERS_MAX = 256;
+const ROW_CELLS = CPU_COUNTERS.size / 8;
+/** Where a kind's counters are in a row of __u64. */
+const cellsOf = (kind: number) => (CPU_COUNTERS.at.kinds + kind * KIND_COUNTERS.size) / 8;
+const EVENT_CELLS = ALL_EVENT_KINDS.map(({ kind }) => ({ at: cellsOf(kind), ring: ringOf(kind) }));
+
+/** The mapped counters of all CPUs. */
+export type CounterMemory = { size: number; copyTo: (target: Uint8Array) => void };
+
+/** Maps the counters of map `fd`: one struct cpu_counters for each of `cpus`. */
+export function mapCounters(fd: number, cpus: number): CounterMemory {
+  const size = cpus * CPU_COUNTERS.size;
+  const { bytes } = mapShared(fd, 0, size, false);
+  const cells = new BigUint64Array(bytes);
+  const row = new BigUint64Array(ROW_CELLS);
+  const rowBytes = new Uint8Array(row.buffer);
+  return {
+    size,
+    copyTo(target) {
+      for (let cpu = 0; cpu < cpus; cpu++) {
+        const live = cells.subarray(cpu * ROW_CELLS, (cpu + 1) * ROW_CELLS);
+        for (let tries = 0; tries < TRIES_MAX; tries++) {
+          row.set(live);
+          if (isOfOneMoment(row, live)) break;
+        }
+        target.set(rowBytes, cpu * CPU_COUNTERS.size);
+      }
+    },
+  };
+}
+
+/** Does every attempt of a copied row have its end and its sequence number, and has none begun since? */
+function isOfOneMoment(row: BigUint64Array, live: BigUint64Array): boolean {
+  const attempted = Array.from({ length: RINGS_MAX }, () => 0n);
+  for (const { at, ring } of EVENT_CELLS) {
+    const [attempts = 0n, submitted = 0n, lost = 0n, discarded = 0n] = row.subarray(at, at + 4);
+    if (attempts !== submitted + lost + discarded) return false;
+    attempted[ring] = (attempted[ring] ?? 0n) + attempts;
+  }
+  return attempted.every((attempts, ring) => attempts === row[ring] && row[ring] === live[ring]);
+}
+
+/** The entries of the map of losers, as structs one behind the other. */
+export function readLosers(fd: number): Uint8Array {
+  return Buffer.concat(readEntries(fd, LOSER.at.lost, LOSER.size - LOSER.at.lost, LOSERS_MAX));
+}

@@ -1,0 +1,102 @@
+// Watching the watcher: once a second, do the hooks still report, are they still attached, has somebody touched what is ours?
+// Nothing is decided here: the findings go into the stream, and its reader compares.
+
+import { fstatSync, statSync } from "node:fs";
+import { KINDS_MAX, OWN_PROCESSES, Tamper, writeOwnProcesses } from "../bpf/event.gen.ts";
+import { type Canary, openCanary } from "./canary.ts";
+import { linkedProgram, programInfo } from "./libbpf.ts";
+import { mapShared } from "./libc.ts";
+import type { Ring } from "./ring.ts";
+
+/** A program (its name and a descriptor) at its hook (its name and the link's descriptor), and the record kinds that it serves. */
+export type AttachedHook = { name: string; program: number; hook: string; link: number; kinds: number[] };
+
+/** What there is to watch. */
+export type Watched = {
+  hooks: AttachedHook[];
+  ownProcesses: number;
+  /** A folder for the canary's file; null: there is none, and no canary of files. */
+  canaryFolder: number | null;
+  /** The folder of the pins, and of the file system that it is in; null without pins. */
+  pins: { fd: number; mount: string } | null;
+  rings: Ring[];
+};
+
+/** What was found, as in struct counters_frame. */
+export type Findings = { tampered: number; detached: number[]; missed: bigint[]; canaries: bigint[] };
+
+/** Says who the evaluator is, and looks. */
+export type Watch = { setEvaluator: (pid: number) => void; look: () => Findings };
+
+/** Begins to watch. */
+export function openWatch({ hooks, ownProcesses, canaryFolder, pins, rings }: Watched): Watch {
+  const own = openOwnProcesses(ownProcesses);
+  const canary: Canary = openCanary(canaryFolder, byKind(), own.setCanary);
+  const programs = hooks.map(({ link }) => linkedProgram(link));
+  const pinned = pins && { ...pins, ...identityOf(pins.fd) };
+  return {
+    setEvaluator: own.setEvaluator,
+    look() {
+      const tampered =
+        (pinned && pinsChanged(pinned) ? Tamper.pins : 0) |
+        (own.changed() ? Tamper.own : 0) |
+        (rings.some((ring) => ring.moved()) ? Tamper.position : 0);
+      canary.act();
+      const detached = [0, 0, 0, 0];
+      const missed = byKind();
+      for (const [i, { link, program, kinds }] of hooks.entries()) {
+        if (programs[i] === null || linkedProgram(link) !== programs[i])
+          kinds.forEach((kind) => setBit(detached, kind));
+        const [kind = 0, second] = kinds;
+        const cell = second === undefined ? kind : 0;
+        missed[cell] = (missed[cell] ?? 0n) + programInfo(program).misses;
+      }
+      return { tampered, detached, missed, canaries: canary.counts };
+    },
+  };
+}
+
+function byKind(): bigint[] {
+  return Array.from({ length: KINDS_MAX }, () => 0n);
+}
+
+function setBit(words: number[], bit: number): void {
+  words[bit >>> 5] = ((words[bit >>> 5] ?? 0) | (1 << (bit & 31))) >>> 0;
+}
+
+/** The map of this process and its evaluator, as memory that nobody else should write. */
+function openOwnProcesses(fd: number) {
+  const memory = new DataView(mapShared(fd, 0, OWN_PROCESSES.size, true).bytes);
+  const written = { sensor: process.pid, evaluator: 0, canary: 0, reserved: 0 };
+  const expected = new DataView(new ArrayBuffer(OWN_PROCESSES.size));
+  const write = (change: Partial<typeof written>) => {
+    Object.assign(written, change);
+    writeOwnProcesses(expected, 0, written);
+    writeOwnProcesses(memory, 0, written);
+  };
+  write({});
+  return {
+    setEvaluator: (pid: number) => write({ evaluator: pid }),
+    setCanary: (acting: boolean) => write({ canary: Number(acting) }),
+    /** Has it other bytes than were written? They are written again. */
+    changed(): boolean {
+      const same = [0, 8].every((at) => memory.getBigUint64(at, true) === expected.getBigUint64(at, true));
+      write({});
+      return !same;
+    },
+  };
+}
+
+type Identity = { links: number; changed: number; device: number };
+
+function identityOf(fd: number): Identity {
+  const { nlink, mtimeMs, dev } = fstatSync(fd);
+  return { links: nlink, changed: mtimeMs, device: dev };
+}
+
+/** Was a pin removed, its folder, or the file system? */
+function pinsChanged(before: Identity & { fd: number; mount: string }): boolean {
+  const now = identityOf(before.fd);
+  const mounted = statSync(before.mount, { throwIfNoEntry: false })?.dev;
+  return now.links !== before.links || now.changed !== before.changed || mounted !== now.device;
+}
