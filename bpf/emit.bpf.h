@@ -22,15 +22,29 @@ static __always_inline struct process_key process_key(struct task_struct *task)
 	return key;
 }
 
-/* Does the sensor act, by its first thread or by the child that this thread waits for, to see what its hooks report? */
-static __always_inline bool is_canary(struct task_struct *task)
+/* The sensor acts, to see what its hooks report: who it is; NULL when it does not. */
+static __always_inline struct own_processes *acting_sensor(void)
 {
 	__u32 zero = 0;
 	struct own_processes *own = bpf_map_lookup_elem(&own_processes, &zero);
 
-	if (!own || !own->canary)
-		return false;
-	return (__u32)BPF_CORE_READ(task, pid) == own->sensor || (__u32)BPF_CORE_READ(task, real_parent, tgid) == own->sensor;
+	return own && own->canary ? own : 0;
+}
+
+/* Is it the first thread, which acts on files and sockets? */
+static __always_inline bool is_canary(struct task_struct *task)
+{
+	struct own_processes *own = acting_sensor();
+
+	return own && (__u32)BPF_CORE_READ(task, pid) == own->sensor;
+}
+
+/* Is it the child that this thread starts and waits for? What its loader opens is not part of the act. */
+static __always_inline bool is_canary_child(struct task_struct *task)
+{
+	struct own_processes *own = acting_sensor();
+
+	return own && (__u32)BPF_CORE_READ(task, real_parent, tgid) == own->sensor;
 }
 
 static __always_inline void fill_header(struct record_header *header, __u16 kind, struct task_struct *task)
@@ -40,7 +54,7 @@ static __always_inline void fill_header(struct record_header *header, __u16 kind
 	header->time = bpf_ktime_get_boot_ns();
 	header->kind = kind;
 	header->flags = BPF_CORE_READ(task, flags) & PF_KTHREAD ? FLAG_KERNEL_THREAD : 0;
-	if (is_canary(task))
+	if (is_canary(task) || is_canary_child(task))
 		header->flags |= FLAG_CANARY;
 	header->process = process_key(task);
 	header->parent = process_key(BPF_CORE_READ(task, real_parent));

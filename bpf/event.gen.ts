@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "bd5e823631ca8414b169abfcedff713c";
+export const EVENT_ABI = "3744a619e123a68772f0a5b53db25f0a";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -124,6 +124,7 @@ export const Tamper = {
   pins: 1,
   own: 2,
   position: 4,
+  canary: 8,
 } as const;
 export type Tamper = (typeof Tamper)[keyof typeof Tamper];
 
@@ -304,7 +305,7 @@ export const COUNTERS_FRAME = {
     refused: 104,
     tampered: 112,
     detached: 116,
-    reserved: 132,
+    abandoned: 132,
     missed: 136,
     canaries: 1160,
   },
@@ -523,7 +524,7 @@ export type CountersFrame = {
   refused: bigint;
   tampered: number;
   detached: number[];
-  reserved: number;
+  abandoned: number;
   missed: bigint[];
   canaries: bigint[];
 };
@@ -710,7 +711,7 @@ export function readCountersFrame(view: DataView, at: number): CountersFrame {
     refused: view.getBigUint64(at + 104, true),
     tampered: view.getUint32(at + 112, true),
     detached: Array.from({ length: 4 }, (_, i) => view.getUint32(at + 116 + i * 4, true)),
-    reserved: view.getUint32(at + 132, true),
+    abandoned: view.getUint32(at + 132, true),
     missed: Array.from({ length: 128 }, (_, i) => view.getBigUint64(at + 136 + i * 8, true)),
     canaries: Array.from({ length: 128 }, (_, i) => view.getBigUint64(at + 1160 + i * 8, true)),
   };
@@ -982,7 +983,7 @@ export function writeCountersFrame(view: DataView, at: number, value: CountersFr
   view.setBigUint64(at + 104, value.refused, true);
   view.setUint32(at + 112, value.tampered, true);
   value.detached.forEach((item, i) => view.setUint32(at + 116 + i * 4, item, true));
-  view.setUint32(at + 132, value.reserved, true);
+  view.setUint32(at + 132, value.abandoned, true);
   value.missed.forEach((item, i) => view.setBigUint64(at + 136 + i * 8, item, true));
   value.canaries.forEach((item, i) => view.setBigUint64(at + 1160 + i * 8, item, true));
 }

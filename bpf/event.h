@@ -303,6 +303,7 @@ enum tamper {
 	TAMPER_PINS = 1,		/* pins were removed, or their file system was unmounted */
 	TAMPER_OWN = 2,			/* somebody else wrote into the map of the sensor's own processes */
 	TAMPER_POSITION = 4,		/* somebody else moved a ring's consumer position */
+	TAMPER_CANARY = 8,		/* an act of the canary failed: its folder or its program is gone */
 };
 
 /*
@@ -317,7 +318,7 @@ struct counters_frame {
 	__u64 refused;		/* connections that were refused since this sensor began to serve */
 	__u32 tampered;		/* enum tamper */
 	__u32 detached[KINDS_MAX / 32];	/* bit N of all: a hook of kind N is not attached any more */
-	__u32 reserved;
+	__u32 abandoned;	/* 1: the rings go with this sensor; what is in them and not in this stream is nobody's any more */
 	__u64 missed[KINDS_MAX];	/* hooks that fired while their program ran already; [0] those that serve several kinds */
 	__u64 canaries[KINDS_MAX];	/* acts of this sensor that a hook of this kind had to report, FLAG_CANARY */
 };

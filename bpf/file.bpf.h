@@ -56,7 +56,7 @@ static __noinline int emit_file(struct task_struct *task, __u32 kind, struct fil
 
 	if (!file)
 		return 0;
-	if (!canary && comm_excluded(task)) {
+	if (is_canary_child(task) || (!canary && comm_excluded(task))) {
 		count_filtered(kind);
 		return 0;
 	}

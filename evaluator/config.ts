@@ -46,7 +46,7 @@ const SECTIONS = {
   }),
   ebpf: fill({
     enabled: v.optional(flag, true),
-    buffer_size: v.optional(wholeNumber(256, 1024 * 1024), 65536),
+    buffer_size: v.optional(wholeNumber(64, 1024 * 1024), 65536),
   }),
   events: fill({
     process: v.optional(flag, true),
@@ -91,7 +91,7 @@ const SECTIONS = {
     format: v.optional(oneOf(["json", "compact"]), "json"),
     path: v.optional(absolutePath),
   }),
-  health: fill({ interval_s: v.optional(wholeNumber(1, 86400), 10) }),
+  health: fill({ interval_s: v.optional(wholeNumber(1, 86400), 10), canary: v.optional(flag, true) }),
   performance: fill({
     max_events_per_second: v.optional(wholeNumber(0, 1_000_000_000), 0),
     drop_when_full: v.optional(flag, false),

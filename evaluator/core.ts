@@ -74,6 +74,8 @@ const TAMPERED: Record<number, string> = {
   [Tamper.pins]: "pins were removed, or their file system was unmounted",
   [Tamper.own]: "somebody wrote into the map of the sensor's own processes",
   [Tamper.position]: "somebody moved the consumer position of a ring",
+  [Tamper.canary]:
+    "the sensor's canary cannot act: its folder beside the socket, or its program, is gone or full",
 };
 /** The rings whose records are read. */
 const RINGS = Object.values(Ring);

@@ -313,7 +313,15 @@ class Pipeline {
 
 /** Is everything that happened in the output, or left out on purpose? */
 function isWhole(ledger: Statement): boolean {
-  const gone = ["lost", "discarded", "missed", "malformed", "write_failed", "alert_write_failed"] as const;
+  const gone = [
+    "lost",
+    "discarded",
+    "missed",
+    "abandoned",
+    "malformed",
+    "write_failed",
+    "alert_write_failed",
+  ] as const;
   return ledger.balanced && gone.every((key) => ledger[key] === 0);
 }
 

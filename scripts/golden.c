@@ -294,7 +294,7 @@ int main(void)
 	NUMBER("counters_frame", state, refused);
 	NUMBER("counters_frame", state, tampered);
 	NUMBERS("counters_frame", state, detached);
-	NUMBER("counters_frame", state, reserved);
+	NUMBER("counters_frame", state, abandoned);
 	NUMBERS("counters_frame", state, missed);
 	NUMBERS("counters_frame", state, canaries);
 	show("counters_frame");

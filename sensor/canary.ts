@@ -4,47 +4,41 @@
 import { RecordKind } from "../bpf/event.gen.ts";
 import * as libc from "./libc.ts";
 
-/** Acts. `counts` says how often an act of each record kind has succeeded. */
-export type Canary = { act: () => void; counts: bigint[] };
-
-/**
- * The smallest program: _exit(0), 64-bit, without libraries, so that nothing but its start and end happens.
- * ELF header, one program header, seven bytes of code (System V ABI, chapters 4 and 5).
- */
-const PROGRAM = Buffer.from(
-  "7f454c4602010100000000000000000002003e000100000078004000000000004000000000000000000000000000000000000000400038000100000000000000" +
-    "0100000005000000000000000000000000004000000000000000400000000000810000000000000081000000000000000010000000000000" +
-    "31ffb83c0000000f05",
-  "hex",
-);
 const NAME = "canary";
 const MOVED = "moved";
 
+/** What it acts with: an open folder for a file, and a program that ends at once; null where there is none. */
+export type CanaryThings = { folder: number; program: string | null };
+
 /**
- * `folder`: an open folder for the canary's file, or null when there is none. `mark` is told when an act begins and ends.
- * An act that fails is not counted: the reader then waits for nothing.
+ * Gives a function that acts once, and says whether all of it worked. `counts` gets how often an act of each record kind has
+ * succeeded: for one that failed, the reader waits for nothing. `mark` is told when an act begins and ends.
  */
-export function openCanary(folder: number | null, counts: bigint[], mark: (acting: boolean) => void): Canary {
-  const program = openProgram();
+export function openCanary(
+  { folder, program }: CanaryThings,
+  counts: bigint[],
+  mark: (acting: boolean) => void,
+): () => boolean {
   const done = (kinds: RecordKind[]) => {
     for (const kind of kinds) counts[kind] = (counts[kind] ?? 0n) + 1n;
   };
-  return {
-    counts,
-    act() {
-      mark(true);
-      try {
-        if (folder !== null) touchFile(folder, done);
-        connectToMyself(done);
-        if (program !== null && libc.runProgram(program))
-          done([RecordKind.fork, RecordKind.exec, RecordKind.exit]);
-      } catch (error) {
-        if (!(error instanceof libc.SystemError)) throw error;
-      } finally {
-        mark(false);
-      }
-    },
+  const acts = [() => touchFile(folder, done), () => connectToMyself(done), () => runOnce(program, done)];
+  return () => {
+    mark(true);
+    const worked = acts.map(works);
+    mark(false);
+    return !worked.includes(false);
   };
+}
+
+function works(act: () => void): boolean {
+  try {
+    act();
+    return true;
+  } catch (error) {
+    if (error instanceof libc.SystemError) return false;
+    throw error;
+  }
 }
 
 type Done = (kinds: RecordKind[]) => void;
@@ -82,12 +76,8 @@ function connectToMyself(done: Done): void {
   }
 }
 
-/** The program as the path of a descriptor; null where the kernel allows no program in memory (vm.memfd_noexec). */
-function openProgram(): string | null {
-  try {
-    return `/proc/self/fd/${libc.memoryFile("warder-canary", PROGRAM)}`;
-  } catch (error) {
-    if (error instanceof libc.SystemError) return null;
-    throw error;
-  }
+function runOnce(program: string | null, done: Done): void {
+  if (program === null) return;
+  libc.runProgram(program);
+  done([RecordKind.fork, RecordKind.exec, RecordKind.exit]);
 }

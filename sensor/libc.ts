@@ -213,13 +213,14 @@ export function unlinkAt(folder: number, name: string): void {
   checked("unlinkat", c.unlinkat(folder, name, 0));
 }
 
-/** Runs a program without arguments and environment, and waits for its end. Returns whether it ended with 0. */
-export function runProgram(path: string): boolean {
+/** Runs a program without arguments and environment, and waits for its end. */
+export function runProgram(path: string): void {
   const pid = [0];
   const errno = c.posixSpawn(pid, path, null, null, [path, null], [null]);
   if (errno !== 0) throw new SystemError("posix_spawn", errno);
-  const status = [0];
-  return checked("waitpid", c.waitpid(pid[0] ?? -1, status, 0)) === pid[0] && status[0] === 0;
+  while (c.waitpid(pid[0] ?? -1, [0], 0) < 0) {
+    if (koffi.errno() !== EINTR) throw new SystemError("waitpid", koffi.errno());
+  }
 }
 
 /** close(2). */

@@ -95,11 +95,13 @@ async function run(options: Options): Promise<number> {
   if (without) throw new UnsupportedError(without);
   const programs = attachPrograms(OBJECT, settings, choice.hooks, pin, say);
   makeFolder(dirname(settings.socket), evaluators[0] ?? user);
-  const canaryFolder = openCanaryFolder(dirname(settings.socket), user);
+  const canary = settings.canary
+    ? { folder: openCanaryFolder(dirname(settings.socket), user), program: Bun.which("true") }
+    : null;
   const listener = listen(settings.socket, user, evaluators[0] ?? user);
   return becomeServer(
     user,
-    { ...handoverOf(programs, settings, choice, [user, ...evaluators]), listener, canaryFolder },
+    { ...handoverOf(programs, settings, choice, [user, ...evaluators]), listener, canary },
     programs.lock,
   );
 }
@@ -109,7 +111,7 @@ function handoverOf(
   settings: Settings,
   choice: Choice,
   users: User[],
-): Omit<Handover, "listener" | "canaryFolder"> {
+): Omit<Handover, "listener" | "canary"> {
   const { lock: _lock, ...descriptors } = programs;
   return {
     ...descriptors,

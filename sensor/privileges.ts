@@ -16,11 +16,11 @@ export async function becomeServer(user: User, handover: Handover, lock: number 
   const runtime = openSync("/proc/self/exe", "r");
   const koffi = openSync(nativeKoffi(), "r");
   const server = await bundle(koffi, handover);
-  const { rings, counters, ownProcesses, losers, hooks, pins, canaryFolder, listener } = handover;
+  const { rings, counters, ownProcesses, losers, hooks, pins, canary, listener } = handover;
   const descriptors = [
     ...[runtime, koffi, ...rings, counters, ownProcesses, losers, listener],
     ...hooks.flatMap(({ link, program }) => [link, program]),
-    ...[pins?.fd, canaryFolder, lock],
+    ...[pins?.fd, canary?.folder, lock],
   ];
   for (const fd of descriptors) if (typeof fd === "number") keepOpen(fd);
   process.chdir("/");

@@ -265,7 +265,14 @@ function removePins(folder: string): void {
 }
 
 function pinName(object: string, settings: Settings, hooks: Hook[]): string {
-  const { socket: _socket, user: _user, evaluators: _evaluators, events: _events, ...kernel } = settings;
+  const {
+    socket: _socket,
+    user: _user,
+    evaluators: _evaluators,
+    events: _events,
+    canary: _canary,
+    ...kernel
+  } = settings;
   return createHash("sha256")
     .update(readFileSync(object))
     .update(JSON.stringify([hooks, kernel]))

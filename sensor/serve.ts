@@ -2,6 +2,7 @@
 // descriptors that were handed over. It is bundled, and started by `becomeServer` in privileges.ts.
 
 import { unlinkSync } from "node:fs";
+import type { CanaryThings } from "./canary.ts";
 import { mapCounters, readLosers } from "./counters.ts";
 import * as libc from "./libc.ts";
 import { verifyDropped } from "./privileges.ts";
@@ -16,7 +17,7 @@ export type Handover = Omit<Programs, "lock"> & {
   ringSize: number;
   listener: number;
   socket: string;
-  canaryFolder: number | null;
+  canary: CanaryThings | null;
   /** User ids that may connect. */
   allowed: number[];
   /** In base64. */

@@ -70,7 +70,7 @@ export async function serve(
       connection.advance(stop.requested() && !stop.detached());
       const drained = connection.drained(stop.detached());
       if (stop.requested() && (drained || performance.now() > deadline)) {
-        await connection.end(deadline);
+        await connection.end(deadline, stop.detached());
         return;
       }
       if (connection.closed) {
@@ -196,9 +196,9 @@ class Connection {
     );
   }
 
-  /** Sends the last counters and says that the stream ends on purpose. */
-  async end(deadline: number): Promise<void> {
-    this.tick();
+  /** Sends the last counters and says that the stream ends on purpose; with `detached`, for good. */
+  async end(deadline: number, detached: boolean): Promise<void> {
+    this.tick(detached);
     this.enqueue(FrameType.end, new Uint8Array(0));
     for (;;) {
       this.flush();
@@ -298,7 +298,7 @@ class Connection {
   }
 
   /** Once a second: the counters, and the wall clock if it was set. */
-  private tick(): void {
+  private tick(last = false): void {
     this.nextTick = performance.now() + TICK_MS;
     const time = libc.bootTime();
     const wallOffset = libc.wallOffset();
@@ -309,7 +309,7 @@ class Connection {
       writeClockFrame(clock, 0, { time, wallOffset });
       this.enqueue(FrameType.clock, bytesOf(clock));
     }
-    if (this.queue.length > QUEUE_LENGTH_MAX) return; // a peer that does not read needs no further copy
+    if (this.queue.length > QUEUE_LENGTH_MAX && !last) return; // a peer that does not read needs no further copy
     const { counters, losers, rings, watch } = this.service;
     const findings = watch.look();
     const lost = losers();
@@ -324,7 +324,7 @@ class Connection {
       redeliverUntil: this.redeliverUntil.map(BigInt),
       refused: this.state.refused,
       ...findings,
-      reserved: 0,
+      abandoned: Number(last),
     });
     this.enqueue(FrameType.counters, payload);
   }

@@ -11,8 +11,8 @@ import { ALL_EVENT_KINDS, type EventType, type Family } from "../bpf/kinds.ts";
 export class SettingsError extends Error {}
 
 const KIB = 1024;
-/** Bytes of a ring: at least room for a few of the largest records, at most what a 32-bit position in a page can name. */
-const RING_SIZE_MIN = 256 * KIB;
+/** Bytes of a ring: at most what a 32-bit position in a page can name. A record that is larger than its ring is lost, and counted. */
+const RING_SIZE_MIN = 64 * KIB;
 const RING_SIZE_MAX = 1024 * 1024 * KIB;
 const CONFIG_SIZE_MAX = 1024 * KIB;
 /** Entries of each filter, as in maps.bpf.h. */
@@ -92,6 +92,7 @@ const schema = v.object({
     {},
   ),
   network: v.optional(v.object({ enabled: on, hooks: words, include_failed: on }), {}),
+  health: v.optional(v.object({ canary: on }), {}),
 });
 
 /** What the sensor acts on. */
@@ -116,6 +117,8 @@ export type Settings = {
   writeWindowS: number;
   failedFiles: boolean;
   failedNetwork: boolean;
+  /** Acts once a second, so that a hook that reports no more is found out. */
+  canary: boolean;
 };
 
 /**
@@ -139,7 +142,7 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
     );
     throw new SettingsError(issues.join("\n"));
   }
-  const { sensor, ebpf, events, process: processes, file: files, network } = result.output;
+  const { sensor, ebpf, events, process: processes, file: files, network, health } = result.output;
   const warnings: string[] = [];
   const ringSize = 2 ** Math.ceil(Math.log2(ebpf.buffer_size * KIB));
   if (ringSize !== ebpf.buffer_size * KIB) {
@@ -176,6 +179,7 @@ export function readSettings(path: string | undefined): { settings: Settings; wa
       writeWindowS: files.write_window_s,
       failedFiles: files.include_failed,
       failedNetwork: network.include_failed,
+      canary: health.canary,
     },
   };
 }

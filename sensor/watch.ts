@@ -3,7 +3,7 @@
 
 import { fstatSync, statSync } from "node:fs";
 import { KINDS_MAX, OWN_PROCESSES, Tamper, writeOwnProcesses } from "../bpf/event.gen.ts";
-import { type Canary, openCanary } from "./canary.ts";
+import { type CanaryThings, openCanary } from "./canary.ts";
 import { linkedProgram, programInfo } from "./libbpf.ts";
 import { mapShared } from "./libc.ts";
 import type { Ring } from "./ring.ts";
@@ -15,8 +15,8 @@ export type AttachedHook = { name: string; program: number; hook: string; link: 
 export type Watched = {
   hooks: AttachedHook[];
   ownProcesses: number;
-  /** A folder for the canary's file; null: there is none, and no canary of files. */
-  canaryFolder: number | null;
+  /** Null: no canary is wanted. */
+  canary: CanaryThings | null;
   /** The folder of the pins, and of the file system that it is in; null without pins. */
   pins: { fd: number; mount: string } | null;
   rings: Ring[];
@@ -29,9 +29,10 @@ export type Findings = { tampered: number; detached: number[]; missed: bigint[];
 export type Watch = { setEvaluator: (pid: number) => void; look: () => Findings };
 
 /** Begins to watch. */
-export function openWatch({ hooks, ownProcesses, canaryFolder, pins, rings }: Watched): Watch {
+export function openWatch({ hooks, ownProcesses, canary: things, pins, rings }: Watched): Watch {
   const own = openOwnProcesses(ownProcesses);
-  const canary: Canary = openCanary(canaryFolder, byKind(), own.setCanary);
+  const acts = byKind();
+  const act = things ? openCanary(things, acts, own.setCanary) : () => true;
   const programs = hooks.map(({ link }) => linkedProgram(link));
   const pinned = pins && { ...pins, ...identityOf(pins.fd) };
   return {
@@ -40,8 +41,8 @@ export function openWatch({ hooks, ownProcesses, canaryFolder, pins, rings }: Wa
       const tampered =
         (pinned && pinsChanged(pinned) ? Tamper.pins : 0) |
         (own.changed() ? Tamper.own : 0) |
-        (rings.some((ring) => ring.moved()) ? Tamper.position : 0);
-      canary.act();
+        (rings.some((ring) => ring.moved()) ? Tamper.position : 0) |
+        (act() ? 0 : Tamper.canary);
       const detached = [0, 0, 0, 0];
       const missed = byKind();
       for (const [i, { link, program, kinds }] of hooks.entries()) {
@@ -51,7 +52,7 @@ export function openWatch({ hooks, ownProcesses, canaryFolder, pins, rings }: Wa
         const cell = second === undefined ? kind : 0;
         missed[cell] = (missed[cell] ?? 0n) + programInfo(program).misses;
       }
-      return { tampered, detached, missed, canaries: canary.counts };
+      return { tampered, detached, missed, canaries: acts };
     },
   };
 }

@@ -43,7 +43,7 @@ export class StreamError extends Error {
 }
 
 /** What the kernel had counted at boot time `time`, ns, and what the sensor has found; as in struct counters_frame. */
-export type Counters = Omit<CountersFrame, "reserved"> & {
+export type Counters = CountersFrame & {
   /** The next sequence number, by CPU and ring. */
   sequences: bigint[][];
   /** By CPU and kind, as the kernel keeps them; only kinds that moved are listed. */

@@ -49,6 +49,7 @@ class Kernel {
       refused: 0n,
       tampered: 0,
       detached: [0, 0, 0, 0],
+      abandoned: 0,
       missed: none,
       canaries: none,
       sequences: this.sequences.map((row) => [...row]),
@@ -283,4 +284,26 @@ test("programs attached anew begin other counters; what was before stays in the 
   ledger.count(next.counters(), next.taken);
   ledger.end(next.taken);
   expect(ledger.statement()).toMatchObject({ attempts: 8, submitted: 5, lost: 3, balanced: true });
+});
+
+test("what was in a ring that went with its sensor is abandoned, and told", () => {
+  const kernel = new Kernel();
+  const ledger = new Ledger();
+  ledger.count(kernel.counters(), kernel.taken);
+  kernel.hook(0, RecordKind.exec, "submitted");
+  kernel.hook(1, RecordKind.fileOpen, "submitted");
+  kernel.hook(1, RecordKind.fileOpen, "lost");
+  ledger.count({ ...kernel.counters(), abandoned: 1 }, kernel.taken);
+  const { losses } = ledger.end(kernel.taken);
+  expect(losses.map(({ stage, kind: of, count }) => [stage, of, count])).toEqual([
+    ["ring", RecordKind.exec, 1],
+    ["ring", RecordKind.fileOpen, 1],
+  ]);
+  expect(ledger.statement()).toMatchObject({
+    attempts: 3,
+    lost: 1,
+    abandoned: 2,
+    unaccounted: 0,
+    balanced: true,
+  });
 });

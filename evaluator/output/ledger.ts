@@ -25,6 +25,8 @@ export type Totals = {
   lost: number;
   discarded: number;
   missed: number;
+  /** In a ring that went with its sensor before it was read. */
+  abandoned: number;
   filtered: number;
   received: number;
   repeated: number;
@@ -55,7 +57,7 @@ export type Statement = Totals & { by_kind: Record<string, Totals>; balanced: bo
  * the numbers of a ring, `cpu` where it does not matter.
  */
 export type Loss = {
-  stage: "hook" | "kernel" | "backlog";
+  stage: "hook" | "kernel" | "backlog" | "ring";
   kind: number | null;
   ring: Ring;
   cpu: number | null;
@@ -77,6 +79,7 @@ const NOTHING: Totals = {
   lost: 0,
   discarded: 0,
   missed: 0,
+  abandoned: 0,
   filtered: 0,
   received: 0,
   repeated: 0,
@@ -206,7 +209,38 @@ export class Ledger {
 
   /** Nothing more comes of this stream: the last counters may be compared, if their records have passed. */
   end(positions: readonly bigint[]): Findings {
-    return this.settle(positions);
+    const findings = this.settle(positions);
+    if (this.last?.counters.abandoned && !hasPassed(this.last, positions))
+      findings.losses.push(...this.abandon(this.last));
+    return findings;
+  }
+
+  /** The rings are gone: what was submitted and has not arrived never will. */
+  private abandon(last: Checkpoint): Loss[] {
+    const losses: Loss[] = [];
+    this.settled = last;
+    this.pending = null;
+    this.within = this.arrived.slice();
+    for (const { kind } of ALL_EVENT_KINDS) {
+      const { submitted } = this.kernelSide(kind);
+      const totals = this.of(kind);
+      const count = submitted - (totals.received - totals.repeated) - totals.abandoned;
+      if (count <= 0) continue;
+      totals.abandoned += count;
+      const time = last.counters.time;
+      const reason = "the sensor ended before its ring was read";
+      losses.push({
+        stage: "ring",
+        kind,
+        ring: ringOf(kind),
+        cpu: null,
+        reason,
+        count,
+        from: time,
+        to: time,
+      });
+    }
+    return losses;
   }
 
   /** All sums as of the last checkpoint, records that arrived after it included. */
@@ -217,7 +251,7 @@ export class Ledger {
     for (const kind of [...EVENT_TYPES.keys(), UNKNOWN_KIND]) {
       const totals = { ...this.of(kind), ...this.kernelSide(kind) };
       if (kind === UNKNOWN_KIND && Object.values(totals).every((count) => count === 0)) continue;
-      totals.unaccounted = totals.submitted - (totals.received - totals.repeated);
+      totals.unaccounted = totals.submitted - (totals.received - totals.repeated) - totals.abandoned;
       balanced &&=
         totals.unaccounted === 0 &&
         totals.attempts === totals.submitted + totals.lost + totals.discarded &&
@@ -231,17 +265,36 @@ export class Ledger {
     return { ...all, by_kind: byKind, balanced };
   }
 
-  /** What the kernel side had counted since its programs were attached, at the last checkpoint; null before the first. */
+  /**
+   * What the kernel side has counted since its programs were attached: at the last checkpoint, and with what arrived since.
+   * Null before the first.
+   */
   sinceAttached(): Record<string, Record<keyof KindCounters, number>> | null {
     const { settled } = this;
     if (!settled) return null;
-    const keys = ["attempts", "submitted", "lost", "discarded", "filtered"] as const;
-    const sums = (kind: number) =>
-      Object.fromEntries(keys.map((key) => [key, sumOf(settled, kind, key)])) as Record<
-        keyof KindCounters,
-        number
-      >;
-    return Object.fromEntries([...EVENT_TYPES].map(([kind, type]) => [type, sums(kind)]));
+    return Object.fromEntries(
+      [...EVENT_TYPES].map(([kind, type]) => {
+        const since = this.unsettled(kind);
+        return [
+          type,
+          {
+            attempts: sumOf(settled, kind, "attempts") + since,
+            submitted: sumOf(settled, kind, "submitted") + since,
+            lost: sumOf(settled, kind, "lost"),
+            discarded: sumOf(settled, kind, "discarded"),
+            filtered: sumOf(settled, kind, "filtered"),
+          },
+        ];
+      }),
+    );
+  }
+
+  /** Records of a kind that arrived and that the last checkpoint does not count. */
+  private unsettled(kind: number): number {
+    let count = 0;
+    for (let cell = kind; cell < this.arrived.length; cell += KINDS_MAX)
+      count += (this.arrived[cell] ?? 0) - (this.within[cell] ?? 0);
+    return count;
   }
 
   /** Compares the pending counters with what arrived, if all of their records have. */
@@ -343,9 +396,7 @@ export class Ledger {
     const carried = this.of(kind);
     const { base, settled, last } = this;
     // Before the first counters, and for streams without any, what arrived is all that is known.
-    let known = this.waited[kind] ?? 0;
-    for (let cell = kind; cell < this.arrived.length; cell += KINDS_MAX)
-      known += (this.arrived[cell] ?? 0) - (this.within[cell] ?? 0);
+    const known = (this.waited[kind] ?? 0) + this.unsettled(kind);
     const change = (key: keyof KindCounters) =>
       base && settled ? sumOf(settled, kind, key) - sumOf(base, kind, key) : 0;
     const missed = Number((last?.counters.missed[kind] ?? 0n) - (base?.counters.missed[kind] ?? 0n));

@@ -9,7 +9,7 @@ const SEVERITIES = ["critical", "high", "medium", "low"];
 
 /** For example `128,004 events (41,200/s), 3 alerts (2 high, 1 medium), 0 lost, 3m06s`. */
 export function summary(run: Totals, elapsedMs: number): string {
-  const { decoded, canaries, lost, discarded, malformed, balanced, ...rest } = run.ledger.statement();
+  const { decoded, canaries, malformed, balanced, ...rest } = run.ledger.statement();
   const events = decoded - canaries;
   const failed = rest.write_failed + rest.alert_write_failed;
   const rate = Math.round(events / Math.max(elapsedMs / 1000, 0.001));
@@ -19,7 +19,7 @@ export function summary(run: Totals, elapsedMs: number): string {
   const parts = [
     `${count(events, "event")} (${rate.toLocaleString("en-US")}/s)`,
     `${count(run.alerts, "alert")}${bySeverity ? ` (${bySeverity})` : ""}`,
-    `${(lost + discarded).toLocaleString("en-US")} lost`,
+    `${(rest.lost + rest.discarded + rest.missed + rest.abandoned).toLocaleString("en-US")} lost`,
     malformed > 0 && `${malformed.toLocaleString("en-US")} malformed`,
     failed > 0 && `${count(failed, "line")} not written`,
     !balanced && "the ledger does not balance",

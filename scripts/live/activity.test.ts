@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { asGenerated, Bench, type Line, notLive } from "./pair.ts";
+import { asGenerated, Bench, compileTools, type Line, notLive } from "./pair.ts";
 
 const reason = notLive();
 if (reason !== null) console.error(`skipped: live tests of files and network (${reason})`);
@@ -20,18 +20,14 @@ if (reason !== null) console.error(`skipped: live tests of files and network (${
 const FILES = 5000;
 const CONNECTIONS = 1000;
 const tools = mkdtempSync(join(tmpdir(), "warder-tools-"));
-const generator = join(tools, "generate");
+let generator = "";
 
 describe.skipIf(reason !== null)("files and network", () => {
   let bench: Bench;
   let folder: string;
   beforeAll(() => {
     chmodSync(tools, 0o755);
-    const built = Bun.spawnSync(
-      ["clang-19", "-Wall", "-Werror", "-pthread", "-o", generator, join(import.meta.dir, "generate.c")],
-      { stderr: "inherit" },
-    );
-    expect(built.exitCode).toBe(0);
+    generator = compileTools(tools, ["generate"]).generate;
   });
   afterAll(() => rmSync(tools, { recursive: true }));
   beforeEach(() => {

@@ -10,7 +10,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { asGenerated, Bench, type Line } from "./pair.ts";
+import { asGenerated, Bench, compileTools, type Line } from "./pair.ts";
 
 /** What a case said on standard output, in words, and who said it. */
 type Facts = { folder: string; pid: number; said: string[][] };
@@ -384,21 +384,10 @@ async function act({ act: what }: Case, folder: string, tools: string): Promise<
   return { folder, pid: program.pid, said };
 }
 
-/** Compiles the programs of the cases into `folder`. */
-function compile(folder: string): void {
-  for (const name of ["evade", "generate"]) {
-    const source = join(import.meta.dir, `${name}.c`);
-    const built = Bun.spawnSync(["clang-19", "-pthread", "-o", join(folder, name), source], {
-      stderr: "inherit",
-    });
-    if (built.exitCode !== 0) throw new Error(`${source} does not compile`);
-  }
-}
-
 const { values } = parseArgs({ options: { tools: { type: "string" } } });
 const built = mkdtempSync(join(tmpdir(), "warder-tools-"));
 try {
-  if (!values.tools) compile(built);
+  if (!values.tools) compileTools(built, ["evade", "generate"]);
   const { profile, outcomes } = await tryAll(values.tools ?? built);
   console.log(`profile ${profile}`);
   for (const { id, attack, outcome, why } of outcomes) {

@@ -54,7 +54,7 @@ export function asGenerated(line: Line, detail?: "inode" | "syscall"): string {
 }
 
 /** A program that was started, with what it wrote. */
-class Program {
+export class Program {
   private readonly process: Bun.Subprocess;
 
   constructor(
@@ -84,6 +84,11 @@ class Program {
 
   lines(): Line[] {
     return parseLines(this.stdout);
+  }
+
+  /** Sends a signal, and does not wait. */
+  signal(signal: NodeJS.Signals): void {
+    this.process.kill(signal);
   }
 
   /** Sends a signal and waits for the end. Returns the exit code. */
@@ -139,11 +144,35 @@ export class Bench {
     return program;
   }
 
+  /** An evaluator whose lines go through a command of a shell before they reach its standard output. Ends with the sensor. */
+  async pipedEvaluator(reader: string, ...args: string[]): Promise<Program> {
+    const command = [EVALUATOR, "run", "--once", "--socket", this.socket, ...args];
+    const shell = ["bash", "-c", `"$0" "$@" | { ${reader}; }`];
+    const program = this.launch("piped", [...shell, BUN, ...command]);
+    await until("the connection", () => this.programs.some(({ stderr }) => stderr.includes("connected")));
+    return program;
+  }
+
+  /** Runs a command in the sensor's mount namespace, and returns its standard output. */
+  inside(...command: string[]): string {
+    return Bun.spawnSync([
+      "nsenter",
+      "--target",
+      String(this.holder.pid),
+      "--mount",
+      ...command,
+    ]).stdout.toString();
+  }
+
   private start(name: string, args: string[], inside = false): Program {
-    this.count += 1;
     const enter = inside ? ["nsenter", "--target", String(this.holder.pid), "--mount", "--wd=" + ROOT] : [];
+    return this.launch(name, [...enter, BUN, ...args]);
+  }
+
+  private launch(name: string, command: string[]): Program {
+    this.count += 1;
     const output = this.path(`${name}-${this.count}`);
-    const program = new Program([...enter, BUN, ...args], `${output}.out`, `${output}.err`);
+    const program = new Program(command, `${output}.out`, `${output}.err`);
     this.programs.push(program);
     return program;
   }
@@ -159,6 +188,22 @@ export class Bench {
 
 function namespaceOf(pid: number): number {
   return statSync(`/proc/${pid}/ns/mnt`, { throwIfNoEntry: false })?.ino ?? 0;
+}
+
+/** Compiles the C programs beside this file into `folder`, and returns the path of each by its name. */
+export function compileTools<Name extends string>(
+  folder: string,
+  names: readonly Name[],
+): Record<Name, string> {
+  const paths = names.map((name) => {
+    const path = join(folder, name);
+    const source = join(import.meta.dir, `${name}.c`);
+    const command = ["clang-19", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", path, source];
+    const { exitCode, stderr } = Bun.spawnSync(command, { stderr: "pipe" });
+    if (exitCode !== 0) throw new Error(`${source} does not compile: ${stderr.toString()}`);
+    return [name, path] as const;
+  });
+  return Object.fromEntries(paths) as Record<Name, string>;
 }
 
 /** Runs the evaluator's command line to its end. */

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { asGenerated, parseLines, warder } from "./pair.ts";
+import { asGenerated, compileTools, parseLines, warder } from "./pair.ts";
 
 const reason =
   process.getuid?.() !== 0
@@ -74,13 +74,9 @@ const ROUNDS = [0, 1, 2, 3].map((round) =>
 
 describe.skipIf(reason !== null)("a stock Debian kernel", () => {
   const folder = mkdtempSync(join(tmpdir(), "warder-vm-"));
-  const tools = ["generate", "evade"].map((name) => join(folder, name));
+  let tools: string[] = [];
   beforeAll(() => {
-    for (const tool of tools) {
-      const source = `${join(import.meta.dir, tool.slice(folder.length))}.c`;
-      const built = Bun.spawnSync(["clang-19", "-pthread", "-o", tool, source], { stderr: "inherit" });
-      expect(built.exitCode).toBe(0);
-    }
+    tools = Object.values(compileTools(folder, ["generate", "evade"]));
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 

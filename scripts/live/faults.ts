@@ -1,0 +1,311 @@
+// What can happen to the pair, each made for real, and what must be true afterwards.
+
+import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Bench, type Program } from "./pair.ts";
+import { type Account, accountsOf, type Tally, tally } from "./tally.ts";
+
+/** The compiled programs. */
+export type Tools = { generate: string; load: string; harm: string };
+/** How much is done: the short form is for every test run. */
+export type Extent = { rounds: number; flood: number; kills: number; seconds: number };
+
+/** What came of a fault. `problems` must be empty. */
+export type Outcome = {
+  fault: string;
+  times: number;
+  generated: number;
+  written: number;
+  counted: number;
+  unaccounted: number;
+  note: string;
+  problems: string[];
+};
+
+/** A pair with a folder that alone is watched; no canary, so that every attempt is an event or a loss. */
+class Pair {
+  readonly bench = new Bench();
+  readonly folder: string;
+  readonly config: string;
+  /** Every evaluator that there was. */
+  readonly evaluators: Program[] = [];
+  sensor: Program | null = null;
+
+  constructor(settings = "") {
+    this.folder = join(realpathSync(this.bench.folder), "watched");
+    mkdirSync(this.folder);
+    this.config = this.bench.path("config.toml");
+    writeFileSync(
+      this.config,
+      `[file]\nwatch_paths = [${JSON.stringify(this.folder)}]\n[health]\ncanary = false\ninterval_s = 1\n${settings}`,
+    );
+  }
+
+  async startSensor(...args: string[]): Promise<Program> {
+    this.sensor = await this.bench.sensor("--config", this.config, ...args);
+    return this.sensor;
+  }
+
+  async startEvaluator(...args: string[]): Promise<Program> {
+    const evaluator = await this.bench.evaluator("--config", this.config, ...args);
+    this.evaluators.push(evaluator);
+    return evaluator;
+  }
+
+  tally(): Tally {
+    return tally(this.evaluators.map(({ stdoutPath }) => stdoutPath));
+  }
+}
+
+/** Resident memory of a process, KiB. */
+function residentKib({ pid }: Program): number {
+  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
+}
+
+/** Runs a generator to its end; returns what it says it has done, by event type. */
+async function generate(...command: string[]): Promise<Map<string, number>> {
+  const program = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
+  const text = await new Response(program.stdout).text();
+  if ((await program.exited) !== 0) throw new Error(`${command.join(" ")} failed`);
+  const lines = text.split("\n").filter((line) => line !== "");
+  return new Map(lines.map((line) => line.split(" ")).map(([type = "", count]) => [type, Number(count)]));
+}
+
+/** Puts the accounts of all types together, and looks for what must not be. */
+function judge(fault: string, times: number, generated: ReadonlyMap<string, number>, result: Tally): Outcome {
+  const accounts = accountsOf(result);
+  const sum = (of: (account: Account) => number) =>
+    [...accounts.values()].reduce((total, one) => total + of(one), 0);
+  const problems: string[] = [];
+  for (const [type, { unaccounted }] of accounts)
+    if (unaccounted !== 0) problems.push(`${type}: ${unaccounted} unaccounted`);
+  if (accounts.size === 0) problems.push("no health line");
+  // Nobody else touches the watched folder: what the generator did is what the hooks saw.
+  for (const [type, count] of generated) {
+    const attempts = accounts.get(type)?.attempts ?? 0;
+    if (type.startsWith("file_") ? attempts !== count : attempts < count)
+      problems.push(`${type}: ${count} generated, ${attempts} attempts`);
+  }
+  const last = result.notices.findLast((line) => line.event_type === "health");
+  if ((last?.["ledger"] as { balanced?: boolean } | undefined)?.balanced !== true)
+    problems.push("not balanced");
+  for (const { event_type: type, ...facts } of result.notices)
+    if (type === "ledger_mismatch" || type === "tampered") problems.push(`${type}: ${JSON.stringify(facts)}`);
+  const twice = [...result.alertIds.values()].filter((ids) => ids.size > 1).length;
+  if (twice > 0) problems.push(`${twice} alerts with two ids`);
+  if (result.disordered.size > 0) problems.push(`events of ${result.disordered.size} threads out of order`);
+  return {
+    fault,
+    times,
+    generated: [...generated.values()].reduce((total, count) => total + count, 0),
+    written: sum(({ written }) => written),
+    counted: sum(({ counted }) => counted),
+    unaccounted: sum(({ unaccounted }) => Math.abs(unaccounted)),
+    note: "",
+    problems,
+  };
+}
+
+/** Adds up the same fault, tried several times. */
+async function repeat(times: number, attempt: () => Promise<Outcome>): Promise<Outcome> {
+  const all: Outcome[] = [];
+  for (let i = 0; i < times; i++) all.push(await attempt());
+  const sum = (key: "generated" | "written" | "counted" | "unaccounted") =>
+    all.reduce((total, one) => total + one[key], 0);
+  return {
+    fault: all[0]?.fault ?? "",
+    times,
+    generated: sum("generated"),
+    written: sum("written"),
+    counted: sum("counted"),
+    unaccounted: sum("unaccounted"),
+    note: all.at(-1)?.note ?? "",
+    problems: all.flatMap(({ problems }) => problems),
+  };
+}
+
+const SMALL_RING = "[ebpf]\nbuffer_size = 64\n";
+
+/** Nothing happens but the load. */
+export async function atRest(tools: Tools, { seconds }: Extent): Promise<Outcome> {
+  const pair = new Pair();
+  try {
+    const sensor = await pair.startSensor("--no-pin");
+    const evaluator = await pair.startEvaluator("--once");
+    const generated = await generate(tools.load, "mix", pair.folder, String(seconds), "500");
+    await sensor.end("SIGTERM");
+    await evaluator.exited;
+    const outcome = judge("none", 1, generated, pair.tally());
+    if (outcome.counted !== 0) outcome.problems.push(`${outcome.counted} lost at rest`);
+    return outcome;
+  } finally {
+    await pair.bench.close();
+  }
+}
+
+/** A reader of the evaluator's output that stops for a while, or takes little at a time, with a ring of 64 KiB. */
+export function slowReader(
+  tools: Tools,
+  { rounds, flood }: Extent,
+  how: "stalled" | "slow",
+): Promise<Outcome> {
+  const reader =
+    how === "stalled"
+      ? "sleep 3; cat"
+      : "for i in $(seq 40); do head -c 65536; read -t 0.05 < <(:) ; sleep 0.05; done; cat";
+  return repeat(rounds, async () => {
+    const pair = new Pair(SMALL_RING);
+    try {
+      writeFileSync(join(pair.folder, "flooded"), "");
+      const sensor = await pair.startSensor("--no-pin");
+      const evaluator = await pair.bench.pipedEvaluator(reader, "--config", pair.config, "-o", "json");
+      pair.evaluators.push(evaluator);
+      const before = residentKib(sensor);
+      await generate(tools.generate, "flood", join(pair.folder, "flooded"), String(flood));
+      const grown = residentKib(sensor) - before;
+      await sensor.end("SIGTERM");
+      await evaluator.exited;
+      const generated = new Map([["file_open", flood + 0]]);
+      const outcome = judge(`${how} reader, ring of 64 KiB`, 1, generated, pair.tally());
+      return withMemory(outcome, grown);
+    } finally {
+      await pair.bench.close();
+    }
+  });
+}
+
+/** An evaluator that is stopped (SIGSTOP) during a flood, and goes on. */
+export function stoppedEvaluator(tools: Tools, { rounds, flood }: Extent): Promise<Outcome> {
+  return repeat(rounds, async () => {
+    const pair = new Pair(SMALL_RING);
+    try {
+      writeFileSync(join(pair.folder, "flooded"), "");
+      const sensor = await pair.startSensor("--no-pin");
+      const evaluator = await pair.startEvaluator("--once");
+      const before = residentKib(sensor);
+      evaluator.signal("SIGSTOP");
+      await generate(tools.generate, "flood", join(pair.folder, "flooded"), String(flood));
+      const grown = residentKib(sensor) - before;
+      evaluator.signal("SIGCONT");
+      await sensor.end("SIGTERM");
+      await evaluator.exited;
+      const outcome = judge(
+        "stopped evaluator, ring of 64 KiB",
+        1,
+        new Map([["file_open", flood]]),
+        pair.tally(),
+      );
+      return withMemory(outcome, grown);
+    } finally {
+      await pair.bench.close();
+    }
+  });
+}
+
+/** Resident memory that a sensor may differ by, for reasons of its runtime, while its reader stands still. */
+const MEMORY_SLACK_KIB = 16 * 1024;
+
+function withMemory(outcome: Outcome, grownKib: number): Outcome {
+  const problems = grownKib > MEMORY_SLACK_KIB ? [`the sensor grew by ${grownKib} KiB`] : [];
+  return {
+    ...outcome,
+    note: `sensor ${grownKib >= 0 ? "+" : ""}${grownKib} KiB`,
+    problems: [...outcome.problems, ...problems],
+  };
+}
+
+/** Two counters of the sensor later, everything has been compared. */
+const LAST_COUNTERS_MS = 2500;
+const KILL_RULE = `
+[[rules]]
+id = "PROVE-001"
+name = "Written"
+enabled = true
+type = "file"
+severity = "low"
+action = "alert"
+paths = ["FOLDER"]
+operations = ["write"]
+`;
+
+/** Sensor, evaluator, or both are killed at random moments under load, and started again. */
+export async function killed(
+  tools: Tools,
+  { kills }: Extent,
+  who: "evaluator" | "sensor" | "both",
+): Promise<Outcome> {
+  const pair = new Pair();
+  try {
+    writeFileSync(pair.config, readFileSync(pair.config, "utf8") + KILL_RULE.replace("FOLDER", pair.folder));
+    await pair.startSensor();
+    let evaluator = await pair.startEvaluator();
+    let loading = true;
+    const load = generateUntil(() => loading, tools, pair.folder);
+    for (let i = 0; i < kills; i++) {
+      await Bun.sleep(50 + Math.random() * 300);
+      if (who !== "evaluator") pair.sensor?.signal("SIGKILL");
+      if (who !== "sensor") evaluator.signal("SIGKILL");
+      if (who !== "evaluator") {
+        await pair.sensor?.exited;
+        await pair.startSensor();
+      }
+      if (who !== "sensor") {
+        await evaluator.exited;
+        evaluator = await pair.startEvaluator();
+      }
+    }
+    loading = false;
+    const generated = await load;
+    await Bun.sleep(LAST_COUNTERS_MS);
+    await evaluator.end("SIGTERM");
+    const result = pair.tally();
+    const outcome = judge(`kill -9: ${who}`, kills, generated, result);
+    return { ...outcome, note: `${result.repeated} repeated, ${result.alertIds.size} alerts` };
+  } finally {
+    await pair.bench.close();
+  }
+}
+
+/** Loads in turns of a second, each in a folder of its own, until it is told to stop. */
+async function generateUntil(
+  goesOn: () => boolean,
+  tools: Tools,
+  folder: string,
+): Promise<Map<string, number>> {
+  const sum = new Map<string, number>();
+  for (let turn = 0; goesOn(); turn++) {
+    const own = join(folder, String(turn));
+    mkdirSync(own);
+    for (const [type, count] of await generate(tools.load, "mix", own, "1", "200"))
+      sum.set(type, (sum.get(type) ?? 0) + count);
+  }
+  return sum;
+}
+
+/** Opens as fast as two threads can, beside one exec a second: none of these may be lost. */
+export async function superProducer(tools: Tools, { seconds }: Extent): Promise<Outcome> {
+  const pair = new Pair(SMALL_RING.replace("64", "4096"));
+  try {
+    writeFileSync(join(pair.folder, "flooded"), "");
+    const sensor = await pair.startSensor("--no-pin");
+    const evaluator = await pair.startEvaluator("--once", "-o", "json");
+    const [opens, runs] = await Promise.all([
+      generate(tools.load, "opens", join(pair.folder, "flooded"), String(seconds), "2"),
+      generate(tools.load, "runs", String(seconds)),
+    ]);
+    await sensor.end("SIGTERM");
+    await evaluator.exited;
+    const result = pair.tally();
+    const outcome = judge("super producer", 1, new Map([...opens, ...runs]), result);
+    const seen = evaluator
+      .lines()
+      .filter((line) => line["exe_path"] === tools.load && line.event_type === "process_start");
+    const leaves = seen.filter((line) => (line["args"] as string[])[1] === "leaf").length;
+    if (leaves !== runs.get("process_start"))
+      outcome.problems.push(`${leaves} of ${seconds} execs are there`);
+    const lost = accountsOf(result).get("process_start")?.counted ?? 0;
+    return { ...outcome, note: `${leaves} execs, ${lost} of them lost` };
+  } finally {
+    await pair.bench.close();
+  }
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What root could do to a running sensor, given its process id.
+ *
+ *   harm close PID FD           closes a descriptor inside of the process: a link's, and its program is detached
+ *   harm write PID MAP          writes zeros over the first entry of a map
+ *   harm move PID RING          moves the consumer position of a ring behind all records
+ *   harm list PID               the descriptors of maps and links: "FD MAP" or "FD link ID"
+ *
+ * Says "refused ERRNO" where the kernel refuses. The maps are found by the descriptors of the process.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int bpf(int command, union bpf_attr *attr)
+{
+	return syscall(SYS_bpf, command, attr, sizeof(*attr));
+}
+
+static int fail(const char *what)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(errno));
+	return 1;
+}
+
+/* The number behind `key` in /proc/PID/fdinfo/FD; 0 when it is not there. */
+static unsigned int fact(int pid, const char *fd, const char *key)
+{
+	char path[300], line[256];
+	unsigned int number = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%s", pid, fd);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, key, strlen(key)))
+			number = atoi(line + strlen(key));
+	}
+	if (file)
+		fclose(file);
+	return number;
+}
+
+static int map_by_id(unsigned int id, struct bpf_map_info *info)
+{
+	union bpf_attr attr = { .map_id = id };
+	int fd = bpf(BPF_MAP_GET_FD_BY_ID, &attr);
+
+	memset(&attr, 0, sizeof(attr));
+	attr.info.bpf_fd = fd;
+	attr.info.info_len = sizeof(*info);
+	attr.info.info = (uintptr_t)info;
+	return fd < 0 || bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) ? -1 : fd;
+}
+
+/* Lists what the process holds, or finds the map whose name begins so. */
+static int each(int pid, const char *wanted, struct bpf_map_info *info)
+{
+	char path[64];
+	struct dirent *entry;
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
+	folder = opendir(path);
+	while (folder && (entry = readdir(folder))) {
+		unsigned int map = fact(pid, entry->d_name, "map_id:"), link = fact(pid, entry->d_name, "link_id:");
+		int fd;
+
+		if (link && !wanted)
+			printf("%s link %u\n", entry->d_name, link);
+		if (!map)
+			continue;
+		memset(info, 0, sizeof(*info));
+		fd = map_by_id(map, info);
+		if (fd < 0)
+			continue;
+		if (!wanted)
+			printf("%s %s\n", entry->d_name, info->name);
+		else if (!strncmp(info->name, wanted, strlen(info->name)))
+			return fd;
+		close(fd);
+	}
+	errno = ENOENT;
+	return -1;
+}
+
+/* Lets the stopped process make one system call, where it has just made one, and then go on as if nothing had happened. */
+static int close_inside(int pid, int fd)
+{
+	struct user_regs_struct before, regs;
+	int status;
+
+	if (ptrace(PTRACE_ATTACH, pid, 0, 0) || waitpid(pid, &status, __WALL) != pid)
+		return fail("ptrace");
+	if (ptrace(PTRACE_GETREGS, pid, 0, &before))
+		return fail("registers");
+	regs = before;
+	regs.orig_rax = -1;
+	regs.rax = SYS_close;
+	regs.rdi = fd;
+	regs.rip -= 2;	/* it was stopped in a system call: behind the two bytes of that instruction */
+	if (ptrace(PTRACE_SETREGS, pid, 0, &regs) || ptrace(PTRACE_SINGLESTEP, pid, 0, 0) ||
+	    waitpid(pid, &status, __WALL) != pid || ptrace(PTRACE_GETREGS, pid, 0, &regs))
+		return fail("step");
+	printf("close %lld\n", (long long)regs.rax);
+	if (ptrace(PTRACE_SETREGS, pid, 0, &before) || ptrace(PTRACE_DETACH, pid, 0, 0))
+		return fail("detach");
+	return 0;
+}
+
+static int write_map(int pid, const char *name)
+{
+	struct bpf_map_info info;
+	int fd = each(pid, name, &info);
+	union bpf_attr attr = {};
+	char key[1024] = { 0 };
+	char *value;
+
+	if (fd < 0)
+		return fail(name);
+	value = calloc(1, info.value_size);
+	attr.map_fd = fd;
+	attr.key = (uintptr_t)key;
+	attr.value = (uintptr_t)value;
+	if (bpf(BPF_MAP_UPDATE_ELEM, &attr))
+		printf("refused %s\n", strerrorname_np(errno));
+	else
+		printf("written\n");
+	return 0;
+}
+
+static int move_position(int pid, const char *name)
+{
+	struct bpf_map_info info;
+	int fd = each(pid, name, &info);
+	uint64_t *consumer, *producer;
+
+	if (fd < 0)
+		return fail(name);
+	consumer = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	producer = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 4096);
+	if (consumer == MAP_FAILED || producer == MAP_FAILED)
+		return fail("mmap");
+	*consumer = *producer;
+	printf("moved\n");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct bpf_map_info info;
+
+	if (argc == 4 && !strcmp(argv[1], "close"))
+		return close_inside(atoi(argv[2]), atoi(argv[3]));
+	if (argc == 4 && !strcmp(argv[1], "write"))
+		return write_map(atoi(argv[2]), argv[3]);
+	if (argc == 4 && !strcmp(argv[1], "move"))
+		return move_position(atoi(argv[2]), argv[3]);
+	if (argc == 3 && !strcmp(argv[1], "list"))
+		return each(atoi(argv[2]), NULL, &info) < 0 && errno != ENOENT;
+	fprintf(stderr, "harm close PID FD | harm write PID MAP | harm move PID RING | harm list PID\n");
+	return 2;
+}

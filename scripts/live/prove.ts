@@ -1,0 +1,60 @@
+// Proves that nothing is lost silently: makes what can happen to the pair happen, and prints what became of every event.
+//
+//   bun run prove [--short]     the short form takes about a minute, the whole of it about ten
+//
+// Exit code 1 when something is unaccounted for, or another promise is broken.
+
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import * as faults from "./faults.ts";
+import { compileTools, notLive } from "./pair.ts";
+
+const WHOLE: faults.Extent = { rounds: 10, flood: 1_000_000, kills: 67, seconds: 60 };
+const SHORT: faults.Extent = { rounds: 1, flood: 200_000, kills: 3, seconds: 4 };
+
+const { values } = parseArgs({ options: { short: { type: "boolean" }, only: { type: "string" } } });
+const extent = values.short ? SHORT : WHOLE;
+const reason = notLive();
+if (reason !== null) {
+  console.error(`prove: cannot run here (${reason})`);
+  process.exit(5);
+}
+
+const folder = mkdtempSync(join(tmpdir(), "warder-tools-"));
+chmodSync(folder, 0o755);
+try {
+  const tools = compileTools(folder, ["generate", "load", "harm"]);
+  const trials: Record<string, () => Promise<faults.Outcome>> = {
+    rest: () => faults.atRest(tools, extent),
+    stalled: () => faults.slowReader(tools, extent, "stalled"),
+    slow: () => faults.slowReader(tools, extent, "slow"),
+    stopped: () => faults.stoppedEvaluator(tools, extent),
+    evaluator: () => faults.killed(tools, extent, "evaluator"),
+    sensor: () => faults.killed(tools, extent, "sensor"),
+    both: () => faults.killed(tools, extent, "both"),
+    producer: () => faults.superProducer(tools, extent),
+  };
+  row("fault", "times", "generated", "written", "counted", "unaccounted", "");
+  let broken = false;
+  for (const [name, trial] of Object.entries(trials)) {
+    if (values.only !== undefined && values.only !== name) continue;
+    const { fault, times, generated, written, counted, unaccounted, note, problems } = await trial();
+    row(
+      fault,
+      ...[times, generated, written, counted, unaccounted].map((n) => n.toLocaleString("en-US")),
+      note,
+    );
+    for (const problem of new Set(problems)) console.log(`  BROKEN: ${problem}`);
+    broken ||= problems.length > 0;
+  }
+  process.exitCode = broken ? 1 : 0;
+} finally {
+  rmSync(folder, { recursive: true });
+}
+
+function row(...[fault = "", ...cells]: string[]): void {
+  const note = cells.pop() ?? "";
+  console.log(`${fault.padEnd(36)}${cells.map((cell) => cell.padStart(13)).join("")}  ${note}`.trimEnd());
+}
