@@ -106,6 +106,8 @@ export class Core {
   private redeliverUntil: bigint[] = [];
   private started: bigint | null = null;
   private now = 0n;
+  /** When the last counters were read: nobody knows what was lost after that. */
+  private counted = 0n;
   private nextHealth: bigint | null = null;
   private limited = { second: -1n, count: 0 };
   private evictedBefore = 0;
@@ -174,7 +176,7 @@ export class Core {
 
   private begin(preamble: StreamPreamble): Output[] {
     const before = this.stream;
-    const stopped = this.now;
+    const stopped = this.counted;
     const bootId = dashed(Buffer.from(preamble.bootId).toString("hex"));
     const hostId = Buffer.from(preamble.hostId).toString("hex");
     const sameBoot = this.stream !== null && this.origin.bootId === bootId;
@@ -298,7 +300,7 @@ export class Core {
   }
 
   private count(counters: Counters): Output[] {
-    this.now = counters.time;
+    this.now = this.counted = counters.time;
     this.started ??= counters.time;
     this.redeliverUntil = counters.redeliverUntil;
     this.refused = counters.refused;

@@ -23,7 +23,7 @@ export type Ring = {
   consumerPosition(): number;
   /** Gives the memory before `position` back to the kernel. */
   release(position: number): void;
-  /** Has somebody else moved the consumer position since the last release? */
+  /** Has somebody else moved the consumer position since the last release? It is put back. */
   moved(): boolean;
   /** The committed records from `position` on and below `limit`, at most a frame of them; null when there is none. */
   committedSpan(position: number, limit: number): Span | null;
@@ -48,7 +48,11 @@ export function mapRing(fd: number, size: number): Ring {
       released = position;
       Atomics.store(consumer, 0, BigInt(position));
     },
-    moved: () => consumerPosition() !== released,
+    moved() {
+      if (consumerPosition() === released) return false;
+      Atomics.store(consumer, 0, BigInt(released));
+      return true;
+    },
     committedSpan(position, limit) {
       const start = position % size;
       let end = position;

@@ -4,7 +4,7 @@
  *
  *   harm close PID FD           closes a descriptor inside of the process: a link's, and its program is detached
  *   harm write PID MAP          writes zeros over the first entry of a map
- *   harm move PID RING          moves the consumer position of a ring behind all records
+ *   harm move PID RING          moves the consumer position of a ring to behind all records
  *   harm list PID               the descriptors of maps and links: "FD MAP" or "FD link ID"
  *
  * Says "refused ERRNO" where the kernel refuses. The maps are found by the descriptors of the process.
@@ -97,6 +97,36 @@ static int each(int pid, const char *wanted, struct bpf_map_info *info)
 	return -1;
 }
 
+/* A map that the process does not hold, but its programs: the one of this name that was made next to one that it holds. */
+static int neighbour(int pid, const char *wanted, struct bpf_map_info *info)
+{
+	int held = each(pid, "counters", info), best = -1;
+	unsigned int near = info->id, distance = -1;
+	union bpf_attr attr = {};
+
+	while (held >= 0 && !bpf(BPF_MAP_GET_NEXT_ID, &attr)) {
+		unsigned int id = attr.next_id, apart = id > near ? id - near : near - id;
+		int fd = map_by_id(id, info);
+
+		memset(&attr, 0, sizeof(attr));
+		attr.start_id = id;
+		if (fd < 0 || apart > distance || strncmp(info->name, wanted, BPF_OBJ_NAME_LEN - 1)) {
+			close(fd);
+			continue;
+		}
+		close(best);
+		best = fd;
+		distance = apart;
+	}
+	if (best >= 0) {
+		attr.info.bpf_fd = best;
+		attr.info.info_len = sizeof(*info);
+		attr.info.info = (uintptr_t)info;
+		bpf(BPF_OBJ_GET_INFO_BY_FD, &attr);
+	}
+	return best;
+}
+
 /* Lets the stopped process make one system call, where it has just made one, and then go on as if nothing had happened. */
 static int close_inside(int pid, int fd)
 {
@@ -124,7 +154,7 @@ static int close_inside(int pid, int fd)
 static int write_map(int pid, const char *name)
 {
 	struct bpf_map_info info;
-	int fd = each(pid, name, &info);
+	int fd = neighbour(pid, name, &info);
 	union bpf_attr attr = {};
 	char key[1024] = { 0 };
 	char *value;
@@ -154,7 +184,7 @@ static int move_position(int pid, const char *name)
 	producer = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 4096);
 	if (consumer == MAP_FAILED || producer == MAP_FAILED)
 		return fail("mmap");
-	*consumer = *producer;
+	*consumer = *producer + 4096;
 	printf("moved\n");
 	return 0;
 }

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import * as faults from "./faults.ts";
 import { compileTools, notLive } from "./pair.ts";
+import { tryDeeds } from "./watcher.ts";
 
 const WHOLE: faults.Extent = { rounds: 10, flood: 1_000_000, kills: 67, seconds: 60 };
 const SHORT: faults.Extent = { rounds: 1, flood: 200_000, kills: 3, seconds: 4 };
@@ -48,6 +49,17 @@ try {
     );
     for (const problem of new Set(problems)) console.log(`  BROKEN: ${problem}`);
     broken ||= problems.length > 0;
+  }
+  if (values.only === undefined || values.only === "watcher") {
+    console.log("");
+    for (const { deed, said, seconds, limit } of await tryDeeds(tools.harm)) {
+      const inTime = said !== null && seconds <= limit;
+      const when = `${seconds.toFixed(1)} s`.padStart(7);
+      console.log(
+        `${deed.padEnd(46)}${when}  ${said ?? "NOTHING WAS SAID"}${inTime ? "" : "  BROKEN: too late"}`,
+      );
+      broken ||= !inTime;
+    }
   }
   process.exitCode = broken ? 1 : 0;
 } finally {

@@ -1,0 +1,185 @@
+// What somebody with root's rights may do to a sensor at work, and how soon the evaluator says so.
+
+import { chmodSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { Bench, type Line, type Program } from "./pair.ts";
+
+/** What was done, what was said of it, and after how many seconds. `said` is null when nothing was. */
+export type Sign = { deed: string; said: string | null; seconds: number; limit: number };
+
+const LIMIT_S = 5;
+const GONE_LIMIT_S = 2;
+/** Any user that the sensor does not know. */
+const STRANGER = 4242;
+
+type Scene = { bench: Bench; sensor: Program; evaluator: Program; harm: string };
+type Deed = {
+  deed: string;
+  pinned?: boolean;
+  limit?: number;
+  act: (scene: Scene) => void | Promise<void>;
+  /** The words of a line, if it is the one that was waited for. */
+  sign: (line: Line) => string | null;
+};
+
+const tampered =
+  (part: string) =>
+  (line: Line): string | null =>
+    line.event_type === "tampered" && String(line["what"]).includes(part) ? String(line["what"]) : null;
+
+const silent = (line: Line): string | null =>
+  line.event_type === "sensor_silent"
+    ? `${String(line["reason"])}: ${(line["types"] as string[]).join(" ")}`
+    : null;
+
+function harmed({ sensor, harm }: Scene, ...words: string[]): string {
+  const [deed = "", ...rest] = words;
+  return Bun.spawnSync([harm, deed, String(sensor.pid), ...rest])
+    .stdout.toString()
+    .trim();
+}
+
+/** Closes the descriptors of the links inside of the sensor, the one of the `place`th hook only. */
+function detach(scene: Scene, place: number): void {
+  const links = harmed(scene, "list")
+    .split("\n")
+    .map((line) => line.split(" "))
+    .filter(([, what]) => what === "link")
+    .toSorted(([, , one], [, , other]) => Number(one) - Number(other));
+  const fd = links[place]?.[0];
+  if (fd === undefined || harmed(scene, "close", fd) !== "close 0")
+    throw new Error(`link ${place} was not closed`);
+}
+
+async function refusal(bench: Bench, ...enter: string[]): Promise<void> {
+  const program = Bun.spawn(
+    [
+      ...enter,
+      process.execPath,
+      "-e",
+      `require("net").connect(${JSON.stringify(bench.socket)}).on("close", () => process.exit()).on("error", () => process.exit())`,
+    ],
+    { stdout: "ignore", stderr: "ignore" },
+  );
+  await program.exited;
+}
+
+const refused = (line: Line): string | null =>
+  line.event_type === "health" && Number(line["connections_refused"]) > 0
+    ? `health: connections_refused ${String(line["connections_refused"])}`
+    : null;
+
+const DEEDS: Deed[] = [
+  ...["exec", "fork", "exit"].map(
+    (name, place): Deed => ({
+      deed: `the hook of ${name} is detached`,
+      act: (scene) => detach(scene, place),
+      sign: silent,
+    }),
+  ),
+  { deed: "the hook of files and network is detached", act: (scene) => detach(scene, 3), sign: silent },
+  {
+    deed: "pins are removed",
+    pinned: true,
+    act: ({ bench }) => void bench.inside("sh", "-c", "rm /sys/fs/bpf/warder/*/on_exec"),
+    sign: tampered("pins"),
+  },
+  {
+    deed: "all pins are removed, with their folder",
+    pinned: true,
+    act: ({ bench }) => void bench.inside("rm", "-r", "/sys/fs/bpf/warder"),
+    sign: tampered("pins"),
+  },
+  {
+    deed: "bpffs is unmounted",
+    pinned: true,
+    act: ({ bench }) => void bench.inside("umount", "-l", "/sys/fs/bpf"),
+    sign: tampered("pins"),
+  },
+  {
+    deed: "the map of own processes is overwritten",
+    act: (scene) => void harmed(scene, "write", "own_processes"),
+    sign: tampered("own processes"),
+  },
+  {
+    deed: "a ring's position is moved",
+    act: (scene) => void harmed(scene, "move", "process_ring"),
+    sign: tampered("position"),
+  },
+  {
+    deed: "the canary's folder is removed",
+    act: ({ bench }) => rmSync(join(dirname(bench.socket), "canary"), { recursive: true }),
+    sign: tampered("canary"),
+  },
+  { deed: "the sensor is stopped (SIGSTOP)", act: ({ sensor }) => sensor.signal("SIGSTOP"), sign: silent },
+  {
+    deed: "the sensor is killed",
+    limit: GONE_LIMIT_S,
+    act: ({ sensor }) => sensor.signal("SIGKILL"),
+    sign: (line) =>
+      line.event_type === "sensor_gone" ? `gone: ${(line["types"] as string[]).join(" ")}` : null,
+  },
+  {
+    deed: "a stranger connects",
+    act: ({ bench }) => {
+      // Folder and socket keep strangers out by their modes; this one is let past them.
+      chmodSync(dirname(bench.socket), 0o755);
+      chmodSync(bench.socket, 0o666);
+      return refusal(bench, "setpriv", "--reuid", String(STRANGER), "--clear-groups", "--");
+    },
+    sign: refused,
+  },
+  { deed: "a second evaluator connects", act: ({ bench }) => refusal(bench), sign: refused },
+];
+
+/** Maps that nobody but the programs may write: the kernel refuses it to root. */
+const FROZEN = ["counters", "watched_paths", "excluded_comms", "writes", "losers"];
+
+/** Does each deed to a pair of its own, and waits for the sign. */
+export async function tryDeeds(harm: string): Promise<Sign[]> {
+  const signs: Sign[] = [];
+  for (const deed of DEEDS) signs.push(await tryDeed(deed, harm));
+  return [...signs, ...(await tryFrozen(harm))];
+}
+
+async function tryDeed({ deed, pinned, limit = LIMIT_S, act, sign }: Deed, harm: string): Promise<Sign> {
+  const bench = new Bench();
+  try {
+    const sensor = await bench.sensor(...(pinned ? [] : ["--no-pin"]));
+    const config = bench.path("config.toml");
+    await Bun.write(config, "[health]\ninterval_s = 1\n");
+    const evaluator = await bench.evaluator("--alerts-only", "--config", config);
+    await Bun.sleep(2500); // two counters, so that there is something to compare with
+    const before = evaluator.lines().length;
+    const begun = performance.now();
+    await act({ bench, sensor, evaluator, harm });
+    for (;;) {
+      const seconds = (performance.now() - begun) / 1000;
+      const said = evaluator
+        .lines()
+        .slice(before)
+        .map(sign)
+        .find((words) => words !== null);
+      if (said !== undefined || seconds > 2 * limit) return { deed, said: said ?? null, seconds, limit };
+      await Bun.sleep(50);
+    }
+  } finally {
+    await bench.close();
+  }
+}
+
+async function tryFrozen(harm: string): Promise<Sign[]> {
+  const bench = new Bench();
+  try {
+    const sensor = await bench.sensor("--no-pin");
+    return FROZEN.map((map): Sign => {
+      const output = Bun.spawnSync([harm, "write", String(sensor.pid), map])
+        .stdout.toString()
+        .trim();
+      const said = output === "refused EPERM" ? "refused by the kernel: EPERM" : null;
+      return { deed: `the map ${map} is overwritten`, said, seconds: 0, limit: LIMIT_S };
+    });
+  } finally {
+    await bench.close();
+  }
+}
