@@ -31,12 +31,23 @@ static __always_inline struct own_processes *acting_sensor(void)
 	return own && own->canary ? own : 0;
 }
 
+/* As /proc/PID/stat shows it: how the sensor knows when a process began. */
+#define NS_PER_CLOCK_TICK 10000000
+
+/* Is this the process of that id, and not a later one that got the same? */
+static __always_inline bool is_process(struct task_struct *task, __u32 tgid, __u64 start)
+{
+	if ((__u32)BPF_CORE_READ(task, tgid) != tgid)
+		return false;
+	return !start || BPF_CORE_READ(task, group_leader, start_boottime) / NS_PER_CLOCK_TICK == start;
+}
+
 /* Is it the first thread, which acts on files and sockets? */
 static __always_inline bool is_canary(struct task_struct *task)
 {
 	struct own_processes *own = acting_sensor();
 
-	return own && (__u32)BPF_CORE_READ(task, pid) == own->sensor;
+	return own && is_process(task, own->sensor, own->sensor_start) && (__u32)BPF_CORE_READ(task, pid) == own->sensor;
 }
 
 /* Is it the child that this thread starts and waits for? What its loader opens is not part of the act. */
@@ -44,7 +55,7 @@ static __always_inline bool is_canary_child(struct task_struct *task)
 {
 	struct own_processes *own = acting_sensor();
 
-	return own && (__u32)BPF_CORE_READ(task, real_parent, tgid) == own->sensor;
+	return own && is_process(BPF_CORE_READ(task, real_parent), own->sensor, own->sensor_start);
 }
 
 static __always_inline void fill_header(struct record_header *header, __u16 kind, struct task_struct *task)
@@ -56,6 +67,8 @@ static __always_inline void fill_header(struct record_header *header, __u16 kind
 	header->flags = BPF_CORE_READ(task, flags) & PF_KTHREAD ? FLAG_KERNEL_THREAD : 0;
 	if (is_canary(task) || is_canary_child(task))
 		header->flags |= FLAG_CANARY;
+	if (settings.lineage_kinds >> (kind & 31) & 1 && kind < 32)
+		header->flags |= FLAG_LINEAGE;
 	header->process = process_key(task);
 	header->parent = process_key(BPF_CORE_READ(task, real_parent));
 	header->tid = BPF_CORE_READ(task, pid);

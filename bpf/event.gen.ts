@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "3744a619e123a68772f0a5b53db25f0a";
+export const EVENT_ABI = "e8bee9b52dbc8974f0dac8a18080a5b8";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -66,6 +66,7 @@ export const RecordFlag = {
   argsUnreadable: 2,
   envUnreadable: 4,
   canary: 8,
+  lineage: 16,
 } as const;
 export type RecordFlag = (typeof RecordFlag)[keyof typeof RecordFlag];
 
@@ -350,30 +351,34 @@ export const LOSER = {
 } as const;
 
 export const KERNEL_SETTINGS = {
-  size: 64,
+  size: 72,
   at: {
     collectArgs: 0,
     collectCwd: 4,
     collectEnv: 8,
     callKinds: 12,
-    watchedPaths: 28,
-    watchedSuffixes: 32,
-    excludedPaths: 36,
-    excludedComms: 40,
-    everyWrite: 44,
-    failedNetwork: 48,
-    failedFiles: 52,
-    writeWindow: 56,
+    lineageKinds: 28,
+    watchedPaths: 32,
+    watchedSuffixes: 36,
+    excludedPaths: 40,
+    excludedComms: 44,
+    everyWrite: 48,
+    failedNetwork: 52,
+    failedFiles: 56,
+    reserved: 60,
+    writeWindow: 64,
   },
 } as const;
 
 export const OWN_PROCESSES = {
-  size: 16,
+  size: 32,
   at: {
     sensor: 0,
     evaluator: 4,
-    canary: 8,
-    reserved: 12,
+    sensorStart: 8,
+    evaluatorStart: 16,
+    canary: 24,
+    reserved: 28,
   },
 } as const;
 
@@ -560,6 +565,7 @@ export type KernelSettings = {
   collectCwd: number;
   collectEnv: number;
   callKinds: number[];
+  lineageKinds: number;
   watchedPaths: number;
   watchedSuffixes: number;
   excludedPaths: number;
@@ -567,12 +573,15 @@ export type KernelSettings = {
   everyWrite: number;
   failedNetwork: number;
   failedFiles: number;
+  reserved: number;
   writeWindow: bigint;
 };
 
 export type OwnProcesses = {
   sensor: number;
   evaluator: number;
+  sensorStart: bigint;
+  evaluatorStart: bigint;
   canary: number;
   reserved: number;
 };
@@ -754,14 +763,16 @@ export function readKernelSettings(view: DataView, at: number): KernelSettings {
     collectCwd: view.getUint32(at + 4, true),
     collectEnv: view.getUint32(at + 8, true),
     callKinds: Array.from({ length: 4 }, (_, i) => view.getUint32(at + 12 + i * 4, true)),
-    watchedPaths: view.getUint32(at + 28, true),
-    watchedSuffixes: view.getUint32(at + 32, true),
-    excludedPaths: view.getUint32(at + 36, true),
-    excludedComms: view.getUint32(at + 40, true),
-    everyWrite: view.getUint32(at + 44, true),
-    failedNetwork: view.getUint32(at + 48, true),
-    failedFiles: view.getUint32(at + 52, true),
-    writeWindow: view.getBigUint64(at + 56, true),
+    lineageKinds: view.getUint32(at + 28, true),
+    watchedPaths: view.getUint32(at + 32, true),
+    watchedSuffixes: view.getUint32(at + 36, true),
+    excludedPaths: view.getUint32(at + 40, true),
+    excludedComms: view.getUint32(at + 44, true),
+    everyWrite: view.getUint32(at + 48, true),
+    failedNetwork: view.getUint32(at + 52, true),
+    failedFiles: view.getUint32(at + 56, true),
+    reserved: view.getUint32(at + 60, true),
+    writeWindow: view.getBigUint64(at + 64, true),
   };
 }
 
@@ -770,8 +781,10 @@ export function readOwnProcesses(view: DataView, at: number): OwnProcesses {
   return {
     sensor: view.getUint32(at + 0, true),
     evaluator: view.getUint32(at + 4, true),
-    canary: view.getUint32(at + 8, true),
-    reserved: view.getUint32(at + 12, true),
+    sensorStart: view.getBigUint64(at + 8, true),
+    evaluatorStart: view.getBigUint64(at + 16, true),
+    canary: view.getUint32(at + 24, true),
+    reserved: view.getUint32(at + 28, true),
   };
 }
 
@@ -1009,20 +1022,24 @@ export function writeKernelSettings(view: DataView, at: number, value: KernelSet
   view.setUint32(at + 4, value.collectCwd, true);
   view.setUint32(at + 8, value.collectEnv, true);
   value.callKinds.forEach((item, i) => view.setUint32(at + 12 + i * 4, item, true));
-  view.setUint32(at + 28, value.watchedPaths, true);
-  view.setUint32(at + 32, value.watchedSuffixes, true);
-  view.setUint32(at + 36, value.excludedPaths, true);
-  view.setUint32(at + 40, value.excludedComms, true);
-  view.setUint32(at + 44, value.everyWrite, true);
-  view.setUint32(at + 48, value.failedNetwork, true);
-  view.setUint32(at + 52, value.failedFiles, true);
-  view.setBigUint64(at + 56, value.writeWindow, true);
+  view.setUint32(at + 28, value.lineageKinds, true);
+  view.setUint32(at + 32, value.watchedPaths, true);
+  view.setUint32(at + 36, value.watchedSuffixes, true);
+  view.setUint32(at + 40, value.excludedPaths, true);
+  view.setUint32(at + 44, value.excludedComms, true);
+  view.setUint32(at + 48, value.everyWrite, true);
+  view.setUint32(at + 52, value.failedNetwork, true);
+  view.setUint32(at + 56, value.failedFiles, true);
+  view.setUint32(at + 60, value.reserved, true);
+  view.setBigUint64(at + 64, value.writeWindow, true);
 }
 
 /** Writes a struct own_processes. */
 export function writeOwnProcesses(view: DataView, at: number, value: OwnProcesses): void {
   view.setUint32(at + 0, value.sensor, true);
   view.setUint32(at + 4, value.evaluator, true);
-  view.setUint32(at + 8, value.canary, true);
-  view.setUint32(at + 12, value.reserved, true);
+  view.setBigUint64(at + 8, value.sensorStart, true);
+  view.setBigUint64(at + 16, value.evaluatorStart, true);
+  view.setUint32(at + 24, value.canary, true);
+  view.setUint32(at + 28, value.reserved, true);
 }

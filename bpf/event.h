@@ -63,6 +63,7 @@ enum record_flag {
 	FLAG_ARGS_UNREADABLE = 2,	/* the argument list could not be read (paged out) */
 	FLAG_ENV_UNREADABLE = 4,	/* the same for the environment */
 	FLAG_CANARY = 8,		/* an act of the sensor, to see that this hook still reports: never an event */
+	FLAG_LINEAGE = 16,		/* of a kind that settings switch off: told for the lineage of other events only */
 };
 
 /* Who asked for an exec. */

@@ -45,11 +45,21 @@ static __always_inline bool maps_for_writing(__u64 protection, __u64 flags)
 	return protection & PROT_WRITE && (sharing == MAP_SHARED || sharing == MAP_SHARED_VALIDATE);
 }
 
+/* Is it the file that the canary acts with? The sensor's runtime may open another one at the same moment. */
+static __always_inline bool is_canary_file(struct file *file)
+{
+	static const char canary[] = "canary";
+	char name[sizeof(canary)] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	return !bpf_strncmp(name, sizeof(name), canary);
+}
+
 /* An open or a write, of a file that exists as an object. */
 static __noinline int emit_file(struct task_struct *task, __u32 kind, struct file *file, struct file_call *call)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	bool canary = is_canary(task);
+	bool canary = is_canary(task) && is_canary_file(file);
 	struct walk walk = {};
 	struct scratch *scratch;
 	struct file_record *record;
@@ -81,6 +91,8 @@ static __noinline int emit_file(struct task_struct *task, __u32 kind, struct fil
 	}
 	begin_record(scratch, kind, RING_ACTIVITY, sizeof(*record), task);
 	record = (struct file_record *)scratch->bytes;
+	if (!canary)
+		record->header.flags &= ~FLAG_CANARY;
 	fill_file(record, inode);
 	record->count = call->count;
 	record->flags = call->flags;

@@ -83,10 +83,11 @@ static __always_inline bool comm_excluded(struct task_struct *task)
 /* Is this the sensor or its evaluator? */
 static __always_inline bool is_own(struct task_struct *task)
 {
-	__u32 tgid = BPF_CORE_READ(task, tgid), zero = 0;
+	__u32 zero = 0;
 	struct own_processes *own = bpf_map_lookup_elem(&own_processes, &zero);
 
-	return own && (own->sensor == tgid || own->evaluator == tgid);
+	return own && (is_process(task, own->sensor, own->sensor_start) ||
+		       is_process(task, own->evaluator, own->evaluator_start));
 }
 
 /* Is this one of the first writes of a process to a file within the window? */

@@ -10,6 +10,7 @@ struct kernel_settings {
 	__u32 collect_cwd;
 	__u32 collect_env;
 	__u32 call_kinds[4];		/* bit N of all: records of kind N are wanted, and served by the end of their calls */
+	__u32 lineage_kinds;		/* bit N: records of kind N are told for the lineage of others, FLAG_LINEAGE */
 	__u32 watched_paths;		/* how many entries the filters have; with 0 in both watch lists, everything passes */
 	__u32 watched_suffixes;
 	__u32 excluded_paths;
@@ -17,6 +18,7 @@ struct kernel_settings {
 	__u32 every_write;		/* 1: not only the first of a process and file */
 	__u32 failed_network;		/* 1: connections that failed, too */
 	__u32 failed_files;		/* 1: calls on files that failed, too; they are all served by the end of their calls then */
+	__u32 reserved;
 	__u64 write_window;		/* ns, after which a write counts as a first one again */
 };
 
@@ -24,6 +26,8 @@ struct kernel_settings {
 struct own_processes {
 	__u32 sensor;		/* process ids; what these two write for their reader is no event */
 	__u32 evaluator;
+	__u64 sensor_start;	/* when they started, in hundredths of a second since boot; 0: unknown, any process of this id */
+	__u64 evaluator_start;
 	__u32 canary;		/* 1 while the sensor's first thread acts as a canary */
 	__u32 reserved;
 };

@@ -148,9 +148,16 @@ export class Core {
     }
   }
 
-  /** The stream ended without saying so: the sensor was killed, or the capture was cut. */
+  /** The stream ended without saying so: the sensor was killed, or the capture was cut. What came after its last counters is not known. */
   cut(): Output[] {
-    return this.stream ? [this.notice("sensor_gone", { types: this.attached }), this.health()] : [];
+    if (!this.stream) return [];
+    this.ledger.cut();
+    return [this.notice("sensor_gone", { types: this.attached }), this.health()];
+  }
+
+  /** The reader of the stream stops, and leaves the rest of it to the next one. */
+  leave(): Output[] {
+    return this.stream ? [this.health()] : [];
   }
 
   /** Nothing has come for a while, by the clock of whoever reads the stream; `heard` tells when something does again. */
@@ -226,6 +233,10 @@ export class Core {
         continue;
       }
       const lineage = this.processes.observe(record);
+      if (header.flags & RecordFlag.lineage) {
+        this.ledger.of(kind).lineage += 1;
+        continue;
+      }
       const event = normalise(record, lineage, this.origin, redelivered);
       if (!event) continue;
       this.settings.annotate(event);

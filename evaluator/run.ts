@@ -61,7 +61,7 @@ export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
     const end = () => setTimeout(close, options.once ? END_MS : 0);
     signal.addEventListener("abort", end, { once: true });
     const outcome = await pipeline
-      .feed(connection.pieces, recording, connection.acknowledge)
+      .feed(connection.pieces, recording, connection.acknowledge, signal)
       .catch(failureOf(socket));
     signal.removeEventListener("abort", end);
     connection.close();
@@ -227,13 +227,14 @@ class Pipeline {
   }
 
   /**
-   * Handles one stream. Returns whether it ended on purpose, was cut, or never began.
+   * Handles one stream; `leaves` tells that its reader ends it. Returns whether it ended on purpose, was cut, or never began.
    * @throws StreamError, when everything before the bad byte has been written
    */
   async feed(
     pieces: AsyncIterable<Uint8Array>,
     recording: Recording | null,
     acknowledge: SensorConnection["acknowledge"] | null,
+    leaves: AbortSignal | null = null,
   ): Promise<Outcome> {
     const reader = new FrameReader();
     let ended = false;
@@ -264,7 +265,7 @@ class Pipeline {
     if (ended) return "end";
     if (acknowledge && reader.offset === 0) return "nothing";
     await recording?.cut();
-    await this.write(this.core.cut());
+    await this.write(leaves?.aborted ? this.core.leave() : this.core.cut());
     if (!acknowledge) reader.finish();
     return "cut";
   }

@@ -327,6 +327,7 @@ int main(void)
 	NUMBER("kernel_settings", settings, collect_cwd);
 	NUMBER("kernel_settings", settings, collect_env);
 	NUMBERS("kernel_settings", settings, call_kinds);
+	NUMBER("kernel_settings", settings, lineage_kinds);
 	NUMBER("kernel_settings", settings, watched_paths);
 	NUMBER("kernel_settings", settings, watched_suffixes);
 	NUMBER("kernel_settings", settings, excluded_paths);
@@ -334,6 +335,7 @@ int main(void)
 	NUMBER("kernel_settings", settings, excluded_comms);
 	NUMBER("kernel_settings", settings, failed_network);
 	NUMBER("kernel_settings", settings, failed_files);
+	NUMBER("kernel_settings", settings, reserved);
 	NUMBER("kernel_settings", settings, write_window);
 	show("kernel_settings");
 
@@ -341,6 +343,8 @@ int main(void)
 	fill(sizeof(*own));
 	NUMBER("own_processes", own, sensor);
 	NUMBER("own_processes", own, evaluator);
+	NUMBER("own_processes", own, sensor_start);
+	NUMBER("own_processes", own, evaluator_start);
 	NUMBER("own_processes", own, canary);
 	NUMBER("own_processes", own, reserved);
 	show("own_processes");

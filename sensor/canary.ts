@@ -4,6 +4,7 @@
 import { RecordKind } from "../bpf/event.gen.ts";
 import * as libc from "./libc.ts";
 
+/** As in file.bpf.h. */
 const NAME = "canary";
 const MOVED = "moved";
 

@@ -15,7 +15,13 @@ const cellsOf = (kind: number) => (CPU_COUNTERS.at.kinds + kind * KIND_COUNTERS.
 const EVENT_CELLS = ALL_EVENT_KINDS.map(({ kind }) => ({ at: cellsOf(kind), ring: ringOf(kind) }));
 
 /** The mapped counters of all CPUs. */
-export type CounterMemory = { size: number; copyTo: (target: Uint8Array) => void };
+export type CounterMemory = {
+  size: number;
+  /** Copies all rows, each of one moment. */
+  copyTo: (target: Uint8Array) => void;
+  /** The attempts of a CPU now, by record kind. */
+  attemptsOf: (cpu: number) => Map<number, bigint>;
+};
 
 /** Maps the counters of map `fd`: one struct cpu_counters for each of `cpus`. */
 export function mapCounters(fd: number, cpus: number): CounterMemory {
@@ -26,6 +32,8 @@ export function mapCounters(fd: number, cpus: number): CounterMemory {
   const rowBytes = new Uint8Array(row.buffer);
   return {
     size,
+    attemptsOf: (cpu) =>
+      new Map(ALL_EVENT_KINDS.map(({ kind }) => [kind, cells[cpu * ROW_CELLS + cellsOf(kind)] ?? 0n])),
     copyTo(target) {
       for (let cpu = 0; cpu < cpus; cpu++) {
         const live = cells.subarray(cpu * ROW_CELLS, (cpu + 1) * ROW_CELLS);

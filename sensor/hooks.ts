@@ -98,6 +98,12 @@ const BLIND_SPOTS: [EventType, string, Profile?][] = [
 ];
 
 const OFF = "switched off by settings";
+const OFF_BUT_ATTACHED = `${OFF}; attached for the lineage of other events, and not written`;
+
+/** Does the lineage of other events rest on this type? */
+export function isForLineage(type: Served): boolean {
+  return type === "process_start" || type === "process_relationship";
+}
 
 /** Who serves what: the programs to attach, and for each type of event the reason why nothing or not the best serves it. */
 export type Choice = {
@@ -111,15 +117,23 @@ export type Coverage = {
   profile: Profile;
   events: Record<string, { hooks: string[]; attached: boolean; reason: string | null }>;
   blind_spots: string[];
+  /** On how many CPUs every hook was seen to report when the sensor started. */
+  tested_cpus?: number;
 };
 
 /**
  * Chooses for each wanted type of event the best hooks that this kernel has: those of the `fentry` profile where it takes
  * such programs, else those of the other. `wanted` and `probeObject`: the profile asked for, and an object with a program to try.
+ * `silent`: hooks that were attached and do not report, with the reason.
  */
-export function chooseHooks(settings: Settings, wanted: string | undefined, probeObject: string): Choice {
+export function chooseHooks(
+  settings: Settings,
+  wanted: string | undefined,
+  probeObject: string,
+  silent: ReadonlyMap<string, string>,
+): Choice {
   const { profile, refused } = chooseProfile(wanted, probeObject);
-  const lack = findLacking();
+  const lack = findLacking(silent);
   const chosen = new Map<string, Hook>();
   const servedBy = new Map<Served, Profile>();
   const events: Coverage["events"] = {};
@@ -130,10 +144,11 @@ export function chooseHooks(settings: Settings, wanted: string | undefined, prob
       reasons.unshift("file.include_failed: only calls know that they failed");
     if (refused !== null && isInProfiles(type)) reasons.unshift(refused);
     const off = type !== "process_snapshot" && !settings.events.has(type);
+    const forLineage = off && isForLineage(type) && settings.events.size > 0;
     const attached = way !== null && !off;
-    const reason = off ? OFF : [...new Set(reasons)].join("; ") || null;
+    const reason = off ? (forLineage ? OFF_BUT_ATTACHED : OFF) : [...new Set(reasons)].join("; ") || null;
     events[type] = { hooks: hooks.map(({ hook }) => hook), attached, reason };
-    if (!attached) continue;
+    if (way === null || (off && !forLineage)) continue;
     servedBy.set(type, way);
     for (const { program, hook } of hooks) {
       chosen.set(program, { program, hook, serves: [...(chosen.get(program)?.serves ?? []), type] });
@@ -171,7 +186,7 @@ function isInProfiles(type: Served): boolean {
 /** What was asked for and cannot be had, one line each: no sensor starts with less than it was asked for. */
 export function unserved({ coverage }: Choice): string[] {
   return Object.entries(coverage.events)
-    .filter(([, { attached, reason }]) => !attached && reason !== OFF)
+    .filter(([, { attached, reason }]) => !attached && !reason?.startsWith(OFF))
     .map(([type, { reason }]) => `no hook for ${type}: ${reason}`);
 }
 
@@ -191,11 +206,13 @@ function chooseProfile(
 }
 
 /** Tells why a hook cannot be used. Those that WARDER_WITHOUT names, separated by commas, count as absent: for tests. */
-function findLacking(): (hook: Hook) => string | null {
+function findLacking(silent: ReadonlyMap<string, string>): (hook: Hook) => string | null {
   const without = new Set((process.env["WARDER_WITHOUT"] ?? "").split(","));
   const kernel = openKernelTypes();
   return ({ hook }) => {
     const [kind, name = ""] = hook.split("/");
+    const silence = silent.get(hook);
+    if (silence !== undefined) return silence;
     if (without.has(hook)) return `${hook} is left out by WARDER_WITHOUT`;
     const present =
       kind === "iter.s" || (kind === "tp_btf" ? kernel.hasTracepoint(name) : kernel.hasFunction(name));

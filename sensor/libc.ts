@@ -72,6 +72,8 @@ const c = {
     "unsigned long",
   ]),
   execv: libc.func("int execv(const char *, const char **)"),
+  schedGetaffinity: libc.func("int sched_getaffinity(int, size_t, void *)"),
+  schedSetaffinity: libc.func("int sched_setaffinity(int, size_t, const void *)"),
   clockGettime: libc.func("int clock_gettime(int, void *)"),
 };
 
@@ -270,20 +272,14 @@ export function keepOpen(fd: number): void {
   checked("fcntl F_SETFD", c.fcntl(fd, F_SETFD, 0));
 }
 
-/** A file in memory, open for reading only: what is open for writing cannot be executed. */
-export function memoryFile(name: string, content: string | Uint8Array): number {
-  const written = checked("memfd_create", c.memfdCreate(name, 0));
-  writeFileSync(written, content);
-  const read = openSync(`/proc/self/fd/${written}`, "r");
-  closeFd(written);
-  return read;
-}
-
 /** Makes `text` what this process, and the next program in it, reads from standard input. */
 export function replaceStdin(text: string): void {
-  const file = memoryFile("warder-server", text);
-  checked("dup2", c.dup2(file, 0));
-  closeFd(file);
+  const written = checked("memfd_create", c.memfdCreate("warder-server", 0));
+  writeFileSync(written, text);
+  const read = openSync(`/proc/self/fd/${written}`, "r");
+  checked("dup2", c.dup2(read, 0));
+  closeFd(read);
+  closeFd(written);
 }
 
 const PR_CAPBSET_DROP = 24;
@@ -320,6 +316,25 @@ export function setName(name: string): void {
 export function execute(program: string, args: string[]): never {
   c.execv(program, [...args, null]);
   throw new SystemError(`execv ${program}`, koffi.errno());
+}
+
+/** Bytes of a cpu_set_t: 1024 CPUs. */
+const CPU_SET_SIZE = 128;
+
+/** The CPUs that this thread may run on. */
+export function allowedCpus(): number[] {
+  const set = new Uint8Array(CPU_SET_SIZE);
+  checked("sched_getaffinity", c.schedGetaffinity(0, set.length, set));
+  return [...set].flatMap((byte, i) =>
+    [0, 1, 2, 3, 4, 5, 6, 7].filter((bit) => (byte >> bit) & 1).map((bit) => i * 8 + bit),
+  );
+}
+
+/** Lets this thread, and what it starts, run on these CPUs only. */
+export function runOnCpus(cpus: readonly number[]): void {
+  const set = new Uint8Array(CPU_SET_SIZE);
+  for (const cpu of cpus) set[cpu >>> 3] = (set[cpu >>> 3] ?? 0) | (1 << (cpu & 7));
+  checked("sched_setaffinity", c.schedSetaffinity(0, set.length, set));
 }
 
 const CLOCK_REALTIME = 0;

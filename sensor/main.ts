@@ -7,22 +7,27 @@ import {
   fchownSync,
   lchownSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   unlinkSync,
 } from "node:fs";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
-import { type Choice, type Coverage, chooseHooks, UnsupportedError, unserved } from "./hooks.ts";
+import { attach, closeAll, UnservedError } from "./attach.ts";
+import type { CanaryThings } from "./canary.ts";
+import { type Coverage, UnsupportedError } from "./hooks.ts";
 import { mapId, programInfo } from "./libbpf.ts";
 import * as libc from "./libc.ts";
 import { becomeServer } from "./privileges.ts";
 import { missing } from "./probes.ts";
-import { attachPrograms, BusyError, type Programs, unloadPrograms } from "./programs.ts";
+import { BusyError, type Programs, unloadPrograms } from "./programs.ts";
 import type { Handover } from "./serve.ts";
 import { findUser, readSettings, type Settings, SettingsError, type User } from "./settings.ts";
 
@@ -90,26 +95,26 @@ async function run(options: Options): Promise<number> {
   }
   warnings.forEach(say);
 
-  const choice = chooseHooks(settings, options.profile, PROBE);
-  const [without] = unserved(choice);
-  if (without) throw new UnsupportedError(without);
-  const programs = attachPrograms(OBJECT, settings, choice.hooks, pin, say);
   makeFolder(dirname(settings.socket), evaluators[0] ?? user);
-  const canary = settings.canary
-    ? { folder: openCanaryFolder(dirname(settings.socket), user), program: Bun.which("true") }
-    : null;
+  const canary = canaryThings(dirname(settings.socket), user);
+  const { programs, coverage } = attach({ ...wanted(settings, options), pin, canary, say });
   const listener = listen(settings.socket, user, evaluators[0] ?? user);
+  const handover = handoverOf(programs, settings, coverage, [user, ...evaluators]);
   return becomeServer(
     user,
-    { ...handoverOf(programs, settings, choice, [user, ...evaluators]), listener, canary },
+    { ...handover, listener, canary: settings.canary ? canary : null },
     programs.lock,
   );
+}
+
+function wanted(settings: Settings, { profile }: Options) {
+  return { settings, profile, object: OBJECT, probeObject: PROBE };
 }
 
 function handoverOf(
   programs: Programs,
   settings: Settings,
-  choice: Choice,
+  coverage: Coverage,
   users: User[],
 ): Omit<Handover, "listener" | "canary"> {
   const { lock: _lock, ...descriptors } = programs;
@@ -119,7 +124,7 @@ function handoverOf(
     socket: settings.socket,
     allowed: [0, ...users.map(({ uid }) => uid)],
     preamble: Buffer.from(preamble(programs)).toString("base64"),
-    coverage: JSON.stringify(choice.coverage),
+    coverage: JSON.stringify(coverage),
   };
 }
 
@@ -156,13 +161,13 @@ function makeFolder(path: string, evaluator: User): void {
   lchownSync(path, 0, evaluator.gid);
 }
 
-/** A folder of `user` for the canary's file. */
-function openCanaryFolder(beside: string, user: User): number {
+/** What the canary acts with: a folder of `user`, and the smallest program that every host has. */
+function canaryThings(beside: string, user: User): CanaryThings {
   const path = join(beside, "canary");
   mkdirSync(path, { recursive: true, mode: 0o700 });
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  fchownSync(fd, user.uid, user.gid);
-  return fd;
+  const folder = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  fchownSync(folder, user.uid, user.gid);
+  return { folder, program: Bun.which("true") };
 }
 
 /** A socket at `path` that only root, `user` and the group of `evaluator` reach. Replaces one that nobody serves any more. */
@@ -190,17 +195,30 @@ function answers(path: string): Promise<boolean> {
   });
 }
 
+/** Does all that "run" does up to serving, and undoes it: what is printed was seen. */
 function probe(options: Options): number {
   const { settings } = readSettings(options.config);
   const lacking = missing({ pin: !options["no-pin"], object: OBJECT });
-  const choice = lacking.length === 0 ? chooseHooks(settings, options.profile, PROBE) : null;
-  if (choice) lacking.push(...unserved(choice));
+  const folder = mkdtempSync(join(tmpdir(), "warder-probe-"));
+  let coverage: Coverage | null = null;
+  try {
+    if (lacking.length === 0) {
+      const canary = canaryThings(folder, findUser("0"));
+      const attached = attach({ ...wanted(settings, options), pin: false, canary, say });
+      closeAll(attached.programs);
+      coverage = attached.coverage;
+    }
+  } catch (error) {
+    if (!(error instanceof UnsupportedError)) throw error;
+    lacking.push(...(error instanceof UnservedError ? error.reasons : [error.message]));
+    if (error instanceof UnservedError) coverage = error.coverage;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
   if (options.json) {
-    console.log(
-      JSON.stringify({ runs: lacking.length === 0, missing: lacking, ...choice?.coverage }, null, 2),
-    );
+    console.log(JSON.stringify({ runs: lacking.length === 0, missing: lacking, ...coverage }, null, 2));
   } else {
-    if (choice) describe(choice.coverage);
+    if (coverage) describe(coverage);
     for (const line of lacking) console.log(`missing: ${line}`);
   }
   return lacking.length === 0 ? Exit.ok : Exit.unsupported;

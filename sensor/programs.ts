@@ -21,7 +21,7 @@ import {
   writeKernelSettings,
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
-import { CALL_PROGRAM, type Hook, PROGRAMS, UnsupportedError } from "./hooks.ts";
+import { CALL_PROGRAM, type Hook, isForLineage, PROGRAMS, UnsupportedError } from "./hooks.ts";
 import * as libbpf from "./libbpf.ts";
 import { SystemError, lock as tryLock } from "./libc.ts";
 import { BPFFS } from "./probes.ts";
@@ -134,6 +134,8 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
     everyWrite: Number(settings.everyWrite),
     failedNetwork: Number(settings.failedNetwork),
     failedFiles: Number(settings.failedFiles),
+    lineageKinds: bitsOf(lineageKinds(settings)),
+    reserved: 0,
     writeWindow: BigInt(settings.writeWindowS) * 1_000_000_000n,
   });
   orUnsupported(
@@ -211,6 +213,17 @@ function filterKey(bytes: Uint8Array): Uint8Array {
   key.writeUInt32LE(bytes.length * 8);
   key.set(bytes, 4);
   return key;
+}
+
+/** The kinds that are not wanted, but attached for the lineage of others. */
+function lineageKinds({ events }: Settings): number[] {
+  return ALL_EVENT_KINDS.filter(({ type }) => isForLineage(type) && !events.has(type)).map(
+    ({ kind }) => kind,
+  );
+}
+
+function bitsOf(kinds: number[]): number {
+  return kinds.reduce((bits, kind) => bits | (1 << kind), 0) >>> 0;
 }
 
 /** One bit for each record kind that the program at the end of calls has to serve. */

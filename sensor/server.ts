@@ -50,7 +50,9 @@ const SEND_BUFFER_SIZE = 4 * 1024 * 1024;
 const SNAPSHOT_CHUNK_SIZE = 512 * 1024;
 /** A wall clock that moved by more than this was set, or has drifted enough to say so. */
 const CLOCK_STEP_NS = 10_000_000n;
+/** A stopped sensor waits for a reader that takes something at least so often, but not for ever. */
 const DRAIN_MS = 3000;
+const DRAIN_MS_MAX = 30_000;
 const QUEUE_LENGTH_MAX = 8;
 
 /** Serves until `stop` is readable, then drains: what is in the ring of detached programs, or what was sent, is waited for. */
@@ -61,16 +63,15 @@ export async function serve(
   const { rings, say } = service;
   say(service.greeting);
   let connection: Connection | null = null;
-  let deadline = Infinity;
+  let drain: Drain | null = null;
   const state = { redeliverUntil: service.redeliverUntil, refused: 0n };
 
   for (;;) {
-    if (stop.requested() && deadline === Infinity) deadline = performance.now() + DRAIN_MS;
+    if (stop.requested()) drain ??= beginDrain(rings);
     if (connection) {
-      connection.advance(stop.requested() && !stop.detached());
-      const drained = connection.drained(stop.detached());
-      if (stop.requested() && (drained || performance.now() > deadline)) {
-        await connection.end(deadline, stop.detached());
+      connection.advance(drain !== null && !stop.detached());
+      if (drain && (connection.drained(stop.detached()) || drain.isOver())) {
+        await connection.end(stop.detached());
         return;
       }
       if (connection.closed) {
@@ -79,6 +80,7 @@ export async function serve(
         state.redeliverUntil = state.redeliverUntil.map((until, i) => Math.max(until, sentUntil[i] ?? 0));
         connection.close();
         connection = null;
+        service.watch.setEvaluator(null);
       }
     } else if (stop.requested()) return;
 
@@ -93,6 +95,24 @@ export async function serve(
     const accepted = libc.acceptUnix(service.listener);
     if (accepted) connection = admit(service, accepted, connection, state);
   }
+}
+
+type Drain = { isOver: () => boolean };
+
+/** Tells when there is no more hope: the reader takes nothing any more, or takes too long. */
+function beginDrain(rings: Ring[]): Drain {
+  const end = performance.now() + DRAIN_MS_MAX;
+  const taken = () => rings.reduce((sum, ring) => sum + ring.consumerPosition(), 0);
+  let deadline = performance.now() + DRAIN_MS;
+  let before = taken();
+  return {
+    isOver() {
+      const now = taken();
+      if (now !== before) deadline = performance.now() + DRAIN_MS;
+      before = now;
+      return performance.now() > Math.min(deadline, end);
+    },
+  };
 }
 
 function admit(
@@ -197,12 +217,13 @@ class Connection {
   }
 
   /** Sends the last counters and says that the stream ends on purpose; with `detached`, for good. */
-  async end(deadline: number, detached: boolean): Promise<void> {
+  async end(detached: boolean): Promise<void> {
+    const deadline = performance.now() + TICK_MS;
     this.tick(detached);
     this.enqueue(FrameType.end, new Uint8Array(0));
     for (;;) {
       this.flush();
-      if (this.closed || !this.blocked || performance.now() > deadline + TICK_MS) break;
+      if (this.closed || !this.blocked || performance.now() > deadline) break;
       await libc.poll([{ fd: this.fd, events: libc.POLLOUT }], TICK_MS);
     }
     this.close();

@@ -2,10 +2,10 @@
 // Nothing is decided here: the findings go into the stream, and its reader compares.
 
 import { fstatSync, statSync } from "node:fs";
-import { KINDS_MAX, OWN_PROCESSES, Tamper, writeOwnProcesses } from "../bpf/event.gen.ts";
+import { KINDS_MAX, Tamper } from "../bpf/event.gen.ts";
 import { type CanaryThings, openCanary } from "./canary.ts";
 import { linkedProgram, programInfo } from "./libbpf.ts";
-import { mapShared } from "./libc.ts";
+import { openOwnProcesses } from "./own.ts";
 import type { Ring } from "./ring.ts";
 
 /** A program (its name and a descriptor) at its hook (its name and the link's descriptor), and the record kinds that it serves. */
@@ -25,8 +25,8 @@ export type Watched = {
 /** What was found, as in struct counters_frame. */
 export type Findings = { tampered: number; detached: number[]; missed: bigint[]; canaries: bigint[] };
 
-/** Says who the evaluator is, and looks. */
-export type Watch = { setEvaluator: (pid: number) => void; look: () => Findings };
+/** Says who the evaluator is (null: nobody), and looks. */
+export type Watch = { setEvaluator: (pid: number | null) => void; look: () => Findings };
 
 /** Begins to watch. */
 export function openWatch({ hooks, ownProcesses, canary: things, pins, rings }: Watched): Watch {
@@ -63,29 +63,6 @@ function byKind(): bigint[] {
 
 function setBit(words: number[], bit: number): void {
   words[bit >>> 5] = ((words[bit >>> 5] ?? 0) | (1 << (bit & 31))) >>> 0;
-}
-
-/** The map of this process and its evaluator, as memory that nobody else should write. */
-function openOwnProcesses(fd: number) {
-  const memory = new DataView(mapShared(fd, 0, OWN_PROCESSES.size, true).bytes);
-  const written = { sensor: process.pid, evaluator: 0, canary: 0, reserved: 0 };
-  const expected = new DataView(new ArrayBuffer(OWN_PROCESSES.size));
-  const write = (change: Partial<typeof written>) => {
-    Object.assign(written, change);
-    writeOwnProcesses(expected, 0, written);
-    writeOwnProcesses(memory, 0, written);
-  };
-  write({});
-  return {
-    setEvaluator: (pid: number) => write({ evaluator: pid }),
-    setCanary: (acting: boolean) => write({ canary: Number(acting) }),
-    /** Has it other bytes than were written? They are written again. */
-    changed(): boolean {
-      const same = [0, 8].every((at) => memory.getBigUint64(at, true) === expected.getBigUint64(at, true));
-      write({});
-      return !same;
-    },
-  };
 }
 
 type Identity = { links: number; changed: number; device: number };

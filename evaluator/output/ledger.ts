@@ -34,6 +34,8 @@ export type Totals = {
   decoded: number;
   /** Acts of the sensor, to see that its hooks report: never events. */
   canaries: number;
+  /** Of kinds that settings switch off, told for the lineage of others. */
+  lineage: number;
   /** Events that settings keep from the output ("alerts only"); rules have seen them. */
   withheld: number;
   rate_limited: number;
@@ -86,6 +88,7 @@ const NOTHING: Totals = {
   malformed: 0,
   decoded: 0,
   canaries: 0,
+  lineage: 0,
   withheld: 0,
   rate_limited: 0,
   written: 0,
@@ -136,6 +139,8 @@ export class Ledger {
   /** Have the records passed that waited when the base was counted? */
   private backlogPassed = false;
   private restless = 0;
+  /** Did the stream end without its last counters? */
+  private wasCut = false;
   /** By CPU and kind: arrivals that the base does not count, those of them that `settled` counts, that `pending` does not. */
   private arrived = new Float64Array(0);
   private within = new Float64Array(0);
@@ -190,6 +195,7 @@ export class Ledger {
     const checkpoint = new Checkpoint(counters);
     const losses = this.last ? lossesBetween(this.last, checkpoint) : [];
     this.last = checkpoint;
+    this.wasCut = false;
     if (!this.base) {
       this.base = this.settled = checkpoint;
       this.arrived = new Float64Array(checkpoint.cpus * KINDS_MAX);
@@ -243,11 +249,16 @@ export class Ledger {
     return losses;
   }
 
+  /** The stream ended, and nobody has said that there is no more: until counters come again, nothing balances. */
+  cut(): void {
+    this.wasCut = true;
+  }
+
   /** All sums as of the last checkpoint, records that arrived after it included. */
   statement(): Statement {
     const all = { ...NOTHING };
     const byKind: Record<string, Totals> = {};
-    let balanced = this.told.size === 0;
+    let balanced = this.told.size === 0 && !this.wasCut;
     for (const kind of [...EVENT_TYPES.keys(), UNKNOWN_KIND]) {
       const totals = { ...this.of(kind), ...this.kernelSide(kind) };
       if (kind === UNKNOWN_KIND && Object.values(totals).every((count) => count === 0)) continue;
@@ -256,7 +267,8 @@ export class Ledger {
         totals.unaccounted === 0 &&
         totals.attempts === totals.submitted + totals.lost + totals.discarded &&
         totals.received === totals.decoded + totals.malformed + totals.repeated &&
-        totals.decoded === totals.canaries + totals.written + totals.withheld + totals.rate_limited &&
+        totals.decoded ===
+          totals.canaries + totals.lineage + totals.written + totals.withheld + totals.rate_limited &&
         totals.written === totals.lines + totals.write_failed &&
         totals.matched === totals.alert_lines + totals.suppressed + totals.alert_write_failed;
       byKind[typeOf(kind)] = totals;

@@ -9,8 +9,8 @@ const SEVERITIES = ["critical", "high", "medium", "low"];
 
 /** For example `128,004 events (41,200/s), 3 alerts (2 high, 1 medium), 0 lost, 3m06s`. */
 export function summary(run: Totals, elapsedMs: number): string {
-  const { decoded, canaries, malformed, balanced, ...rest } = run.ledger.statement();
-  const events = decoded - canaries;
+  const { decoded, canaries, lineage, malformed, balanced, ...rest } = run.ledger.statement();
+  const events = decoded - canaries - lineage;
   const failed = rest.write_failed + rest.alert_write_failed;
   const rate = Math.round(events / Math.max(elapsedMs / 1000, 0.001));
   const bySeverity = SEVERITIES.filter((severity) => run.alertsBySeverity.has(severity))

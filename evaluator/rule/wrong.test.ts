@@ -65,7 +65,7 @@ const wrong: [string, string, RegExp][] = [
   [
     "a number out of range",
     `[ebpf]\nbuffer_size = »0\n`,
-    /expected a whole number from 256 to 1048576, found the number 0/,
+    /expected a whole number from 64 to 1048576, found the number 0/,
   ],
   ["a number with a fraction", `[health]\ninterval_s = »1.5\n`, /expected a whole number/],
   [

@@ -228,6 +228,40 @@ paths = ["FOLDER"]
 operations = ["write"]
 `;
 
+/** The disk that the output is on fills up, and has room again later. */
+export async function fullDisk(tools: Tools): Promise<Outcome> {
+  const pair = new Pair();
+  const disk = pair.bench.path("disk");
+  mkdirSync(disk);
+  mount("-t", "tmpfs", "-o", "size=1m,mode=777", "none", disk);
+  try {
+    const file = join(disk, "events");
+    const sensor = await pair.startSensor("--no-pin");
+    writeFileSync(
+      pair.config,
+      `${readFileSync(pair.config, "utf8")}[output]\ntype = "file"\npath = "${file}"\n`,
+    );
+    const evaluator = await pair.bench.pipedEvaluator("cat", "--config", pair.config);
+    const generated = await generate(tools.load, "mix", pair.folder, "4", "500");
+    mount("-o", "remount,size=64m", disk);
+    const more = await generate(tools.load, "mix", pair.folder, "1", "500");
+    for (const [type, count] of more) generated.set(type, (generated.get(type) ?? 0) + count);
+    await sensor.end("SIGTERM");
+    await evaluator.exited;
+    const outcome = judge("disk full, then not", 1, generated, tally([file]));
+    if (outcome.counted === 0) outcome.problems.push("the disk was never full");
+    return outcome;
+  } finally {
+    Bun.spawnSync(["umount", disk]);
+    await pair.bench.close();
+  }
+}
+
+function mount(...args: string[]): void {
+  const { exitCode, stderr } = Bun.spawnSync(["mount", ...args], { stderr: "pipe" });
+  if (exitCode !== 0) throw new Error(`mount ${args.join(" ")}: ${stderr.toString()}`);
+}
+
 /** Sensor, evaluator, or both are killed at random moments under load, and started again. */
 export async function killed(
   tools: Tools,

@@ -1,7 +1,7 @@
 // The whole way on the running kernel: real processes, the real sensor, the real evaluator.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { Bench, type Line, notLive, parseLines, until, warder } from "./pair.ts";
 
 const reason = notLive();
@@ -134,6 +134,30 @@ describe.skipIf(reason !== null)("live", () => {
       path: null,
       port: null,
     });
+  }, 60_000);
+
+  test("with processes switched off, what they do to files still names program and lineage", async () => {
+    const config = bench.path("config.toml");
+    const watched = bench.path("watched");
+    mkdirSync(watched);
+    writeFileSync(config, `[events]\nprocess = false\n[file]\nwatch_paths = ["${watched}"]\n`);
+    const sensor = await bench.sensor("--no-pin", "--config", config);
+    const evaluator = await bench.evaluator("--once", "--config", config);
+    await Bun.spawn(["bash", "-c", `for i in 1 2 3; do /bin/touch ${watched}/$i; done; true`]).exited;
+    await sensor.end("SIGTERM");
+    await evaluator.exited;
+
+    const lines = evaluator.lines();
+    expect(lines.filter((line) => line.event_type.startsWith("process_"))).toEqual([]);
+    const opens = lines.filter((line) => line.event_type === "file_open");
+    expect(opens.length).toBe(3);
+    for (const line of opens) {
+      expect(line).toMatchObject({ comm: "touch", exe_path: "/usr/bin/touch", parent_comm: "bash" });
+      expect((line["ancestors"] as string[])[0]).toStartWith("bash(");
+    }
+    const { ledger } = lastHealth(lines);
+    expect(ledger.by_kind["process_start"]?.["lineage"]).toBeGreaterThanOrEqual(3);
+    expect(ledger).toMatchObject({ balanced: true, unaccounted: 0 });
   }, 60_000);
 
   test("while serving, no thread of the sensor has any right, and the evaluator is not root", async () => {

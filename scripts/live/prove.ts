@@ -35,6 +35,7 @@ try {
     evaluator: () => faults.killed(tools, extent, "evaluator"),
     sensor: () => faults.killed(tools, extent, "sensor"),
     both: () => faults.killed(tools, extent, "both"),
+    disk: () => faults.fullDisk(tools),
     producer: () => faults.superProducer(tools, extent),
   };
   row("fault", "times", "generated", "written", "counted", "unaccounted", "");

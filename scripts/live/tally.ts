@@ -87,18 +87,20 @@ type Counted = { attempts: number; lost: number; discarded: number };
 
 /**
  * Compares by type what was written with what the kernel side counted since its programs were attached, by the last health
- * line. Canaries are no events: there must have been none.
+ * line. There must have been no canary, but for the one on each CPU with which the sensor has tested its hooks.
  */
 export function accountsOf({ events, notices }: Tally): Map<string, Account> {
   const health = notices.findLast((line) => line.event_type === "health");
+  const tested = Number(notices.find((line) => line.event_type === "coverage")?.["tested_cpus"] ?? 0);
   const kernel = (health?.["since_attached"] ?? {}) as Record<string, Counted>;
   const { by_kind: kinds } = (health?.["ledger"] ?? { by_kind: {} }) as {
-    by_kind: Record<string, { abandoned: number }>;
+    by_kind: Record<string, { abandoned: number; write_failed: number }>;
   };
   return new Map(
-    Object.entries(kernel).map(([type, { attempts, lost, discarded }]) => {
+    Object.entries(kernel).map(([type, { lost, discarded, ...rest }]) => {
+      const attempts = rest.attempts - tested;
       const written = events.get(type) ?? 0;
-      const counted = lost + discarded + (kinds[type]?.abandoned ?? 0);
+      const counted = lost + discarded + (kinds[type]?.abandoned ?? 0) + (kinds[type]?.write_failed ?? 0);
       return [type, { attempts, written, counted, unaccounted: attempts - written - counted }];
     }),
   );

@@ -1,0 +1,63 @@
+// From settings to programs that are attached and were seen to report: chooses hooks, tries them, and chooses again without
+// those that are silent.
+
+import { type CanaryThings } from "./canary.ts";
+import { type Coverage, chooseHooks, UnsupportedError, unserved } from "./hooks.ts";
+import { closeFd } from "./libc.ts";
+import { attachPrograms, type Programs } from "./programs.ts";
+import { testHooks } from "./selftest.ts";
+import type { Settings } from "./settings.ts";
+
+/** What to attach, and with what it is tried. */
+export type Wanted = {
+  settings: Settings;
+  profile: string | undefined;
+  /** The compiled programs, and the one that tells whether this kernel takes fentry programs. */
+  object: string;
+  probeObject: string;
+  pin: boolean;
+  canary: CanaryThings;
+  say: (line: string) => void;
+};
+
+/** Something that was asked for cannot be had: the reasons, one line each, and what could be. */
+export class UnservedError extends UnsupportedError {
+  constructor(
+    readonly reasons: string[],
+    readonly coverage: Coverage,
+  ) {
+    super(reasons[0]);
+  }
+}
+
+/**
+ * Attaches what the settings want. A hook that does not report on some CPU counts as absent.
+ * @throws UnsupportedError when the kernel lacks what is wanted, or refuses a program
+ */
+export function attach(wanted: Wanted): { programs: Programs; coverage: Coverage } {
+  const { settings, profile, object, probeObject, pin, canary, say } = wanted;
+  const silent = new Map<string, string>();
+  for (;;) {
+    const choice = chooseHooks(settings, profile, probeObject, silent);
+    const reasons = unserved(choice);
+    if (reasons.length > 0) throw new UnservedError(reasons, choice.coverage);
+    const programs = attachPrograms(object, settings, choice.hooks, pin, say);
+    // What was there before was tested then; the canary goes on.
+    if (programs.adopted) return { programs, coverage: choice.coverage };
+    const test = testHooks(programs, canary);
+    if (test.silent.size === 0) return { programs, coverage: { ...choice.coverage, tested_cpus: test.cpus } };
+    closeAll(programs);
+    for (const [type, cpus] of test.silent) {
+      const hooks = choice.hooks.filter(({ serves }) => serves.includes(type));
+      for (const { hook } of hooks)
+        silent.set(hook, `${hook} is attached but does not report on CPU ${cpus.join(", ")}`);
+    }
+  }
+}
+
+/** Gives up what was attached, but for the pins: the next set replaces them. */
+export function closeAll({ rings, counters, ownProcesses, losers, hooks, pins, lock }: Programs): void {
+  const fds = [...rings, counters, ownProcesses, losers, pins?.fd, lock];
+  for (const fd of [...fds, ...hooks.flatMap(({ link, program }) => [link, program])])
+    if (typeof fd === "number") closeFd(fd);
+}

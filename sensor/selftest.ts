@@ -1,0 +1,34 @@
+// Does what was attached report, on every CPU? A hook can be attached and silent: kernel.ftrace_enabled off, a kernel's bug.
+
+import { ALL_EVENT_KINDS, type EventType } from "../bpf/kinds.ts";
+import { type CanaryThings, openCanary } from "./canary.ts";
+import { mapCounters } from "./counters.ts";
+import { allowedCpus, runOnCpus } from "./libc.ts";
+import { openOwnProcesses } from "./own.ts";
+import type { Programs } from "./programs.ts";
+
+/** On how many CPUs the sensor has acted, and on which of them no record of an act was attempted, by type of event. */
+export type SelfTest = { cpus: number; silent: Map<EventType, number[]> };
+
+/** Acts once on each CPU that this process may use, through all hooks that a canary reaches. */
+export function testHooks({ counters, cpus, ownProcesses, hooks }: Programs, things: CanaryThings): SelfTest {
+  const memory = mapCounters(counters, cpus);
+  const own = openOwnProcesses(ownProcesses);
+  const served = new Set(hooks.flatMap(({ kinds }) => kinds));
+  const silent: SelfTest["silent"] = new Map();
+  const allowed = allowedCpus();
+  for (const cpu of allowed) {
+    runOnCpus([cpu]);
+    const acts: bigint[] = [];
+    const before = memory.attemptsOf(cpu);
+    openCanary(things, acts, own.setCanary)();
+    const after = memory.attemptsOf(cpu);
+    for (const { type, kind } of ALL_EVENT_KINDS) {
+      if (!served.has(kind) || !acts[kind] || after.get(kind) !== before.get(kind)) continue;
+      silent.set(type, [...(silent.get(type) ?? []), cpu]);
+    }
+  }
+  runOnCpus(allowed);
+  own.close();
+  return { cpus: allowed.length, silent };
+}
