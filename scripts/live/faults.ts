@@ -23,7 +23,7 @@ export type Outcome = {
 };
 
 /** A pair with a folder that alone is watched; no canary, so that every attempt is an event or a loss. */
-class Pair {
+export class Pair {
   readonly bench = new Bench();
   readonly folder: string;
   readonly config: string;
@@ -31,13 +31,13 @@ class Pair {
   readonly evaluators: Program[] = [];
   sensor: Program | null = null;
 
-  constructor(settings = "") {
+  constructor(settings = "", canary = false) {
     this.folder = join(realpathSync(this.bench.folder), "watched");
     mkdirSync(this.folder);
     this.config = this.bench.path("config.toml");
     writeFileSync(
       this.config,
-      `[file]\nwatch_paths = [${JSON.stringify(this.folder)}]\n[health]\ncanary = false\ninterval_s = 1\n${settings}`,
+      `[file]\nwatch_paths = [${JSON.stringify(this.folder)}]\n[health]\ncanary = ${canary}\ninterval_s = 1\n${settings}`,
     );
   }
 
@@ -57,9 +57,9 @@ class Pair {
   }
 }
 
-/** Resident memory of a process, KiB. */
-function residentKib({ pid }: Program): number {
-  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
+/** Memory that is a process's own, KiB: without the rings, which are the kernel's and only mapped. */
+export function privateKib({ pid }: Program): number {
+  return Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
 }
 
 /** Runs a generator to its end; returns what it says it has done, by event type. */
@@ -160,9 +160,9 @@ export function slowReader(
       const sensor = await pair.startSensor("--no-pin");
       const evaluator = await pair.bench.pipedEvaluator(reader, "--config", pair.config, "-o", "json");
       pair.evaluators.push(evaluator);
-      const before = residentKib(sensor);
+      const before = privateKib(sensor);
       await generate(tools.generate, "flood", join(pair.folder, "flooded"), String(flood));
-      const grown = residentKib(sensor) - before;
+      const grown = privateKib(sensor) - before;
       await sensor.end("SIGTERM");
       await evaluator.exited;
       const generated = new Map([["file_open", flood + 0]]);
@@ -182,10 +182,10 @@ export function stoppedEvaluator(tools: Tools, { rounds, flood }: Extent): Promi
       writeFileSync(join(pair.folder, "flooded"), "");
       const sensor = await pair.startSensor("--no-pin");
       const evaluator = await pair.startEvaluator("--once");
-      const before = residentKib(sensor);
+      const before = privateKib(sensor);
       evaluator.signal("SIGSTOP");
       await generate(tools.generate, "flood", join(pair.folder, "flooded"), String(flood));
-      const grown = residentKib(sensor) - before;
+      const grown = privateKib(sensor) - before;
       evaluator.signal("SIGCONT");
       await sensor.end("SIGTERM");
       await evaluator.exited;
@@ -202,7 +202,7 @@ export function stoppedEvaluator(tools: Tools, { rounds, flood }: Extent): Promi
   });
 }
 
-/** Resident memory that a sensor may differ by, for reasons of its runtime, while its reader stands still. */
+/** Memory that a sensor may differ by, for reasons of its runtime, while its reader stands still. */
 const MEMORY_SLACK_KIB = 16 * 1024;
 
 function withMemory(outcome: Outcome, grownKib: number): Outcome {
@@ -301,16 +301,17 @@ export async function killed(
 }
 
 /** Loads in turns of a second, each in a folder of its own, until it is told to stop. */
-async function generateUntil(
+export async function generateUntil(
   goesOn: () => boolean,
   tools: Tools,
   folder: string,
+  rate = 200,
 ): Promise<Map<string, number>> {
   const sum = new Map<string, number>();
   for (let turn = 0; goesOn(); turn++) {
     const own = join(folder, String(turn));
     mkdirSync(own);
-    for (const [type, count] of await generate(tools.load, "mix", own, "1", "200"))
+    for (const [type, count] of await generate(tools.load, "mix", own, "1", String(rate)))
       sum.set(type, (sum.get(type) ?? 0) + count);
   }
   return sum;

@@ -1,6 +1,7 @@
 // Proves that nothing is lost silently: makes what can happen to the pair happen, and prints what became of every event.
 //
-//   bun run prove [--short]     the short form takes about a minute, the whole of it about ten
+//   bun run prove [--short] [--only NAME]      the short form takes about two minutes, the whole of it about ten
+//   bun run prove --soak SECONDS [--step-clock] a long time under load with kills; --step-clock sets this machine's clock
 //
 // Exit code 1 when something is unaccounted for, or another promise is broken.
 
@@ -10,12 +11,20 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import * as faults from "./faults.ts";
 import { compileTools, notLive } from "./pair.ts";
+import { soak } from "./soak.ts";
 import { tryDeeds } from "./watcher.ts";
 
 const WHOLE: faults.Extent = { rounds: 10, flood: 1_000_000, kills: 67, seconds: 60 };
 const SHORT: faults.Extent = { rounds: 1, flood: 200_000, kills: 3, seconds: 4 };
 
-const { values } = parseArgs({ options: { short: { type: "boolean" }, only: { type: "string" } } });
+const { values } = parseArgs({
+  options: {
+    short: { type: "boolean" },
+    only: { type: "string" },
+    soak: { type: "string" },
+    "step-clock": { type: "boolean" },
+  },
+});
 const extent = values.short ? SHORT : WHOLE;
 const reason = notLive();
 if (reason !== null) {
@@ -27,6 +36,16 @@ const folder = mkdtempSync(join(tmpdir(), "warder-tools-"));
 chmodSync(folder, 0o755);
 try {
   const tools = compileTools(folder, ["generate", "load", "harm"]);
+  if (values.soak !== undefined) {
+    const problems = await soak(tools, Number(values.soak), values["step-clock"] === true);
+    for (const problem of problems) console.log(`  BROKEN: ${problem}`);
+    process.exitCode = problems.length > 0 ? 1 : 0;
+  } else await tryFaults(tools);
+} finally {
+  rmSync(folder, { recursive: true });
+}
+
+async function tryFaults(tools: faults.Tools): Promise<void> {
   const trials: Record<string, () => Promise<faults.Outcome>> = {
     rest: () => faults.atRest(tools, extent),
     stalled: () => faults.slowReader(tools, extent, "stalled"),
@@ -63,8 +82,6 @@ try {
     }
   }
   process.exitCode = broken ? 1 : 0;
-} finally {
-  rmSync(folder, { recursive: true });
 }
 
 function row(...[fault = "", ...cells]: string[]): void {

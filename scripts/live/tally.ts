@@ -1,9 +1,7 @@
 // Adds up what evaluators wrote, and compares it with what the kernel side has counted.
 
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import type { Line } from "./pair.ts";
-
-const PIECE_SIZE = 1024 * 1024;
 
 /** What the outputs of one or more evaluators hold, taken together. */
 export type Tally = {
@@ -21,43 +19,58 @@ export type Tally = {
 
 /** Reads outputs in the order in which they were written. A last line that was cut belongs to an evaluator that was killed. */
 export function tally(files: readonly string[]): Tally {
-  const result: Tally = {
+  const books = new Books();
+  for (const file of files) books.read(file);
+  return books.tally;
+}
+
+/** Outputs that are read while they grow. */
+export class Books {
+  readonly tally: Tally = {
     events: new Map(),
     repeated: 0,
     alertIds: new Map(),
     disordered: new Set(),
     notices: [],
   };
-  const seen = new Set<string>();
-  const latest = new Map<string, bigint>();
-  for (const file of files) for (const line of linesOf(file)) enter(line, result, seen, latest);
-  return result;
-}
+  private readonly seen = new Set<string>();
+  private readonly latest = new Map<string, bigint>();
+  private readonly offsets = new Map<string, number>();
 
-function enter(text: string, result: Tally, seen: Set<string>, latest: Map<string, bigint>): void {
-  const type = fieldOf(text, "event_type");
-  if (type === "alert") {
-    const key = `${fieldOf(text, "event_id")} ${fieldOf(text, "rule_id")}`;
-    const ids = result.alertIds.get(key) ?? new Set();
-    result.alertIds.set(key, ids.add(fieldOf(text, "alert_id")));
-    return;
+  /** Reads what was added to a file since the last time; with `untilHealth`, up to the last health line only. */
+  read(file: string, untilHealth = false): void {
+    const { lines, end } = linesOf(file, this.offsets.get(file) ?? 0, untilHealth);
+    this.offsets.set(file, end);
+    for (const line of lines) this.enter(line);
   }
-  if (!/^(process|file|network)_/.test(type)) {
-    result.notices.push(JSON.parse(text) as Line);
-    return;
+
+  private enter(text: string): void {
+    const { tally: result, seen, latest } = this;
+    const type = fieldOf(text, "event_type");
+    if (type === "alert") {
+      const key = `${fieldOf(text, "event_id")} ${fieldOf(text, "rule_id")}`;
+      const ids = result.alertIds.get(key) ?? new Set();
+      result.alertIds.set(key, ids.add(fieldOf(text, "alert_id")));
+      return;
+    }
+    if (!/^(process|file|network)_/.test(type)) {
+      result.notices.push(JSON.parse(text) as Line);
+      return;
+    }
+    const id = fieldOf(text, "event_id");
+    if (seen.has(id)) {
+      result.repeated += 1;
+      return;
+    }
+    seen.add(id);
+    result.events.set(type, (result.events.get(type) ?? 0) + 1);
+    // Files and sockets have another ring than processes: within one of them, order is kept.
+    const tid = /"tid":(\d+)/.exec(text)?.[1] ?? "";
+    const thread = `${fieldOf(text, "process_id")} ${tid} ${type.startsWith("process_")}`;
+    const time = BigInt(/"timestamp_ns":(\d+)/.exec(text)?.[1] ?? "0");
+    if (time < (latest.get(thread) ?? 0n)) result.disordered.add(thread);
+    latest.set(thread, time);
   }
-  const id = fieldOf(text, "event_id");
-  if (seen.has(id)) {
-    result.repeated += 1;
-    return;
-  }
-  seen.add(id);
-  result.events.set(type, (result.events.get(type) ?? 0) + 1);
-  // Files and sockets have another ring than processes: within one of them, order is kept.
-  const thread = `${fieldOf(text, "process_id")} ${/"tid":(\d+)/.exec(text)?.[1] ?? ""} ${type.startsWith("process_")}`;
-  const time = BigInt(/"timestamp_ns":(\d+)/.exec(text)?.[1] ?? "0");
-  if (time < (latest.get(thread) ?? 0n)) result.disordered.add(thread);
-  latest.set(thread, time);
 }
 
 /** A text that is known to need no escapes. */
@@ -68,16 +81,30 @@ function fieldOf(line: string, key: string): string {
   return line.slice(start, line.indexOf('"', start));
 }
 
-function* linesOf(path: string): Generator<string> {
+const HEALTH = Buffer.from('\n{"event_type":"health"');
+
+/** The whole lines of a file from `start` on, and where the first one behind them begins. */
+function linesOf(
+  path: string,
+  start: number,
+  untilHealth: boolean,
+): { lines: Iterable<string>; end: number } {
   const fd = openSync(path, "r");
-  const piece = Buffer.alloc(PIECE_SIZE);
-  let rest = "";
-  for (let size = readSync(fd, piece); size > 0; size = readSync(fd, piece)) {
-    const lines = (rest + piece.toString("latin1", 0, size)).split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines;
-  }
+  const bytes = Buffer.alloc(fstatSync(fd).size - start);
+  readSync(fd, bytes, 0, bytes.length, start);
   closeSync(fd);
+  // The line end before the last health line, and then the one of that line.
+  const from = untilHealth ? bytes.lastIndexOf(HEALTH) : -1;
+  const last = untilHealth ? (from < 0 ? -1 : bytes.indexOf("\n", from + 1)) : bytes.lastIndexOf("\n");
+  return { lines: split(bytes.subarray(0, last + 1)), end: start + last + 1 };
+}
+
+function* split(bytes: Buffer): Generator<string> {
+  for (let at = 0; at < bytes.length; ) {
+    const end = bytes.indexOf("\n", at);
+    yield bytes.toString("latin1", at, end);
+    at = end + 1;
+  }
 }
 
 /** One event type in the books. `unaccounted` must be 0. */

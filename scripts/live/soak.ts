@@ -1,0 +1,151 @@
+// A long time under load: one pair of which something is killed every minute, and one that is left alone, whose memory and
+// descriptors must stay what they are.
+
+import { readdirSync, rmSync } from "node:fs";
+import { generateUntil, Pair, privateKib, type Tools } from "./faults.ts";
+import { type Program } from "./pair.ts";
+import { accountsOf, Books } from "./tally.ts";
+
+const MINUTE_S = 60;
+const RATE = 40;
+/** After a minute in which the runtime settles, what a process may grow by, for all the rest of the time. */
+const MEMORY_SLACK_KIB = 32 * 1024;
+/** The wall clock is set forward by this, and back again a minute later. */
+const CLOCK_STEP_S = 2;
+
+type Use = { memory: number; descriptors: number };
+
+function useOf(program: Program): Use {
+  return { memory: privateKib(program), descriptors: readdirSync(`/proc/${program.pid}/fd`).length };
+}
+
+/**
+ * Runs for so many seconds, and prints a line a minute. `stepClock`: the wall clock of this machine is set, too, in the second
+ * quarter. Returns what was not as promised.
+ */
+export async function soak(tools: Tools, seconds: number, stepClock: boolean): Promise<string[]> {
+  const problems: string[] = [];
+  const killed = new Pair();
+  const steady = new Pair("", true);
+  let loading = true;
+  try {
+    await killed.startSensor();
+    let evaluator = await killed.startEvaluator();
+    const sensor = await steady.startSensor("--no-pin");
+    const pipe = await steady.bench.pipedEvaluator(
+      'grep --line-buffered \'"event_type":"\\(health\\|coverage\\|loss\\|ledger\\|sensor\\|tampered\\)\'',
+      ...["--config", steady.config, "-o", "json"],
+    );
+    const reader = await evaluatorOf(pipe);
+    const books = new Books();
+    const load = Promise.all(
+      [killed, steady].map((pair) => generateUntil(() => loading, tools, pair.folder, RATE)),
+    );
+    const minutes = Math.max(1, Math.round(seconds / MINUTE_S));
+    const step = stepClock ? Math.floor(minutes / 4) : -1;
+    let first: { sensor: Use; evaluator: Use } | null = null;
+    console.log(COLUMNS);
+    for (let minute = 1; minute <= minutes; minute++) {
+      if (minute === step) setClock(CLOCK_STEP_S);
+      if (minute === step + 1 && step > 0) setClock(-CLOCK_STEP_S);
+      await Bun.sleep((MINUTE_S * 1000) / 2);
+      if (minute % 2 === 0) {
+        killed.sensor?.signal("SIGKILL");
+        await killed.sensor?.exited;
+        await killed.startSensor();
+      } else {
+        evaluator.signal("SIGKILL");
+        await evaluator.exited;
+        evaluator = await killed.startEvaluator();
+      }
+      await Bun.sleep((MINUTE_S * 1000) / 2);
+      for (const { stdoutPath } of killed.evaluators)
+        books.read(stdoutPath, stdoutPath === evaluator.stdoutPath);
+      const accounts = [...accountsOf(books.tally).values()];
+      const unaccounted = accounts.reduce((sum, one) => sum + Math.abs(one.unaccounted), 0);
+      const lost = accounts.reduce((sum, one) => sum + one.counted, 0);
+      const uses = { sensor: useOf(sensor), evaluator: useOf(reader) };
+      first ??= uses;
+      const health = pipe.lines().findLast((line) => line.event_type === "health");
+      const ledger = health?.["ledger"] as { balanced: boolean; lost: number; written: number } | undefined;
+      const events = [...books.tally.events.values()].reduce((sum, count) => sum + count, 0);
+      console.log(
+        columns(
+          minute,
+          events,
+          books.tally.repeated,
+          lost,
+          unaccounted,
+          ledger?.written ?? 0,
+          ledger?.balanced ?? false,
+          uses,
+        ),
+      );
+      if (unaccounted !== 0) problems.push(`minute ${minute}: ${unaccounted} unaccounted`);
+      if (ledger?.balanced !== true || ledger.lost !== 0)
+        problems.push(`minute ${minute}: the steady pair lost or does not balance`);
+      for (const who of ["sensor", "evaluator"] as const) {
+        const grown = uses[who].memory - first[who].memory;
+        if (grown > MEMORY_SLACK_KIB) problems.push(`minute ${minute}: the ${who} grew by ${grown} KiB`);
+        if (uses[who].descriptors > first[who].descriptors + 2)
+          problems.push(`minute ${minute}: the ${who} has ${uses[who].descriptors} descriptors`);
+      }
+    }
+    loading = false;
+    await load;
+    const disordered = books.tally.disordered.size;
+    if (disordered > 0) problems.push(`events of ${disordered} threads are out of order`);
+    const bad = pipe.lines().filter((line) => !["health", "coverage"].includes(line.event_type));
+    for (const line of bad) problems.push(JSON.stringify(line));
+    await sensor.end("SIGTERM");
+    await pipe.exited;
+    return problems;
+  } finally {
+    loading = false;
+    for (const pair of [killed, steady]) await pair.bench.close();
+    for (const { stdoutPath } of killed.evaluators) rmSync(stdoutPath, { force: true });
+  }
+}
+
+const COLUMNS =
+  "minute    killed pair: events  repeated  lost  unaccounted    steady pair: events  balanced   sensor KiB fds   evaluator KiB fds";
+
+function columns(
+  minute: number,
+  events: number,
+  repeated: number,
+  lost: number,
+  unaccounted: number,
+  written: number,
+  balanced: boolean,
+  { sensor, evaluator }: { sensor: Use; evaluator: Use },
+): string {
+  return [
+    String(minute).padStart(6),
+    String(events).padStart(23),
+    String(repeated).padStart(10),
+    String(lost).padStart(6),
+    String(unaccounted).padStart(13),
+    String(written).padStart(23),
+    String(balanced).padStart(10),
+    String(sensor.memory).padStart(13),
+    String(sensor.descriptors).padStart(4),
+    String(evaluator.memory).padStart(16),
+    String(evaluator.descriptors).padStart(4),
+  ].join("");
+}
+
+/** The evaluator within a pipeline: a child of its shell. */
+async function evaluatorOf({ pid }: Program): Promise<Program> {
+  const children = await Bun.file(`/proc/${pid}/task/${pid}/children`).text();
+  for (const child of children.trim().split(" ")) {
+    if ((await Bun.file(`/proc/${child}/cmdline`).text()).includes("evaluator/main.ts"))
+      return { pid: Number(child) } as Program;
+  }
+  throw new Error("no evaluator in the pipeline");
+}
+
+function setClock(seconds: number): void {
+  const now = Date.now() / 1000 + seconds;
+  Bun.spawnSync(["date", "-s", `@${now.toFixed(3)}`], { stdout: "ignore" });
+}
