@@ -121,13 +121,20 @@ export class Bench {
   }
 
   /** Starts the sensor and waits until it serves. */
-  async sensor(...args: string[]): Promise<Program> {
+  sensor(...args: string[]): Promise<Program> {
+    return this.sensorWith({}, ...args);
+  }
+
+  /** The same, with more in its environment. */
+  async sensorWith(environment: Record<string, string>, ...args: string[]): Promise<Program> {
     await until("the namespace", () => namespaceOf(this.holder.pid) !== namespaceOf(process.pid));
     await until("bpffs", () =>
       readFileSync(`/proc/${this.holder.pid}/mounts`, "utf8").includes(" /sys/fs/bpf bpf "),
     );
-    const program = this.start("sensor", [SENSOR, "run", "--socket", this.socket, ...args], true);
-    await until("the sensor", () => program.stderr.includes("serving at"));
+    const command = [BUN, SENSOR, "run", "--socket", this.socket, ...args];
+    const words = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+    const program = this.launch("sensor", [...this.enter(), "env", ...words, ...command]);
+    await until(`the sensor (${program.stderrPath})`, () => program.stderr.includes("serving at"));
     return program;
   }
 
@@ -164,9 +171,12 @@ export class Bench {
     ]).stdout.toString();
   }
 
+  private enter(): string[] {
+    return ["nsenter", "--target", String(this.holder.pid), "--mount", `--wd=${ROOT}`];
+  }
+
   private start(name: string, args: string[], inside = false): Program {
-    const enter = inside ? ["nsenter", "--target", String(this.holder.pid), "--mount", "--wd=" + ROOT] : [];
-    return this.launch(name, [...enter, BUN, ...args]);
+    return this.launch(name, [...(inside ? this.enter() : []), BUN, ...args]);
   }
 
   private launch(name: string, command: string[]): Program {

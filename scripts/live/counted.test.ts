@@ -1,0 +1,114 @@
+// What does not become an event is counted, exactly, and told.
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { copyFileSync, cpSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Bench, compileTools, type Line, notLive } from "./pair.ts";
+
+const reason = notLive();
+if (reason !== null) console.error(`skipped: what is counted beside a live sensor (${reason})`);
+
+const ROOT = join(import.meta.dir, "../..");
+const FLOOD = 20_000;
+
+type Counts = Record<string, number>;
+type Ledger = { balanced: boolean; lost: number; by_kind: Record<string, Counts> };
+
+describe.skipIf(reason !== null)("what is no event", () => {
+  let bench: Bench;
+  let watched: string;
+  beforeEach(() => {
+    bench = new Bench();
+    watched = join(realpathSync(bench.folder), "watched");
+    mkdirSync(watched);
+  });
+  afterEach(() => bench.close());
+
+  /** Runs `work` under a live pair without a canary, on a watched folder. Returns the lines and the last ledger. */
+  async function observe(
+    settings: string,
+    work: () => Promise<void>,
+    environment: Record<string, string> = {},
+  ): Promise<{ lines: Line[]; ledger: Ledger }> {
+    const config = bench.path("config.toml");
+    writeFileSync(config, `[file]\nwatch_paths = ["${watched}"]\n[health]\ncanary = false\n${settings}`);
+    const sensor = await bench.sensorWith(environment, "--no-pin", "--config", config);
+    const evaluator = await bench.evaluator("--once", "--config", config);
+    await work();
+    await sensor.end("SIGTERM");
+    await evaluator.exited;
+    const lines = evaluator.lines();
+    return { lines, ledger: lines.at(-1)?.["ledger"] as Ledger };
+  }
+
+  async function run(...command: string[]): Promise<void> {
+    expect(await Bun.spawn(command, { stdout: "ignore" }).exited).toBe(0);
+  }
+
+  const losses = (lines: Line[]) => lines.filter((line) => line.event_type === "loss");
+  const sum = (lines: Line[]) => lines.reduce((total, line) => total + Number(line["count"]), 0);
+
+  test("what finds no memory to be put together in is discarded, and the holes in the numbers agree", async () => {
+    // The same programs, whose scratch memory is always taken.
+    const copy = bench.path("project");
+    mkdirSync(join(copy, "build"), { recursive: true });
+    for (const name of ["bpf", "scripts"]) cpSync(join(ROOT, name), join(copy, name), { recursive: true });
+    const header = join(copy, "bpf/emit.bpf.h");
+    const taken = readFileSync(header, "utf8").replace(
+      "if (scratch && __sync_val",
+      "if (!scratch && __sync_val",
+    );
+    expect(taken).toContain("!scratch && __sync_val");
+    writeFileSync(header, taken);
+    await run(join(copy, "scripts/build"));
+
+    const { generate } = compileTools(bench.folder, ["generate"]);
+    writeFileSync(join(watched, "flooded"), "");
+    const { lines, ledger } = await observe(
+      "[process]\nenabled = false\n[network]\nenabled = false\n",
+      () => run(generate, "flood", join(watched, "flooded"), String(FLOOD)),
+      { WARDER_OBJECT: join(copy, "build/warder.bpf.o") },
+    );
+    const { attempts = 0, discarded = 0, received } = ledger.by_kind["file_open"] ?? {};
+    expect({ discarded, received }).toEqual({ discarded: attempts, received: 0 });
+    // Every open on the host, for without memory no path can be compared with the filters.
+    expect(attempts).toBeGreaterThanOrEqual(FLOOD);
+    expect(ledger.balanced).toBe(true);
+    const told = losses(lines).filter((line) => line["kind"] === "file_open");
+    expect(sum(told)).toBe(attempts);
+    for (const line of told) expect(line["reason"]).toBe("no scratch memory");
+  }, 120_000);
+
+  test("a loss names whose records were lost, and which rules were blind", async () => {
+    const { generate } = compileTools(bench.folder, ["generate"]);
+    const flooder = bench.path("flooder");
+    copyFileSync(generate, flooder);
+    writeFileSync(join(watched, "flooded"), "");
+    const { lines, ledger } = await observe("[ebpf]\nbuffer_size = 64\n", () =>
+      run("bash", "-c", `chmod 755 ${flooder}; exec ${flooder} flood ${watched}/flooded 200000`),
+    );
+    const told = losses(lines).filter((line) => line["kind"] === "file_open");
+    expect(told.length).toBeGreaterThan(0);
+    expect(sum(told)).toBe(ledger.by_kind["file_open"]?.["lost"] ?? 0);
+    // Producers are those of all CPUs: each stretch of time names them once for every CPU.
+    const stretches = [...new Map(told.map((line) => [line["from"], line])).values()];
+    const byWho = stretches.flatMap((line) => line["producers"] as { comm: string; lost: number }[]);
+    expect(byWho[0]?.comm).toBe("flooder");
+    expect(byWho.reduce((total, { comm, lost }) => total + (comm === "flooder" ? lost : 0), 0)).toBe(
+      sum(told),
+    );
+    for (const line of told) expect(line["rules_blind"]).toEqual([]);
+    const blind = losses(lines).find((line) => line["kind"] === "file_write")?.["rules_blind"];
+    expect(blind ?? ["BUILTIN-FILE-SYSTEMD-001"]).toContain("BUILTIN-FILE-SYSTEMD-001");
+    expect(ledger.balanced).toBe(true);
+  }, 120_000);
+
+  test("what is filtered is counted once for each time", async () => {
+    const { ledger } = await observe("[process]\nenabled = false\n[network]\nenabled = false\n", async () => {
+      await run("bash", "-c", `exec 3> ${watched}/written; for i in {1..1000}; do echo x >&3; done`);
+    });
+    expect(ledger.by_kind["file_write"]).toMatchObject({ written: 1 });
+    // Other processes' writes outside of the watched folder are filtered, too.
+    expect(ledger.by_kind["file_write"]?.["filtered"]).toBeGreaterThanOrEqual(999);
+  }, 60_000);
+});

@@ -1,0 +1,121 @@
+// Takes away one counter's increment after the other, in C and in TypeScript, and looks whether a test notices. In a copy of
+// the project, so that nothing is left behind.
+//
+//   bun run mutate [PART]      only the places whose text or file contains PART
+//
+// Exit code 1 when an increment can go unnoticed.
+
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const ROOT = join(import.meta.dir, "../..");
+
+/** A place where something is counted, and the line without it. */
+type Mutation = { file: string; line: number; text: string; without: string };
+
+/** What is tried until something fails: quick things first. */
+const KERNEL_CHECKS = [
+  ["scripts/live/prove.ts", "--short", "--only", "rest"],
+  ["scripts/live/prove.ts", "--short", "--only", "stopped"],
+  ["test", "scripts/live/activity.test.ts"],
+  ["test", "scripts/live/counted.test.ts"],
+];
+const CHECKS: Record<string, string[][]> = {
+  "bpf/": KERNEL_CHECKS,
+  "sensor/": [["scripts/live/prove.ts", "--short", "--only", "watcher"], ...KERNEL_CHECKS],
+  "evaluator/": [["test", "evaluator"], ["test", "scripts/live/live.test.ts"], ...KERNEL_CHECKS],
+};
+
+const FOLDERS = ["bpf", "sensor", "evaluator", "evaluator/context", "evaluator/input", "evaluator/output"];
+
+function mutations(): Mutation[] {
+  return FOLDERS.flatMap((folder) =>
+    readdirSync(join(ROOT, folder))
+      .filter((name) => /\.(bpf\.h|ts)$/.test(name) && !/\.(test|gen)\.ts$/.test(name))
+      .flatMap((name) => mutationsOf(`${folder}/${name}`)),
+  );
+}
+
+function mutationsOf(file: string): Mutation[] {
+  const lines = readFileSync(join(ROOT, file), "utf8").split("\n");
+  return lines.flatMap((text, line) => withoutCount(text).map((without) => ({ file, line, text, without })));
+}
+
+/** A line without each of the counts in it. */
+function withoutCount(text: string): string[] {
+  const indent = /^\s*/.exec(text)?.[0] ?? "";
+  const atomic = /__sync_fetch_and_add\((.*), 1\)/.exec(text);
+  if (atomic) {
+    const [call, target = ""] = atomic;
+    const either = /^(\w+) \? (\S+) : (\S+)$/.exec(target);
+    if (!either) return [text.replace(call, "0").replace(/^(\s*)0;$/, "$1;")];
+    const [, condition, yes, no] = either;
+    return [
+      `${indent}if (!${condition}) __sync_fetch_and_add(${no}, 1);`,
+      `${indent}if (${condition}) __sync_fetch_and_add(${yes}, 1);`,
+    ];
+  }
+  // A place in a text or a number of tries is no counter of something that happened.
+  const sum =
+    /(?:this\.|totals|state)\S*(?:\(\w+\)\.\w+)? \+= (?:1n?|count);$/.test(text) &&
+    !/offset|start|end/.test(text);
+  return sum
+    ? [text.replace(/\+= (1n?|count);$/, (_, by: string) => `+= ${by.endsWith("n") ? "0n" : "0"};`)]
+    : [];
+}
+
+function run(folder: string, command: string[]): boolean {
+  const { exitCode } = Bun.spawnSync([process.execPath, ...command], {
+    cwd: folder,
+    stdout: "ignore",
+    stderr: "ignore",
+    timeout: 300_000,
+  });
+  return exitCode === 0;
+}
+
+/** What notices that the line is gone; null when nothing does. */
+function noticedBy(folder: string, { file, line, without }: Mutation): string | null {
+  const path = join(folder, file);
+  const original = readFileSync(path, "utf8");
+  const lines = original.split("\n");
+  lines[line] = without;
+  writeFileSync(path, lines.join("\n"));
+  try {
+    if (file.startsWith("bpf/")) {
+      const { exitCode } = Bun.spawnSync(["./scripts/build"], {
+        cwd: folder,
+        stdout: "ignore",
+        stderr: "ignore",
+      });
+      if (exitCode !== 0) return "the compiler";
+    }
+    const [, checks = []] = Object.entries(CHECKS).find(([prefix]) => file.startsWith(prefix)) ?? [];
+    return checks.find((command) => !run(folder, command))?.join(" ") ?? null;
+  } finally {
+    writeFileSync(path, original);
+  }
+}
+
+const part = process.argv[2] ?? "";
+const folder = mkdtempSync(join(tmpdir(), "warder-mutate-"));
+try {
+  for (const name of readdirSync(ROOT)) {
+    if (name === "node_modules") symlinkSync(join(ROOT, name), join(folder, name));
+    else if (name !== ".git") cpSync(join(ROOT, name), join(folder, name), { recursive: true });
+  }
+  Bun.spawnSync(["./scripts/build"], { cwd: folder });
+  let unnoticed = 0;
+  for (const mutation of mutations().filter(({ file, text }) => `${file} ${text}`.includes(part))) {
+    const by = noticedBy(folder, mutation);
+    if (mutation.file.startsWith("bpf/")) Bun.spawnSync(["./scripts/build"], { cwd: folder });
+    console.log(
+      `${by === null ? "UNNOTICED" : "noticed  "}  ${mutation.file}:${mutation.line + 1}  ${mutation.without.trim()}  ${by ?? ""}`,
+    );
+    unnoticed += by === null ? 1 : 0;
+  }
+  process.exitCode = unnoticed > 0 ? 1 : 0;
+} finally {
+  rmSync(folder, { recursive: true });
+}
