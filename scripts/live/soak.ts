@@ -8,7 +8,9 @@ import { accountsOf, Books } from "./tally.ts";
 
 const MINUTE_S = 60;
 const RATE = 40;
-/** After a minute in which the runtime settles, what a process may grow by, for all the rest of the time. */
+/** Until then the process table fills: it holds 65,536 processes, those that have ended included. */
+const WARM_UP_MINUTES_MAX = 20;
+/** What a process may grow by after that, for all the rest of the time. */
 const MEMORY_SLACK_KIB = 32 * 1024;
 /** The wall clock is set forward by this, and back again a minute later. */
 const CLOCK_STEP_S = 2;
@@ -65,6 +67,7 @@ export async function soak(tools: Tools, seconds: number, stepClock: boolean): P
       const unaccounted = accounts.reduce((sum, one) => sum + Math.abs(one.unaccounted), 0);
       const lost = accounts.reduce((sum, one) => sum + one.counted, 0);
       const uses = { sensor: useOf(sensor), evaluator: useOf(reader) };
+      if (minute <= Math.min(WARM_UP_MINUTES_MAX, minutes / 3)) first = uses;
       first ??= uses;
       const health = pipe.lines().findLast((line) => line.event_type === "health");
       const ledger = health?.["ledger"] as { balanced: boolean; lost: number; written: number } | undefined;
