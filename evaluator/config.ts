@@ -90,6 +90,11 @@ const SECTIONS = {
     type: v.optional(oneOf(["stdout", "file"]), "stdout"),
     format: v.optional(oneOf(["json", "compact"]), "json"),
     path: v.optional(absolutePath),
+    alerts_path: v.optional(absolutePath),
+    rotate_size_mb: v.optional(wholeNumber(0, 1024 * 1024), 0),
+    rotate_age_s: v.optional(wholeNumber(0, 366 * 86400), 0),
+    compress: v.optional(flag, true),
+    keep: v.optional(wholeNumber(0, 1_000_000), 0),
   }),
   health: fill({ interval_s: v.optional(wholeNumber(1, 86400), 10), canary: v.optional(flag, true) }),
   performance: fill({
@@ -191,9 +196,7 @@ function checkWhole(document: Document, config: Config): void {
         { key: true },
       );
   }
-  if (config.output.type === "file" && config.output.path === undefined) {
-    report(document, ["output"], 'output.path: missing, and required with type = "file"');
-  }
+  checkOutput(document, config.output);
   const idle = Object.entries(WITHOUT_MEANING).flatMap(([section, keys]) => {
     const table = document.value[section];
     const present = isTable(table) ? Object.entries(keys).filter(([key]) => key in table) : [];
@@ -206,4 +209,19 @@ function checkWhole(document: Document, config: Config): void {
       key: true,
     });
   }
+}
+
+/** What the keys of [output] say together. */
+function checkOutput(document: Document, output: Config["output"]): void {
+  const { type, path, alerts_path: alertsPath, rotate_size_mb: size, rotate_age_s: age } = output;
+  const say = (key: string, message: string, severity: Problem["severity"]) =>
+    report(document, ["output", key], `output.${key}: ${message}`, { severity, key: true });
+  if (type === "file" && path === undefined) say("path", 'missing, and required with type = "file"', "error");
+  if (type === "stdout" && path !== undefined)
+    say("path", 'without effect but with type = "file"', "warning");
+  if (path !== undefined && path === alertsPath) say("alerts_path", "the same file as output.path", "error");
+  if (type === "stdout" && alertsPath === undefined && size + age > 0)
+    say(size > 0 ? "rotate_size_mb" : "rotate_age_s", "without effect: no line goes to a file", "warning");
+  if (output.keep > 0 && size + age === 0)
+    say("keep", "without effect: neither rotate_size_mb nor rotate_age_s is set", "warning");
 }

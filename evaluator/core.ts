@@ -22,6 +22,7 @@ import type { Alert } from "./output/alert.ts";
 import { alertOf } from "./output/alert.ts";
 import { Canaries } from "./output/canaries.ts";
 import { EVENT_TYPES, type Findings, Ledger, type Loss, typeOf } from "./output/ledger.ts";
+import type { Shortfall } from "./output/outputs.ts";
 import type { Engine } from "./rule/engine.ts";
 
 /** What is written, one line each; `kind` is the record kind behind an event or alert. */
@@ -64,6 +65,8 @@ export type CoreSettings = {
   healthInterval: bigint;
   /** Resident memory in KiB; null where it would make two replays differ. */
   memory: () => number | null;
+  /** How many lines each output lacks so far, events, alerts and notices. */
+  shortfalls: () => Shortfall[];
 };
 
 const SECOND_NS = 1_000_000_000n;
@@ -170,15 +173,20 @@ export class Core {
     ];
   }
 
-  /** The outputs of `handle` were written, but for those that could not be. */
-  wrote(outputs: readonly Output[], failed: ReadonlySet<Output>): void {
-    for (const output of outputs) {
-      if (output.is === "notice") continue;
-      const totals = this.ledger.of(output.kind);
-      const got = !failed.has(output);
-      if (output.is === "event") totals[got ? "lines" : "write_failed"] += 1;
-      else totals[got ? "alert_lines" : "alert_write_failed"] += 1;
-    }
+  /** The line of an output of `handle` got out. */
+  wrote(output: Output): void {
+    this.enter(output, "lines", 1);
+  }
+
+  /** It did not; `torn` when it had been taken for one that did, because its beginning had got out. */
+  lost(output: Output, torn: boolean): void {
+    if (torn) this.enter(output, "lines", -1);
+    this.enter(output, "write_failed", 1);
+  }
+
+  private enter(output: Output, key: "lines" | "write_failed", count: number): void {
+    if (output.is === "notice") return;
+    this.ledger.of(output.kind)[output.is === "event" ? key : (`alert_${key}` as const)] += count;
   }
 
   private begin(preamble: StreamPreamble): Output[] {
@@ -400,6 +408,7 @@ export class Core {
 
   private health(): Output {
     const ledger = this.ledger.statement();
+    const outputs = this.settings.shortfalls();
     return this.notice("health", {
       raw_events_read: ledger.received,
       normalized_events_output: ledger.written,
@@ -408,7 +417,7 @@ export class Core {
       userspace_rate_limited: ledger.rate_limited,
       userspace_invalid_schema: this.malformed,
       userspace_unsupported_kind: this.unsupported,
-      userspace_output_failures: ledger.write_failed,
+      userspace_output_failures: outputs.reduce((sum, { failed }) => sum + failed, 0),
       process_table_size: this.processes.size,
       pending_exec_source_size: 0,
       process_records_evicted: this.evictedBefore + this.processes.evicted,
@@ -417,6 +426,7 @@ export class Core {
       uptime_secs: Number((this.now - (this.started ?? this.now)) / SECOND_NS),
       rss_kb: this.settings.memory(),
       connections_refused: Number(this.refusedBefore + this.refused),
+      outputs,
       ledger,
       since_attached: this.ledger.sinceAttached(),
     });

@@ -1,19 +1,16 @@
 // What the subcommands do: a source of bytes, the core, the output, in a loop.
 
-import { openSync } from "node:fs";
-import { isatty } from "node:tty";
 import type { Loaded } from "./config.ts";
 import { Core, type Output } from "./core.ts";
 import { Exit, Failure } from "./exit.ts";
 import { type Capture, CaptureWriter, openCapture, readCapture } from "./input/capture.ts";
 import { type Frame, FrameReader, StreamError } from "./input/records.ts";
 import { connectSensor, type SensorConnection } from "./input/socket.ts";
-import { compact } from "./output/compact.ts";
 import type { Statement } from "./output/ledger.ts";
-import { ndjson } from "./output/ndjson.ts";
 import { warnings } from "./output/notice.ts";
+import { type Format, Outputs, type Shortfall } from "./output/outputs.ts";
 import { summary } from "./output/summary.ts";
-import { LineWriter } from "./output/writer.ts";
+import { OutputError } from "./output/writer.ts";
 import { becomeUser } from "./privileges.ts";
 import { compileDetections } from "./rule/detections.ts";
 import { compileRules } from "./rule/engine.ts";
@@ -22,19 +19,20 @@ export type RunOptions = {
   socket?: string;
   record?: string;
   once?: boolean;
-  output?: "json" | "compact";
+  output?: Format;
   alertsOnly?: boolean;
   user: string;
   allowRoot?: boolean;
   strict?: boolean;
 };
 
-const STDOUT = 1;
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
 const REFUSALS_MAX = 5;
 /** After a signal, how long the end of the stream is waited for. */
 const END_MS = 3000;
+/** After a signal, how long a reader that does not read is waited for. */
+const GIVE_UP_MS = 4000;
 const SECOND_NS = 1_000_000_000n;
 /** A sensor counts every second: one that has not for so long is silent. */
 const SILENT_MS = 4000;
@@ -44,12 +42,13 @@ const REFUSED = "the sensor closed the connection at once: its messages say why"
 export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
   const socket = options.socket ?? loaded.config.sensor.socket;
   const recording = options.record === undefined ? null : new Recording(openRecording(options.record));
-  const pipeline = new Pipeline(loaded, options, () => Math.round(process.memoryUsage.rss() / 1024));
   const stop = stopSignal();
   // The first connection is made with the rights that this process was started with.
   let connection = await tryConnect(socket);
   if (!options.allowRoot) becomeUser(options.user);
   else if (process.getuid?.() === 0) say("stays root, as --allow-root says");
+  const pipeline = openPipeline(loaded, options, () => Math.round(process.memoryUsage.rss() / 1024));
+  stop.signal.addEventListener("abort", () => setTimeout(() => pipeline.giveUp(), GIVE_UP_MS));
 
   let refusals = 0;
   let failure: Failure | null = null;
@@ -86,9 +85,9 @@ export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
       failure = new Failure(Exit.io, `${socket}: ${REFUSED}`);
     await Bun.sleep(RETRY_MS_MIN * refusals);
   }
-  await pipeline.finish();
+  await pipeline.finish(stop.signal.aborted);
   await recording?.close();
-  failure ??= recording?.failure ?? null;
+  failure ??= pipeline.failure ?? recording?.failure ?? null;
   if (failure) throw failure;
 }
 
@@ -97,6 +96,7 @@ function failureOf(source: string): (error: unknown) => Failure {
   return (error) => {
     if (error instanceof Failure) return error;
     if (error instanceof StreamError) return new Failure(Exit.io, `${source}: ${error.message}`);
+    if (error instanceof OutputError) return new Failure(Exit.io, error.message);
     throw error;
   };
 }
@@ -104,17 +104,17 @@ function failureOf(source: string): (error: unknown) => Failure {
 /** Evaluates captures, one after the other, as one stream. */
 export async function replay(files: string[], loaded: Loaded, options: RunOptions): Promise<void> {
   const captures = files.map(openOrFail);
-  const pipeline = new Pipeline(loaded, options, () => null);
   if (!options.allowRoot) becomeUser(options.user);
+  const pipeline = openPipeline(loaded, options, () => null);
   for (const capture of captures) {
     const outcome = await pipeline.feed(readCapture(capture), null, null).catch(failureOf(capture.name));
     if (outcome instanceof Failure) {
-      await pipeline.finish();
+      await pipeline.finish(false);
       throw outcome;
     }
     if (pipeline.closed) break;
   }
-  await pipeline.finish();
+  await pipeline.finish(false);
 }
 
 /** Saves the sensor's stream, untouched but for checksums. */
@@ -140,10 +140,11 @@ export async function record(
   const until: bigint[] = [];
   for await (const piece of connection.pieces) {
     for (const frame of reader.push(piece)) {
-      await writeRecording(recording, () => recording.write(frame));
+      recording.write(frame);
       frames += 1;
       if (frame.type === "records") until[frame.ring] = frame.position + BigInt(frame.bytes.length);
     }
+    await writeRecording(recording, () => recording.flush());
     until.forEach((position, ring) => connection.acknowledge(ring, position));
   }
   await writeRecording(recording, () => recording.close());
@@ -159,12 +160,18 @@ class Recording {
 
   constructor(private readonly target: CaptureWriter) {}
 
-  write(frame: Frame): Promise<void> {
-    return this.attempt(() => this.target.write(frame));
+  write(frame: Frame): void {
+    if (!this.failure) this.target.write(frame);
   }
 
+  flush(): Promise<void> {
+    return this.attempt(() => this.target.flush());
+  }
+
+  /** The stream was cut. */
   cut(): Promise<void> {
-    return this.attempt(() => this.target.cut());
+    this.target.cut();
+    return this.flush();
   }
 
   close(): Promise<void> {
@@ -185,23 +192,34 @@ class Recording {
   }
 }
 
-/** Frames into the core, its lines to standard output, then the acknowledgement. */
+/** Opens the outputs, with the rights that this process has by now; SIGUSR1 opens their files anew. */
+function openPipeline(loaded: Loaded, options: RunOptions, memory: () => number | null): Pipeline {
+  try {
+    const pipeline = new Pipeline(loaded, options, memory);
+    process.on("SIGUSR1", () => pipeline.reopen());
+    return pipeline;
+  } catch (error) {
+    throw failureOf("output")(error);
+  }
+}
+
+/** Frames into the core, its lines to the outputs, then the acknowledgement. */
 class Pipeline {
+  /** Why lines were not written that should have been; null when they were. */
+  failure: Failure | null = null;
   private readonly core: Core;
-  private readonly writer: LineWriter;
-  private readonly render: (output: Output) => string;
+  private readonly outputs: Outputs<Output>;
   private readonly started = performance.now();
   private readonly strict: boolean;
 
   constructor({ config, rules }: Loaded, options: RunOptions, memory: () => number | null) {
     this.strict = options.strict === true;
-    const { type, path } = config.output;
-    const target = type === "file" && path !== undefined ? openOutput(path) : STDOUT;
-    this.writer = new LineWriter(target, say);
-    const format = options.output ?? (isatty(target) ? "compact" : config.output.format);
-    const style = { color: isatty(target) && process.env["NO_COLOR"] === undefined };
-    this.render = ({ is, record: value }) =>
-      format === "json" ? ndjson(value) : is === "notice" ? "" : compact(value, style);
+    const told = {
+      wrote: (output: Output) => this.core.wrote(output),
+      lost: (output: Output, torn: boolean) => this.core.lost(output, torn),
+      say,
+    };
+    this.outputs = new Outputs(config.output, options.output, told);
     this.core = new Core({
       engine: compileRules(rules),
       annotate: compileDetections(config.detections),
@@ -213,6 +231,7 @@ class Pipeline {
       alertsOnly: options.alertsOnly ?? config.agent.mode === "detect",
       healthInterval: BigInt(config.health.interval_s) * SECOND_NS,
       memory,
+      shortfalls: () => this.outputs.shortfalls,
     });
   }
 
@@ -221,9 +240,22 @@ class Pipeline {
     return this.core.begun;
   }
 
-  /** The reader of standard output has gone. */
+  /** The reader of an output has gone. */
   get closed(): boolean {
-    return this.writer.closed;
+    return this.outputs.closed;
+  }
+
+  reopen(): void {
+    this.outputs.reopen();
+  }
+
+  /** Ends the waiting for readers that do not read: what they did not take is not acknowledged. */
+  giveUp(): void {
+    this.failure = new Failure(
+      Exit.io,
+      "an output takes no more lines; records that are not written wait for the next evaluator",
+    );
+    this.outputs.giveUp();
   }
 
   /**
@@ -244,7 +276,7 @@ class Pipeline {
       let failure: unknown = null;
       try {
         for (const frame of reader.push(piece)) {
-          await recording?.write(frame);
+          recording?.write(frame);
           if (frame.type === "counters" || frame.type === "end") {
             // What is said of the ledger then is about lines that were written.
             await this.write(outputs);
@@ -257,7 +289,7 @@ class Pipeline {
       } catch (error) {
         failure = error;
       }
-      await this.write(outputs);
+      await Promise.all([this.write(outputs), recording?.flush()]);
       if (failure !== null) throw failure;
       if (this.closed) return "cut";
       handled.forEach((position, ring) => acknowledge?.(ring, position));
@@ -271,13 +303,14 @@ class Pipeline {
   }
 
   /**
-   * Completes the output and says on standard error what there was.
+   * Completes the output and says on standard error what there was. With `now`, takes no time for old segments.
    * @throws Failure with --strict, when something was lost or does not add up
    */
-  async finish(): Promise<void> {
-    if (!(await this.writer.close())) say("the last line could not be completed");
-    say(summary(this.core, performance.now() - this.started));
-    if (this.strict && !isWhole(this.core.ledger.statement())) {
+  async finish(now: boolean): Promise<void> {
+    await this.outputs.close(now);
+    const { shortfalls } = this.outputs;
+    say(summary(this.core, shortfalls, performance.now() - this.started));
+    if (this.strict && !isWhole(this.core.ledger.statement(), shortfalls)) {
       throw new Failure(Exit.lost, "--strict: not everything that happened is in the output");
     }
   }
@@ -286,11 +319,7 @@ class Pipeline {
     if (outputs.length === 0) return;
     const notices = outputs.flatMap((output) => (output.is === "notice" ? [output.record] : []));
     warnings(notices).forEach(say);
-    const failed = await this.writer.write(outputs.map(this.render) as Parameters<LineWriter["write"]>[0]);
-    this.core.wrote(
-      outputs,
-      new Set(failed.map((index) => outputs[index]).filter((output) => output !== undefined)),
-    );
+    await this.outputs.write(outputs);
   }
 
   /** The pieces of a live stream. A sensor that does not even count any more is silent, which is said once. */
@@ -313,17 +342,11 @@ class Pipeline {
 }
 
 /** Is everything that happened in the output, or left out on purpose? */
-function isWhole(ledger: Statement): boolean {
-  const gone = [
-    "lost",
-    "discarded",
-    "missed",
-    "abandoned",
-    "malformed",
-    "write_failed",
-    "alert_write_failed",
-  ] as const;
-  return ledger.balanced && gone.every((key) => ledger[key] === 0);
+function isWhole(ledger: Statement, outputs: Shortfall[]): boolean {
+  const gone = ["lost", "discarded", "missed", "abandoned", "malformed"] as const;
+  return (
+    ledger.balanced && gone.every((key) => ledger[key] === 0) && outputs.every(({ failed }) => failed === 0)
+  );
 }
 
 function openOrFail(path: string): Capture {
@@ -334,14 +357,6 @@ function openOrFail(path: string): Capture {
       Exit.io,
       `${path}: ${(error as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : (error as Error).message}`,
     );
-  }
-}
-
-function openOutput(path: string): number {
-  try {
-    return openSync(path, "a", 0o640);
-  } catch (error) {
-    throw new Failure(Exit.io, `output.path: ${path}: ${(error as Error).message}`);
   }
 }
 

@@ -1,9 +1,10 @@
 // Captures: a stream in a file or from standard input, plain or compressed with zstd; the first bytes tell which.
 
-import { createReadStream, createWriteStream, openSync } from "node:fs";
+import { closeSync, createReadStream, openSync, write } from "node:fs";
 import { pipeline } from "node:stream";
 import { finished } from "node:stream/promises";
-import { constants, crc32, createZstdCompress, createZstdDecompress } from "node:zlib";
+import { promisify } from "node:util";
+import { constants, crc32, createZstdCompress, createZstdDecompress, type ZstdCompress } from "node:zlib";
 import { FRAME_HEADER, FrameType, STREAM_PREAMBLE, writeFrameHeader } from "../../bpf/event.gen.ts";
 import { type Frame, frameChecksum, StreamError } from "./records.ts";
 
@@ -72,41 +73,42 @@ async function firstBytes(pieces: AsyncIterator<Buffer>, size: number): Promise<
 
 /** Writes frames to a capture as they are, with checksums. A name that ends in `.zst` asks for compression. */
 export class CaptureWriter {
-  private readonly target: NodeJS.WritableStream;
-  private readonly done: Promise<void>;
-  private failure: Error | null = null;
+  private readonly fd: number;
+  private readonly zstd: ZstdCompress | null;
+  /** What `flush` has to write. */
+  private pending: Uint8Array[] = [];
   private checksum = 0;
   private open = false;
 
   /** Creates the file, or empties it. @throws the system's error */
   constructor(readonly path: string) {
-    const file = createWriteStream("", { fd: openSync(path, "w", 0o600) });
-    this.done = finished(file).catch((error: Error) => {
-      this.failure = error;
-    });
-    if (path.endsWith(".zst")) {
-      const zstd = createZstdCompress({ params: { [constants.ZSTD_c_checksumFlag]: 1 } });
-      pipeline(zstd, file, (error) => {
-        this.failure ??= error ?? null;
-      });
-      this.target = zstd;
-    } else this.target = file;
+    this.fd = openSync(path, "w", 0o600);
+    this.zstd = path.endsWith(".zst")
+      ? createZstdCompress({ params: { [constants.ZSTD_c_checksumFlag]: 1 } })
+      : null;
+    this.zstd?.on("data", (bytes: Buffer) => void this.pending.push(bytes));
   }
 
-  /** Adds a frame. @throws the system's error, also of an earlier frame */
-  async write(frame: Frame): Promise<void> {
+  /** Adds a frame, which is in the file when `flush` has returned. */
+  write(frame: Frame): void {
     const bytes = Buffer.from(frame.raw);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (frame.type === "preamble") {
-      view.setUint32(STREAM_PREAMBLE.at.checksums, 1, true);
+      bytes.writeUInt32LE(1, STREAM_PREAMBLE.at.checksums);
       this.checksum = crc32(bytes);
-      await this.writeBytes(bytes);
-    } else await this.writeFrame(bytes);
+      this.add(bytes);
+    } else this.addFrame(bytes);
     this.open = frame.type !== "end";
   }
 
-  /** The stream was cut: the capture ends it, so that another stream may follow. @throws the system's error */
-  async cut(): Promise<void> {
+  /** Returns when write(2) has taken every frame so far. @throws the system's error */
+  async flush(): Promise<void> {
+    const { zstd } = this;
+    if (zstd) await new Promise<void>((resolve) => zstd.flush(constants.ZSTD_e_flush, resolve));
+    await this.writePending();
+  }
+
+  /** The stream was cut: the capture ends it, so that another stream may follow. */
+  cut(): void {
     if (!this.open) return;
     const bytes = Buffer.alloc(FRAME_HEADER.size);
     writeFrameHeader(new DataView(bytes.buffer, bytes.byteOffset), 0, {
@@ -117,27 +119,36 @@ export class CaptureWriter {
       checksum: 0,
       reserved: 0,
     });
-    await this.writeFrame(bytes);
+    this.addFrame(bytes);
     this.open = false;
-  }
-
-  private async writeFrame(bytes: Buffer): Promise<void> {
-    this.checksum = frameChecksum(bytes, this.checksum);
-    bytes.writeUInt32LE(this.checksum, FRAME_HEADER.at.checksum);
-    await this.writeBytes(bytes);
-  }
-
-  private async writeBytes(bytes: Buffer): Promise<void> {
-    if (this.failure) throw this.failure;
-    if (this.target.write(bytes)) return;
-    await Promise.race([new Promise<void>((resolve) => this.target.once("drain", resolve)), this.done]);
   }
 
   /** Completes the file. @throws the system's error */
   async close(): Promise<void> {
-    await this.cut();
-    this.target.end();
-    await this.done;
-    if (this.failure) throw this.failure;
+    this.cut();
+    if (this.zstd) {
+      this.zstd.end();
+      await finished(this.zstd);
+    }
+    await this.writePending();
+    closeSync(this.fd);
+  }
+
+  private addFrame(bytes: Buffer): void {
+    this.checksum = frameChecksum(bytes, this.checksum);
+    bytes.writeUInt32LE(this.checksum, FRAME_HEADER.at.checksum);
+    this.add(bytes);
+  }
+
+  private add(bytes: Buffer): void {
+    if (this.zstd) this.zstd.write(bytes);
+    else this.pending.push(bytes);
+  }
+
+  private async writePending(): Promise<void> {
+    const bytes = Buffer.concat(this.pending.splice(0));
+    for (let at = 0; at < bytes.length; ) at += (await writeTo(this.fd, bytes, at)).bytesWritten;
   }
 }
+
+const writeTo = promisify(write);

@@ -1,6 +1,7 @@
 // What a run or replay came to, in one line for the person at the terminal.
 
 import type { Ledger } from "./ledger.ts";
+import type { Shortfall } from "./outputs.ts";
 
 /** What a summary is about. */
 export type Totals = { alerts: number; alertsBySeverity: ReadonlyMap<string, number>; ledger: Ledger };
@@ -8,10 +9,9 @@ export type Totals = { alerts: number; alertsBySeverity: ReadonlyMap<string, num
 const SEVERITIES = ["critical", "high", "medium", "low"];
 
 /** For example `128,004 events (41,200/s), 3 alerts (2 high, 1 medium), 0 lost, 3m06s`. */
-export function summary(run: Totals, elapsedMs: number): string {
+export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): string {
   const { decoded, canaries, lineage, malformed, balanced, ...rest } = run.ledger.statement();
   const events = decoded - canaries - lineage;
-  const failed = rest.write_failed + rest.alert_write_failed;
   const rate = Math.round(events / Math.max(elapsedMs / 1000, 0.001));
   const bySeverity = SEVERITIES.filter((severity) => run.alertsBySeverity.has(severity))
     .map((severity) => `${run.alertsBySeverity.get(severity)} ${severity}`)
@@ -21,7 +21,7 @@ export function summary(run: Totals, elapsedMs: number): string {
     `${count(run.alerts, "alert")}${bySeverity ? ` (${bySeverity})` : ""}`,
     `${(rest.lost + rest.discarded + rest.missed + rest.abandoned).toLocaleString("en-US")} lost`,
     malformed > 0 && `${malformed.toLocaleString("en-US")} malformed`,
-    failed > 0 && `${count(failed, "line")} not written`,
+    ...outputs.map(({ path, failed }) => failed > 0 && `${count(failed, "line")} not written to ${path}`),
     !balanced && "the ledger does not balance",
     duration(elapsedMs),
   ];

@@ -3,96 +3,210 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Bytes } from "../event/text.ts";
-import { LineWriter } from "./writer.ts";
+import { LineWriter, STDOUT, type Target } from "./writer.ts";
 
-function lines(count: number, size: number): Bytes[] {
-  return Array.from({ length: count }, (_, i) => `${String(i).padEnd(size - 1, ".")}\n` as Bytes);
+/** Lines that are told apart by the number in front. */
+function lines(count: number, size: number, from = 0): Bytes[] {
+  return Array.from({ length: count }, (_, i) => `${String(from + i).padEnd(size - 1, ".")}\n` as Bytes);
 }
 
-/** A folder with one megabyte of room, or null where it cannot be mounted. */
-function smallDisk(): string | null {
-  if (process.getuid?.() !== 0) return null;
-  const folder = mkdtempSync(join(tmpdir(), "warder-disk-"));
-  const { exitCode } = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder]);
-  return exitCode === 0 ? folder : null;
+/** A writer to `fd`, and what it says and loses. */
+function writerTo(fd: number, target: Partial<Target> = {}) {
+  const said: string[] = [];
+  const lost: Bytes[] = [];
+  let wrote = 0;
+  const writer = new LineWriter<Bytes>({ ...STDOUT, name: "out", fd, ...target }, (line) => line, {
+    wrote: () => void (wrote += 1),
+    lost(line, torn) {
+      lost.push(line);
+      if (torn) wrote -= 1;
+    },
+    say: (line) => said.push(line),
+  });
+  return { writer, said, lost, wrote: () => wrote };
+}
+
+async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "warder-writer-"));
+  try {
+    await use(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Whether file systems can be mounted here. */
+const mounts = Bun.spawnSync(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).exitCode === 0;
+if (!mounts) console.error("skipped: a full disk (no tmpfs can be mounted here)");
+
+/** A folder with one megabyte of room, half of it taken by `ballast`. */
+async function onSmallDisk(use: (folder: string) => Promise<void>): Promise<void> {
+  await inFolder(async (folder) => {
+    expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder]).exitCode).toBe(0);
+    try {
+      writeFileSync(join(folder, "ballast"), Buffer.alloc(500_000));
+      await use(folder);
+    } finally {
+      Bun.spawnSync(["umount", folder]);
+    }
+  });
 }
 
 describe("lines", () => {
-  test("get into a file whole and in order, whatever their number", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "warder-writer-"));
-    const fd = openSync(join(folder, "out"), "w");
-    const writer = new LineWriter(fd, () => {});
-    const batch = lines(5000, 700);
-    expect(await writer.write(batch)).toEqual([]);
-    expect(await writer.close()).toBe(true);
-    closeSync(fd);
-    expect(readFileSync(join(folder, "out"), "latin1") === batch.join("")).toBe(true);
-    rmSync(folder, { recursive: true });
+  test("get into a file whole and in order, whatever their number", () =>
+    inFolder(async (folder) => {
+      const { writer, lost } = writerTo(openSync(join(folder, "out"), "w"));
+      const batch = lines(5000, 700);
+      await writer.write(batch);
+      await writer.close();
+      closeSync(writer.target.fd);
+      expect(readFileSync(join(folder, "out"), "latin1") === batch.join("")).toBe(true);
+      expect(lost).toEqual([]);
+    }));
+
+  test("wait for a slow reader, and none is lost", () =>
+    inFolder(async (folder) => {
+      const fifo = join(folder, "fifo");
+      Bun.spawnSync(["mkfifo", fifo]);
+      const reader = Bun.spawn(["sh", "-c", `exec < ${fifo}; sleep 0.3; exec wc -lc`], { stdout: "pipe" });
+      const { writer, lost } = writerTo(openSync(fifo, "w"));
+      const started = performance.now();
+      await writer.write(lines(2000, 500));
+      expect(performance.now() - started).toBeGreaterThan(200); // the pipe holds 64 KiB of these 1,000,000 bytes
+      closeSync(writer.target.fd);
+      expect((await new Response(reader.stdout).text()).trim().split(/\s+/)).toEqual(["2000", "1000000"]);
+      expect(lost).toEqual([]);
+    }));
+
+  test("end when the reader has gone, and all of them count as lost", () =>
+    inFolder(async (folder) => {
+      const fifo = join(folder, "fifo");
+      Bun.spawnSync(["mkfifo", fifo]);
+      const reader = Bun.spawn(["head", "-n", "1", fifo], { stdout: "ignore" });
+      const { writer, said, lost } = writerTo(openSync(fifo, "w"));
+      await writer.write(lines(1, 10));
+      await reader.exited;
+      const rest = lines(3000, 100);
+      await writer.write(rest);
+      await writer.close();
+      expect(writer.closed).toBe(true);
+      expect(lost).toEqual(rest);
+      expect(writer.failed).toBe(3000);
+      expect(said).toEqual([]);
+      closeSync(writer.target.fd);
+    }));
+
+  test("end when the terminal has gone", async () => {
+    const program = `
+      import { LineWriter, STDOUT } from ${JSON.stringify(join(import.meta.dir, "writer.ts"))};
+      const writer = new LineWriter(STDOUT, (line) => line, { wrote() {}, lost() {}, say: console.error });
+      while (!writer.closed) await Bun.sleep(5).then(() => writer.write(["line\\n"]));
+      process.exit(writer.failed === 1 ? 42 : 1);`;
+    const seen = Promise.withResolvers<void>();
+    const terminal = new Bun.Terminal({ data: () => seen.resolve() });
+    const child = Bun.spawn([process.execPath, "-e", program], { terminal });
+    await seen.promise;
+    terminal.close();
+    expect(await child.exited).toBe(42);
   });
 
-  test("wait for a slow reader, and none is lost", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "warder-writer-"));
-    const fifo = join(folder, "fifo");
-    Bun.spawnSync(["mkfifo", fifo]);
-    const reader = Bun.spawn(["sh", "-c", `exec < ${fifo}; sleep 0.3; exec wc -lc`], { stdout: "pipe" });
-    const fd = openSync(fifo, "w");
-    const writer = new LineWriter(fd, () => {});
-    const started = performance.now();
-    expect(await writer.write(lines(2000, 500))).toEqual([]);
-    expect(performance.now() - started).toBeGreaterThan(200); // the pipe holds 64 KiB of these 1,000,000 bytes
-    closeSync(fd);
-    expect((await new Response(reader.stdout).text()).trim().split(/\s+/)).toEqual(["2000", "1000000"]);
-    rmSync(folder, { recursive: true });
-  });
+  test("wait for a FIFO's next reader, which goes on where the last one stopped", () =>
+    inFolder(async (folder) => {
+      const fifo = join(folder, "fifo");
+      Bun.spawnSync(["mkfifo", fifo]);
+      const first = Bun.spawn(["sh", "-c", `exec < ${fifo}; read -r line; echo "$line"`], { stdout: "pipe" });
+      const { writer, said, lost } = writerTo(openSync(fifo, "w"), { awaitsReader: true });
+      const all = lines(3000, 100);
+      const done = writer.write(all);
+      await first.exited;
+      while (said.length === 0) await Bun.sleep(10);
+      expect(said).toEqual(["out: nobody reads it: waiting for a reader"]);
+      const second = Bun.spawn(["cat", fifo], { stdout: "pipe" });
+      await done;
+      closeSync(writer.target.fd);
+      const read = (await new Response(first.stdout).text()) + (await new Response(second.stdout).text());
+      expect(read === all.join("")).toBe(true);
+      expect(said.slice(1)).toEqual(["out: output works again (EPIPE is over)"]);
+      expect(lost).toEqual([]);
+    }));
 
-  test("end when the reader has gone, and all of them count as failed", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "warder-writer-"));
-    const fifo = join(folder, "fifo");
-    Bun.spawnSync(["mkfifo", fifo]);
-    const reader = Bun.spawn(["head", "-n", "1", fifo], { stdout: "ignore" });
-    const fd = openSync(fifo, "w");
-    const said: string[] = [];
-    const writer = new LineWriter(fd, (line) => said.push(line));
-    await writer.write(lines(1, 10));
-    await reader.exited;
-    const failed = await writer.write(lines(3000, 100));
-    expect(writer.closed).toBe(true);
-    expect(failed.length).toBeGreaterThan(0);
-    expect(said).toEqual([]);
-    expect(await writer.write(lines(2, 10))).toEqual([0, 1]);
-    closeSync(fd);
-    rmSync(folder, { recursive: true });
-  });
+  test("that nobody takes are given up when that is asked for", () =>
+    inFolder(async (folder) => {
+      const fifo = join(folder, "fifo");
+      Bun.spawnSync(["mkfifo", fifo]);
+      const reader = Bun.spawn(["sh", "-c", `exec sleep 20 < ${fifo}`]);
+      const { writer, lost } = writerTo(openSync(fifo, "w"));
+      const all = lines(3000, 100);
+      const done = writer.write(all);
+      setTimeout(() => writer.giveUp(), 100);
+      await done;
+      await writer.close();
+      expect(lost).toEqual(all); // what the pipe holds is not known to be read
+      reader.kill();
+      await reader.exited;
+    }));
 
-  const disk = smallDisk();
-  if (disk === null) console.error("skipped: a full disk (no tmpfs can be mounted here)");
-  test.skipIf(disk === null)(
-    "on a full disk are counted, and none is torn when there is room again",
-    async () => {
-      const folder = disk ?? "";
-      try {
-        writeFileSync(join(folder, "ballast"), Buffer.alloc(500_000));
-        const fd = openSync(join(folder, "out"), "a");
-        const said: string[] = [];
-        const writer = new LineWriter(fd, (line) => said.push(line));
-        const first = await writer.write(lines(9000, 100));
-        expect(first.length).toBeGreaterThan(1000);
-        expect(await writer.write(lines(10, 100))).toHaveLength(10);
-        expect(said).toEqual([expect.stringContaining("output fails")]);
-        rmSync(join(folder, "ballast"));
-        const again = lines(10, 100).map((line) => line.replace(".", "!") as Bytes);
-        expect(await writer.write(again)).toEqual([]);
-        expect(said[1]).toContain("output works again");
-        expect(await writer.close()).toBe(true);
-        closeSync(fd);
-        const written = readFileSync(join(folder, "out"), "latin1").split("\n").slice(0, -1);
-        expect(written.length).toBe(9000 - first.length + 10);
-        for (const line of written) expect(line.length).toBe(99);
-        expect(written.slice(-10).map((line) => `${line}\n`)).toEqual(again);
-      } finally {
-        Bun.spawnSync(["umount", folder]);
-        rmSync(folder, { recursive: true });
-      }
-    },
-  );
+  for (const owned of [true, false]) {
+    test.skipIf(!mounts)(
+      `on a full disk are counted, and none is torn when there is room again (${owned ? "our own file" : "a file of others too"})`,
+      () =>
+        onSmallDisk(async (folder) => {
+          const path = join(folder, "out");
+          const { writer, said, lost, wrote } = writerTo(openSync(path, "a"), { owned });
+          const all = lines(9000, 101);
+          await writer.write(all.slice(0, 8000));
+          await writer.write(all.slice(8000, 8010));
+          expect(lost.length).toBeGreaterThan(1000);
+          expect(said).toEqual([expect.stringContaining("out: output fails (ENOSPC")]);
+          if (owned) expect(readFileSync(path, "latin1")).toEndWith("\n");
+          rmSync(join(folder, "ballast"));
+          await writer.write(all.slice(8010, 8020));
+          expect(said[1]).toBe("out: output works again (ENOSPC is over)");
+          await writer.close();
+          closeSync(writer.target.fd);
+          expect(writer.failed).toBe(lost.length);
+          expect(wrote()).toBe(8020 - lost.length);
+          const written = readFileSync(path, "latin1");
+          const expected = all.slice(0, 8020).filter((line) => !lost.includes(line));
+          expect(written === expected.join("")).toBe(true);
+        }),
+    );
+
+    test.skipIf(!mounts)(
+      `on a disk that stays full to the end are counted, and none is torn (${owned ? "our own file" : "a file of others too"})`,
+      () =>
+        onSmallDisk(async (folder) => {
+          const path = join(folder, "out");
+          const { writer, lost, wrote } = writerTo(openSync(path, "w"), { owned });
+          const all = lines(9000, 101);
+          await writer.write(all);
+          await writer.close();
+          const expected = all.filter((line) => !lost.includes(line));
+          expect(readFileSync(path, "latin1") === expected.join("")).toBe(true);
+          expect(writer.failed).toBe(lost.length);
+          expect(wrote()).toBe(9000 - lost.length);
+          closeSync(writer.target.fd);
+        }),
+    );
+  }
+
+  test("beyond a limit of the file's size are counted, and none is torn", () =>
+    inFolder(async (folder) => {
+      const path = join(folder, "out");
+      const program = `
+        import { openSync } from "node:fs";
+        import { LineWriter, STDOUT } from ${JSON.stringify(join(import.meta.dir, "writer.ts"))};
+        const target = { ...STDOUT, name: "out", fd: openSync(${JSON.stringify(path)}, "a"), owned: true };
+        const writer = new LineWriter(target, (line) => line, { wrote() {}, lost() {}, say: console.error });
+        await writer.write(Array.from({ length: 9000 }, (_, i) => String(i).padEnd(100, ".") + "\\n"));
+        await writer.close();
+        console.log(writer.failed);`;
+      const limited = ["sh", "-c", 'ulimit -f 512 && exec "$@"', "sh", process.execPath, "-e", program];
+      const child = Bun.spawnSync(limited);
+      const written = readFileSync(path, "latin1");
+      expect(written === lines(written.split("\n").length - 1, 101).join("")).toBe(true);
+      expect(written.length).toBeGreaterThan(512 * 512 - 101);
+      expect(Number(child.stdout.toString())).toBe(9000 - written.length / 101);
+      expect(child.stderr.toString()).toMatch(/^out: output fails \(EFBIG[^\n]+\n$/);
+    }));
 });

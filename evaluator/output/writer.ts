@@ -1,77 +1,153 @@
-// Lines to a file descriptor, whole or not at all: a slow reader holds the caller back, a full disk costs lines that are
-// counted, a closed pipe ends the writing.
+// Lines to an output, whole or not at all: a slow reader holds the caller back, a full disk costs lines that are counted, a
+// closed pipe ends the writing.
 
 import { fstatSync, ftruncateSync, write } from "node:fs";
+import { isatty } from "node:tty";
 import type { Bytes } from "../event/text.ts";
+
+/** Where lines go. */
+export type Target = {
+  /** In messages and `health` lines. */
+  readonly name: string;
+  /** Asked for before each batch, because a file may be another one by then. */
+  readonly fd: number;
+  /** Nobody else writes there: half a line may be cut off again. */
+  readonly owned: boolean;
+  /** Without a reader, a FIFO is waited for; a pipe is over. */
+  readonly awaitsReader: boolean;
+  /** Called between lines, before one of `size` bytes. Returns how many bytes may be written until it is called again. */
+  makeRoom(size: number): number;
+};
+
+/** Who hears what becomes of the things that are written. */
+export type Told<Item> = {
+  /** The item's line got out. */
+  wrote: (item: Item) => void;
+  /** It did not, and never will; `torn` when it had been taken for one that did, because its beginning had got out. */
+  lost: (item: Item, torn: boolean) => void;
+  /** Words for the person at the terminal: once when writing begins to fail, and once when it works again. */
+  say: (line: string) => void;
+};
 
 const BATCH_SIZE = 1024 * 1024;
 /** A full pipe that someone else has set to non-blocking is tried again after this. */
 const RETRY_MS = 5;
-/** Lines are lost while these last; anything else is a fault of ours. */
+/** So is a FIFO that nobody reads. */
+const READER_MS = 100;
+/** The reader has gone. */
+const GONE = new Set(["EPIPE", "ECONNRESET"]);
+/** Lines are lost while these last. */
 const FULL = new Set(["ENOSPC", "EDQUOT", "EIO", "EFBIG", "EROFS"]);
 
-/** Writes lines to one descriptor. */
-export class LineWriter {
-  /** The reader has gone; nothing is written any more. */
+/** Standard output, which ends when its reader does. */
+export const STDOUT: Target = {
+  name: "standard output",
+  fd: 1,
+  owned: false,
+  awaitsReader: false,
+  makeRoom: () => BATCH_SIZE,
+};
+
+/** An output that cannot be used at all, and why, for the person at the terminal. */
+export class OutputError extends Error {}
+
+type Batch<Item> = { items: Item[]; lines: Bytes[]; next: number };
+
+/** Writes the lines of items to one target. */
+export class LineWriter<Item> {
+  /** Nothing is written any more: the reader has gone, or `giveUp` was called. */
   closed = false;
-  /** The last attempt failed: the reason. Null when it worked. */
-  failure: string | null = null;
-  /** The rest of a line whose beginning got out: nothing else is written before it. */
-  private torn: Buffer | null = null;
-  private tornWritten = 0;
+  /** How many lines were lost. */
+  failed = 0;
+  /** The last attempt did not work: the reason. Null when it did. */
+  private failure: string | null = null;
+  /** The rest of a line whose beginning got out and could not be cut off: nothing else is written before it. */
+  private torn: { item: Item; rest: Buffer; written: number } | null = null;
+  private busy = false;
+  private readonly steps: (() => void)[] = [];
+  private release: () => void = () => {};
+  private readonly terminal: boolean;
 
   constructor(
-    private readonly fd: number,
-    /** Told once when writing begins to fail, and once when it works again. */
-    private readonly say: (line: string) => void,
-  ) {}
+    readonly target: Target,
+    /** An item's line with its end; empty when it has none here. */
+    private readonly render: (item: Item) => Bytes,
+    private readonly told: Told<Item>,
+  ) {
+    this.terminal = isatty(target.fd);
+  }
 
-  /** Writes `lines` in order. Returns the indices of those that did not get out. */
-  async write(lines: Bytes[]): Promise<number[]> {
-    const failed: number[] = [];
-    for (let first = 0; first < lines.length; ) {
-      let last = first;
-      for (let size = 0; last < lines.length && (size === 0 || size < BATCH_SIZE); last++)
-        size += lines[last]?.length ?? 0;
-      const whole = await this.writeBatch(lines.slice(first, last));
-      for (let i = first + whole; i < last; i++) failed.push(i);
-      first = last;
+  /** Writes the lines of `items` in order. One call at a time. */
+  async write(items: readonly Item[]): Promise<void> {
+    this.busy = true;
+    for (let next = 0; next < items.length; ) {
+      this.takeSteps();
+      const batch = this.batchOf(items, next);
+      await this.writeBatch(batch);
+      next = batch.next;
     }
-    return failed;
+    this.busy = false;
+    this.takeSteps();
   }
 
-  /** Returns how many whole lines got out. */
-  private async writeBatch(lines: Bytes[]): Promise<number> {
-    if (this.closed) return 0;
-    const batch = Buffer.from(lines.join(""), "latin1");
-    if (!(await this.completeTorn())) return 0;
-    const written = await this.writeAll(batch);
-    if (written === batch.length) {
-      if (this.failure) this.say(`output works again (${this.failure} is over)`);
-      this.failure = null;
-      return lines.length;
+  /** Does something between two lines: now, or when the lines that are being written are out. */
+  between(step: () => void): void {
+    this.steps.push(step);
+    if (!this.busy) this.takeSteps();
+  }
+
+  /** Ends the waiting for a reader that does not read. What is not out is lost to this writer. */
+  giveUp(): void {
+    this.closed = true;
+    this.release();
+  }
+
+  /** Tries for the last time to complete a line. */
+  async close(): Promise<void> {
+    if (!(await this.completeTorn())) this.dropTorn();
+  }
+
+  private takeSteps(): void {
+    if (this.steps.length > 0) this.dropTorn();
+    for (const step of this.steps.splice(0)) step();
+  }
+
+  private batchOf(items: readonly Item[], first: number): Batch<Item> {
+    const batch: Batch<Item> = { items: [], lines: [], next: first };
+    let room = 0;
+    for (; batch.next < items.length; batch.next++) {
+      const item = items[batch.next] as Item;
+      const line = this.render(item);
+      if (line === "") continue;
+      if (batch.lines.length === 0) room = Math.min(BATCH_SIZE, this.target.makeRoom(line.length));
+      else if (line.length > room) break;
+      room -= line.length;
+      batch.items.push(item);
+      batch.lines.push(line);
     }
-    return this.mend(lines, batch, written);
+    return batch;
   }
 
-  /** Tries for the last time to complete a line; of a file, half a line is cut off. Returns false when one was lost. */
-  async close(): Promise<boolean> {
-    if (await this.completeTorn()) return true;
-    const status = fstatSync(this.fd);
-    if (status.isFile()) ftruncateSync(this.fd, status.size - this.tornWritten);
-    return false;
+  private async writeBatch(batch: Batch<Item>): Promise<void> {
+    if (batch.lines.length === 0) return;
+    const bytes = Buffer.from(batch.lines.join(""), "latin1");
+    const written = (await this.completeTorn()) ? await this.writeAll(bytes) : 0;
+    const whole = written === bytes.length ? batch.items.length : this.mend(batch, bytes, written);
+    if (written === bytes.length) this.works();
+    for (const item of batch.items.slice(0, whole)) this.told.wrote(item);
+    for (const item of batch.items.slice(whole)) this.lose(item, false);
   }
 
-  private async completeTorn(): Promise<boolean> {
-    if (!this.torn) return true;
-    const size = await this.writeAll(this.torn);
-    this.tornWritten += size;
-    this.torn = size < this.torn.length ? this.torn.subarray(size) : null;
-    return this.torn === null;
+  private lose(item: Item, torn: boolean): void {
+    this.failed += 1;
+    this.told.lost(item, torn);
   }
 
-  /** Part of a batch got out: the line within which it ended counts, and will be completed before anything else. */
-  private mend(lines: Bytes[], batch: Buffer, written: number): number {
+  /**
+   * Part of a batch got out: the line within which it ended is cut off, or else completed before anything else.
+   * Returns how many lines count as written.
+   */
+  private mend({ items, lines }: Batch<Item>, bytes: Buffer, written: number): number {
     let whole = 0;
     let end = 0;
     for (const line of lines) {
@@ -80,38 +156,81 @@ export class LineWriter {
       whole += 1;
     }
     if (written === end) return whole;
-    this.torn = batch.subarray(written, end + (lines[whole]?.length ?? 0));
-    this.tornWritten = written - end;
-    return whole + 1;
+    const rest = bytes.subarray(written, end + (lines[whole]?.length ?? 0));
+    this.torn = { item: items[whole] as Item, rest, written: written - end };
+    return this.target.owned && this.cutTorn() ? whole : whole + 1;
+  }
+
+  private async completeTorn(): Promise<boolean> {
+    if (!this.torn) return true;
+    const { item, rest, written } = this.torn;
+    const size = await this.writeAll(rest);
+    this.torn = size < rest.length ? { item, rest: rest.subarray(size), written: written + size } : null;
+    return this.torn === null;
+  }
+
+  /** Gives up a line whose beginning is out. */
+  private dropTorn(): void {
+    if (!this.torn) return;
+    const { item } = this.torn;
+    this.cutTorn();
+    this.torn = null;
+    this.lose(item, true);
+  }
+
+  /** Cuts the beginning of a line off a file. Returns false where that is not possible. */
+  private cutTorn(): boolean {
+    const status = fstatSync(this.target.fd);
+    if (!this.torn || !status.isFile()) return false;
+    try {
+      ftruncateSync(this.target.fd, status.size - this.torn.written);
+    } catch {
+      return false;
+    }
+    this.torn = null;
+    return true;
   }
 
   /** Writes as much as can be. Returns the bytes that got out. */
   private async writeAll(bytes: Buffer): Promise<number> {
     let at = 0;
-    while (at < bytes.length) {
+    while (at < bytes.length && !this.closed) {
       try {
-        at += await writeSome(this.fd, bytes, at);
+        at += await this.writeSome(bytes, at);
       } catch (error) {
         const { code = "", message } = error as NodeJS.ErrnoException;
-        if (code === "EAGAIN" || code === "EINTR") {
-          await Bun.sleep(RETRY_MS);
-          continue;
-        }
-        if (code === "EPIPE") this.closed = true;
-        else if (!FULL.has(code)) throw error;
-        else if (this.failure !== code) {
-          this.failure = code;
-          this.say(`output fails (${message}): lines are lost until there is room, and counted`);
-        }
-        return at;
+        if (code === "EAGAIN" || code === "EINTR") await Bun.sleep(RETRY_MS);
+        else if (code === "EPIPE" && this.target.awaitsReader) {
+          this.fails(code, "nobody reads it: waiting for a reader");
+          await Bun.sleep(READER_MS);
+        } else if (GONE.has(code) || (code === "EIO" && this.terminal)) this.closed = true;
+        else if (FULL.has(code)) {
+          this.fails(code, `output fails (${message}): lines are lost until it works again, and counted`);
+          return at;
+        } else throw new OutputError(`${this.target.name}: ${message}`);
       }
     }
     return at;
   }
-}
 
-function writeSome(fd: number, bytes: Buffer, at: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    write(fd, bytes, at, bytes.length - at, null, (error, size) => (error ? reject(error) : resolve(size)));
-  });
+  /** One write(2); `giveUp` ends the waiting for it. */
+  private writeSome(bytes: Buffer, at: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.release = () => resolve(0);
+      write(this.target.fd, bytes, at, bytes.length - at, null, (error, size) =>
+        error ? reject(error) : resolve(size),
+      );
+    });
+  }
+
+  private fails(reason: string, words: string): void {
+    if (this.failure !== reason) this.told.say(`${this.target.name}: ${words}`);
+    this.failure = reason;
+  }
+
+  private works(): void {
+    if (this.failure !== null)
+      this.told.say(`${this.target.name}: output works again (${this.failure} is over)`);
+    this.failure = null;
+  }
 }
