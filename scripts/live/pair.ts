@@ -61,11 +61,12 @@ export class Program {
     command: string[],
     readonly stdoutPath: string,
     readonly stderrPath: string,
+    stdout: number | null,
   ) {
     this.process = Bun.spawn(command, {
       cwd: ROOT,
       stdin: "ignore",
-      stdout: Bun.file(stdoutPath),
+      stdout: stdout ?? Bun.file(stdoutPath),
       stderr: Bun.file(stderrPath),
     });
   }
@@ -171,6 +172,15 @@ export class Bench {
     ]).stdout.toString();
   }
 
+  /** Starts the evaluator with `stdout`, or none that matters, and waits until the sensor has it. */
+  async evaluatorTo(stdout: number | null, ...args: string[]): Promise<Program> {
+    const command = [EVALUATOR, "run", "--socket", this.socket, ...args];
+    const program = this.launch("evaluator", [BUN, ...command], stdout);
+    const greeting = `evaluator pid ${program.pid} (`;
+    await until("the connection", () => this.programs.some(({ stderr }) => stderr.includes(greeting)));
+    return program;
+  }
+
   private enter(): string[] {
     return ["nsenter", "--target", String(this.holder.pid), "--mount", `--wd=${ROOT}`];
   }
@@ -179,10 +189,10 @@ export class Bench {
     return this.launch(name, [...(inside ? this.enter() : []), BUN, ...args]);
   }
 
-  private launch(name: string, command: string[]): Program {
+  private launch(name: string, command: string[], stdout: number | null = null): Program {
     this.count += 1;
     const output = this.path(`${name}-${this.count}`);
-    const program = new Program(command, `${output}.out`, `${output}.err`);
+    const program = new Program(command, `${output}.out`, `${output}.err`, stdout);
     this.programs.push(program);
     return program;
   }
