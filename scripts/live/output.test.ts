@@ -1,16 +1,7 @@
 // What happens to outputs while a real sensor goes on: nothing is lost that is not counted.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import {
-  chownSync,
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { chownSync, closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Bench, type Line, notLive, parseLines, until, warder } from "./pair.ts";
 
 const reason = notLive();
