@@ -159,6 +159,7 @@ function isAt(path: string, fd: number): boolean {
 /**
  * Half a line at the end is what a crash has left. One of ours is cut off, because what was not written was not
  * acknowledged either and comes again; anything else gets a line end.
+ * @throws OutputError
  */
 function mendEnd(path: string, fd: number, say: (line: string) => void): void {
   const { size } = fstatSync(fd);
@@ -172,10 +173,15 @@ function mendEnd(path: string, fd: number, say: (line: string) => void): void {
   }
   const half = tail.subarray(tail.lastIndexOf("\n") + 1).toString("latin1");
   if (half === "") return;
-  if (half.startsWith(BEGINNING) || BEGINNING.startsWith(half)) {
-    ftruncateSync(fd, size - half.length);
-    say(`${path}: half a line at its end, ${half.length} bytes, was cut off`);
-  } else writeSync(fd, "\n");
+  try {
+    if (half.startsWith(BEGINNING) || BEGINNING.startsWith(half)) {
+      ftruncateSync(fd, size - half.length);
+      say(`${path}: half a line at its end, ${half.length} bytes, was cut off`);
+    } else writeSync(fd, "\n");
+  } catch (error) {
+    // Some file systems need room even for that.
+    throw new OutputError(`${path}: ends within a line, and cannot be mended: ${(error as Error).message}`);
+  }
 }
 
 /** @throws OutputError when files cannot be renamed and created where `path` is */

@@ -190,6 +190,17 @@ describe("lines", () => {
     );
   }
 
+  test("of a file that answers with an error of the device are counted", async () => {
+    // A process's memory as a file: nothing is at its beginning, and the kernel says EIO.
+    const { writer, said, lost } = writerTo(openSync("/proc/self/mem", "r+"), { owned: true });
+    await writer.write(lines(3, 10));
+    await writer.write(lines(3, 10, 3));
+    await writer.close();
+    expect(lost).toEqual(lines(6, 10));
+    expect(said).toEqual([expect.stringMatching(/^out: output fails \(EIO: /)]);
+    closeSync(writer.target.fd);
+  });
+
   test("beyond a limit of the file's size are counted, and none is torn", () =>
     inFolder(async (folder) => {
       const path = join(folder, "out");

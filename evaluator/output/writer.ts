@@ -178,7 +178,7 @@ export class LineWriter<Item> {
     this.lose(item, true);
   }
 
-  /** Cuts the beginning of a line off a file. Returns false where that is not possible. */
+  /** Cuts the beginning of a line off a file. Returns false where that cannot be: some file systems need room for it. */
   private cutTorn(): boolean {
     const status = fstatSync(this.target.fd);
     if (!this.torn || !status.isFile()) return false;
@@ -199,15 +199,17 @@ export class LineWriter<Item> {
         at += await this.writeSome(bytes, at);
       } catch (error) {
         const { code = "", message } = error as NodeJS.ErrnoException;
+        // The runtime has no words for this one.
+        const reason = code === "EDQUOT" ? "EDQUOT: the disk quota is used up" : message;
         if (code === "EAGAIN" || code === "EINTR") await Bun.sleep(RETRY_MS);
         else if (code === "EPIPE" && this.target.awaitsReader) {
           this.fails(code, "nobody reads it: waiting for a reader");
           await Bun.sleep(READER_MS);
         } else if (GONE.has(code) || (code === "EIO" && this.terminal)) this.closed = true;
         else if (FULL.has(code)) {
-          this.fails(code, `output fails (${message}): lines are lost until it works again, and counted`);
+          this.fails(code, `output fails (${reason}): lines are lost until it works again, and counted`);
           return at;
-        } else throw new OutputError(`${this.target.name}: ${message}`);
+        } else throw new OutputError(`${this.target.name}: ${reason}`);
       }
     }
     return at;
