@@ -1,13 +1,25 @@
 // What happens to outputs while a real sensor goes on: nothing is lost that is not counted.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chownSync, closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { Bench, type Line, notLive, parseLines, until, warder } from "./pair.ts";
 
 const reason = notLive();
 if (reason !== null) console.error(`skipped: outputs beside a live sensor (${reason})`);
 
 const NOBODY = 65534;
+const TAKEN = 600;
 
 type Health = { ledger: Record<string, number | boolean>; outputs: { path: string; failed: number }[] };
 
@@ -128,6 +140,53 @@ describe.skipIf(reason !== null)("beside a live sensor", () => {
       Bun.spawnSync(["umount", disk]);
     }
   }, 120_000);
+
+  test("files are set aside by age while hardly anything happens", async () => {
+    const output = bench.path("output");
+    mkdirSync(output);
+    chownSync(output, NOBODY, NOBODY);
+    const config = bench.path("config.toml");
+    const rotation = `[output]\ntype = "file"\npath = "${output}/events.ndjson"\nrotate_age_s = 1\ncompress = false\n`;
+    writeFileSync(config, `[health]\ninterval_s = 1\n${rotation}`);
+    await bench.sensor("--no-pin", "--config", config);
+    const evaluator = await bench.evaluatorTo(null, "--config", config);
+    await until("three files", () => readdirSync(output).length > 3);
+    expect(await evaluator.end("SIGTERM")).toBe(0);
+    const names = readdirSync(output).toSorted();
+    expect(names.at(-1)).toBe("events.ndjson");
+    const lines = names.flatMap((name) => parseLines(readFileSync(`${output}/${name}`, "utf8")));
+    expect(lines[0]?.event_type).toBe("coverage");
+    const times = lines.filter((line) => line.event_type === "health").map((line) => String(line["time"]));
+    expect(times).toEqual(times.toSorted());
+    expect(times.length).toBeGreaterThan(2);
+  }, 60_000);
+
+  for (const name of ["recording", "recording.zst"]) {
+    test(`a recorder that is killed has in its file what it took from the ring (${name})`, async () => {
+      await bench.sensor();
+      const shell = Bun.spawn(["bash", "-c", `for i in $(seq ${TAKEN}); do /bin/true taken-$i; done`]);
+      const captures: string[] = [];
+      for (let kills = 0; shell.exitCode === null || kills < 3; kills++) {
+        const capture = bench.path(`${kills}.${name}`);
+        captures.push(capture);
+        const command = [process.execPath, "evaluator/main.ts", "record", capture, "--socket", bench.socket];
+        const recorder = Bun.spawn(command, { stdout: "ignore", stderr: "ignore" });
+        await until("the recording", () => existsSync(capture) && statSync(capture).size > 0);
+        await Bun.sleep(400 * Math.random());
+        recorder.kill("SIGKILL");
+        await recorder.exited;
+      }
+      const last = bench.path(`last.${name}`);
+      captures.push(last);
+      await warder(["record", last, "--socket", bench.socket, "--duration", "2"]);
+      const seen = new Set<string>();
+      for (const capture of captures) {
+        const { stdout } = await warder(["replay", "-o", "json", capture]);
+        for (const start of startsOf(parseLines(stdout), "taken")) seen.add(start);
+      }
+      expect(seen.size).toBe(TAKEN);
+    }, 120_000);
+  }
 
   test("a reader that goes ends the evaluator with code 0", async () => {
     await bench.sensor("--no-pin");
