@@ -175,18 +175,20 @@ export class Core {
 
   /** The line of an output of `handle` got out. */
   wrote(output: Output): void {
-    this.enter(output, "lines", 1);
+    if (output.is === "notice") return;
+    const totals = this.ledger.of(output.kind);
+    if (output.is === "event") totals.lines += 1;
+    else totals.alert_lines += 1;
   }
 
   /** It did not; `torn` when it had been taken for one that did, because its beginning had got out. */
   lost(output: Output, torn: boolean): void {
-    if (torn) this.enter(output, "lines", -1);
-    this.enter(output, "write_failed", 1);
-  }
-
-  private enter(output: Output, key: "lines" | "write_failed", count: number): void {
     if (output.is === "notice") return;
-    this.ledger.of(output.kind)[output.is === "event" ? key : (`alert_${key}` as const)] += count;
+    const totals = this.ledger.of(output.kind);
+    if (output.is === "event") totals.write_failed += 1;
+    else totals.alert_write_failed += 1;
+    if (torn && output.is === "event") totals.lines -= 1;
+    else if (torn) totals.alert_lines -= 1;
   }
 
   private begin(preamble: StreamPreamble): Output[] {

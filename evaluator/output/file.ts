@@ -52,12 +52,11 @@ export class OutputFile implements Target {
     const { path, rotateSize, rotateAgeMs } = settings;
     this.name = path;
     try {
-      this.fd = openForLines(path);
+      this.fd = openForLines(path, say);
     } catch (error) {
       throw new OutputError(`${path}: ${reasonOf(error as NodeJS.ErrnoException, path)}`);
     }
     this.begin();
-    if (this.owned) mendEnd(path, this.fd, say);
     const rotates = this.owned && rotateSize + rotateAgeMs > 0;
     if (rotates) checkFolder(path);
     this.segments = rotates ? new Segments(path, settings, say) : null;
@@ -66,15 +65,19 @@ export class OutputFile implements Target {
 
   makeRoom(size: number): number {
     const { rotateSize } = this.settings;
-    if (!this.segments || rotateSize === 0) return Infinity;
+    if (rotateSize === 0 || !this.owned) return Infinity;
     if (this.size > 0 && this.size + size > rotateSize && !this.rotate()) return Infinity;
     return rotateSize - this.size;
   }
 
-  /** Sets the file aside if it is old enough, and anything is in it. */
-  rotateByAge(): void {
+  /** Is it time to set the file aside? */
+  get old(): boolean {
     const { rotateAgeMs } = this.settings;
-    if (!this.segments || rotateAgeMs === 0 || Date.now() - this.begun < rotateAgeMs) return;
+    return rotateAgeMs > 0 && this.owned && Date.now() - this.begun >= rotateAgeMs;
+  }
+
+  /** Sets the file aside, if anything is in it. */
+  rotateByAge(): void {
     if (this.size > 0) this.rotate();
     else this.begun = Date.now();
   }
@@ -124,7 +127,7 @@ export class OutputFile implements Target {
   }
 
   private replace(): void {
-    const fd = openForLines(this.name);
+    const fd = openForLines(this.name, this.say);
     closeSync(this.fd);
     this.fd = fd;
     this.begin();
@@ -139,8 +142,12 @@ export class OutputFile implements Target {
   }
 }
 
-function openForLines(path: string): number {
-  if (!statSync(path, { throwIfNoEntry: false })?.isFIFO()) return openSync(path, "a", MODE);
+function openForLines(path: string, say: (line: string) => void): number {
+  if (!statSync(path, { throwIfNoEntry: false })?.isFIFO()) {
+    const fd = openSync(path, "a", MODE);
+    mendEnd(path, fd, say);
+    return fd;
+  }
   // Opening a FIFO waits for a reader: here is one, for a moment.
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -158,11 +165,13 @@ function isAt(path: string, fd: number): boolean {
 
 /**
  * Half a line at the end is what a crash has left. One of ours is cut off, because what was not written was not
- * acknowledged either and comes again; anything else gets a line end.
- * @throws OutputError
+ * acknowledged either and comes again; anything else gets a line end. Some file systems need room even for that.
+ * @throws the system's error
  */
 function mendEnd(path: string, fd: number, say: (line: string) => void): void {
-  const { size } = fstatSync(fd);
+  const status = fstatSync(fd);
+  if (!status.isFile()) return;
+  const { size } = status;
   const tail = Buffer.alloc(Math.min(size, LINE_SIZE_MAX));
   try {
     const reader = openSync(path, "r");
@@ -173,15 +182,10 @@ function mendEnd(path: string, fd: number, say: (line: string) => void): void {
   }
   const half = tail.subarray(tail.lastIndexOf("\n") + 1).toString("latin1");
   if (half === "") return;
-  try {
-    if (half.startsWith(BEGINNING) || BEGINNING.startsWith(half)) {
-      ftruncateSync(fd, size - half.length);
-      say(`${path}: half a line at its end, ${half.length} bytes, was cut off`);
-    } else writeSync(fd, "\n");
-  } catch (error) {
-    // Some file systems need room even for that.
-    throw new OutputError(`${path}: ends within a line, and cannot be mended: ${(error as Error).message}`);
-  }
+  if (half.startsWith(BEGINNING) || BEGINNING.startsWith(half)) {
+    ftruncateSync(fd, size - half.length);
+    say(`${path}: half a line at its end, ${half.length} bytes, was cut off`);
+  } else writeSync(fd, "\n");
 }
 
 /** @throws OutputError when files cannot be renamed and created where `path` is */

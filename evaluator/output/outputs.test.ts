@@ -85,6 +85,7 @@ describe("standard output", () => {
     const count = whole.stdout.trimEnd().split("\n").length;
     expect(stderr).toMatch(/^warder: standard output: output fails \(ENOSPC/m);
     expect(stderr).toContain(`${count} lines not written to standard output`);
+    expect(stderr).not.toContain("does not balance");
     expect(code).toBe(0);
     const strict = await run(["bash", "-c", '"$@" --strict > /dev/full', "bash", ...plain]);
     expect(strict.code).toBe(4);
@@ -125,20 +126,24 @@ describe("a file", () => {
       expect((await run([...command, "--strict"])).code).toBe(4);
     }));
 
-  test("beyond a limit of its size lacks what the program says it lacks, and has no half line", () =>
-    inFolder(async (folder) => {
-      const path = join(folder, "events.ndjson");
-      const command = replayWith(folder, `type = "file"\npath = "${path}"`);
-      const { code, stderr } = await run(["sh", "-c", 'ulimit -f 200 && exec "$@"', "sh", ...command]);
-      expect(code).toBe(0);
-      const written = readFileSync(path, "utf8");
-      const expected = whole.stdout.trimEnd().split("\n");
-      expect(written).toEndWith("\n");
-      expect(stderr).toContain(
-        `${expected.length - (written.split("\n").length - 1)} lines not written to ${path}`,
-      );
-      for (const line of withoutHealth(written)) expect(expected).toContain(line);
-    }));
+  for (const how of ["the program's own", "standard output"]) {
+    test(`beyond a limit of its size lacks what the program says it lacks, and has no half line (${how})`, () =>
+      inFolder(async (folder) => {
+        const path = join(folder, "events.ndjson");
+        const own = how !== "standard output";
+        const command = own ? replayWith(folder, `type = "file"\npath = "${path}"`) : plain;
+        const script = `ulimit -f 200 && exec "$@" ${own ? "" : `> ${path}`}`;
+        const { code, stderr } = await run(["sh", "-c", script, "sh", ...command]);
+        expect(code).toBe(0);
+        const written = readFileSync(path, "utf8");
+        const expected = whole.stdout.trimEnd().split("\n");
+        const missing = expected.length - (written.split("\n").length - 1);
+        expect(written).toEndWith("\n");
+        expect(stderr).toContain(`${missing} lines not written to ${own ? path : "standard output"}`);
+        expect(stderr).not.toContain("does not balance");
+        for (const line of withoutHealth(written)) expect(expected).toContain(line);
+      }));
+  }
 
   test("that is a FIFO waits for readers, and they get every line between them", () =>
     inFolder(async (folder) => {

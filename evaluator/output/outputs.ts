@@ -109,7 +109,7 @@ export class Outputs<Line extends Item> {
   }
 
   private rotateByAge(): void {
-    for (const [writer, file] of this.files) writer.between(() => file.rotateByAge());
+    for (const [writer, file] of this.files) if (file.old) writer.between(() => file.rotateByAge());
   }
 }
 

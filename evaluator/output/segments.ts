@@ -21,7 +21,8 @@ export class Segments {
   private readonly folder: string;
   private readonly stem: string;
   private readonly extension: string;
-  private working: Promise<void> | null = null;
+  private working: Promise<void> = Promise.resolve();
+  private active = false;
   private more = false;
   private failure: string | null = null;
   private readonly stopped = new AbortController();
@@ -48,9 +49,7 @@ export class Segments {
   /** Removes what is beyond `keep`, finishes what a crash left, compresses what is plain; in the background. */
   tidy(): void {
     this.more = true;
-    this.working ??= this.work().finally(() => {
-      this.working = null;
-    });
+    if (!this.active) this.working = this.work();
   }
 
   /** Waits for what `tidy` began. With `now`, leaves the rest to the next start. */
@@ -60,28 +59,32 @@ export class Segments {
   }
 
   private async work(): Promise<void> {
+    this.active = true;
     while (this.more && !this.stopped.signal.aborted) {
       this.more = false;
-      try {
-        await this.pass();
-        this.failure = null;
-      } catch (error) {
-        if (this.stopped.signal.aborted) return;
-        const { message } = error as Error;
-        if (this.failure !== message) this.say(`${this.path}: a rotated segment stays as it is: ${message}`);
-        this.failure = message;
-      }
+      await this.attempt(() => this.clean());
+      const segments = this.list();
+      const surplus = this.settings.keep === 0 ? [] : segments.slice(0, -this.settings.keep);
+      for (const segment of surplus) await this.attempt(() => rmSync(this.pathOf(segment)));
+      const plain = segments.slice(surplus.length).filter(({ compressed }) => !compressed);
+      for (const segment of this.settings.compress ? plain : [])
+        await this.attempt(() => this.compress(segment));
     }
+    this.active = false;
   }
 
-  private async pass(): Promise<void> {
-    this.clean();
-    const segments = this.list();
-    const surplus = this.settings.keep === 0 ? [] : segments.slice(0, -this.settings.keep);
-    for (const segment of surplus) rmSync(this.pathOf(segment));
-    if (!this.settings.compress) return;
-    for (const segment of segments.slice(surplus.length))
-      if (!segment.compressed) await this.compress(segment);
+  /** What cannot be done to a segment stays undone until the next time, and is said once. */
+  private async attempt(step: () => void | Promise<void>): Promise<void> {
+    if (this.stopped.signal.aborted) return;
+    try {
+      await step();
+      this.failure = null;
+    } catch (error) {
+      const { message } = error as Error;
+      if (this.failure !== message && !this.stopped.signal.aborted)
+        this.say(`${this.path}: a rotated segment stays as it is: ${message}`);
+      this.failure = message;
+    }
   }
 
   /** Removes what a crash left: halves of compressed segments, and plain ones that are compressed already. */
@@ -117,7 +120,7 @@ export class Segments {
     rmSync(plain);
   }
 
-  /** All segments, oldest first. */
+  /** All segments, oldest first. @throws the system's error */
   private list(): Segment[] {
     return readdirSync(this.folder)
       .map((name) => this.parse(name))

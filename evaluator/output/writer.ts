@@ -119,7 +119,8 @@ export class LineWriter<Item> {
       const item = items[batch.next] as Item;
       const line = this.render(item);
       if (line === "") continue;
-      if (batch.lines.length === 0) room = Math.min(BATCH_SIZE, this.target.makeRoom(line.length));
+      if (batch.lines.length === 0)
+        room = this.torn ? BATCH_SIZE : Math.min(BATCH_SIZE, this.target.makeRoom(line.length));
       else if (line.length > room) break;
       room -= line.length;
       batch.items.push(item);
