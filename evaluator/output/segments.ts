@@ -62,8 +62,11 @@ export class Segments {
     this.active = true;
     while (this.more && !this.stopped.signal.aborted) {
       this.more = false;
-      await this.attempt(() => this.clean());
-      const segments = this.list();
+      let segments: Segment[] = [];
+      await this.attempt(() => {
+        this.clean();
+        segments = this.list();
+      });
       const surplus = this.settings.keep === 0 ? [] : segments.slice(0, -this.settings.keep);
       for (const segment of surplus) await this.attempt(() => rmSync(this.pathOf(segment)));
       const plain = segments.slice(surplus.length).filter(({ compressed }) => !compressed);
