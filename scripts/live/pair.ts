@@ -113,7 +113,7 @@ export class Bench {
 
   constructor() {
     chmodSync(this.folder, 0o755);
-    const script = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 600";
+    const script = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 7200";
     this.holder = Bun.spawn(["unshare", "--mount", "sh", "-c", script], { stdout: "pipe" });
   }
 
