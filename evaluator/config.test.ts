@@ -190,6 +190,24 @@ test("rules.d beside the settings is read in name order, then --rules", () =>
     expect(rules.find(({ id }) => id === "BUILTIN-NET-OUTBOUND-001")?.enabled).toBe(false);
   }));
 
+test.each([
+  ['type = "file"', "output.path: missing, and required"],
+  ['path = "/var/log/events"', 'output.path: without effect but with type = "file"'],
+  ['type = "file"\npath = "/a"\nalerts_path = "/a"', "output.alerts_path: the same file as output.path"],
+  ["rotate_size_mb = 1", "output.rotate_size_mb: without effect: no line goes to a file"],
+  ["rotate_age_s = 1", "output.rotate_age_s: without effect: no line goes to a file"],
+  ['alerts_path = "/a"\nkeep = 1', "output.keep: without effect: neither"],
+  ['type = "file"\npath = "/a"\nalerts_path = "/b"\nrotate_age_s = 1\nkeep = 1', null],
+])("[output] %s", (settings, message) =>
+  inFolder((folder) => {
+    writeFileSync(join(folder, "config.toml"), `[output]\n${settings}\n`);
+    const { problems } = load(join(folder, "config.toml"), []);
+    expect(problems.map((problem) => problem.message)).toEqual(
+      message === null ? [] : [expect.stringContaining(message)],
+    );
+  }),
+);
+
 test("EDR_CONFIG names the settings when no option does", () => {
   expect(configPath(undefined, { EDR_CONFIG: "/x.toml" })).toBe("/x.toml");
   expect(configPath("/y.toml", { EDR_CONFIG: "/x.toml" })).toBe("/y.toml");
