@@ -97,7 +97,7 @@ export const absolutePath = v.pipe(
   text,
   v.check(
     (value) => value.startsWith("/"),
-    (issue) => `${JSON.stringify(issue.input)} is not absolute: paths in events begin with "/"`,
+    (issue) => `${JSON.stringify(issue.input)} is not absolute: expected a path that begins with "/"`,
   ),
 );
 /** A glob in which `*` stands for any bytes. */
