@@ -71,9 +71,15 @@ const c = {
     "unsigned long",
     "unsigned long",
   ]),
-  execv: libc.func("int execv(const char *, const char **)"),
   schedGetaffinity: libc.func("int sched_getaffinity(int, size_t, void *)"),
   schedSetaffinity: libc.func("int sched_setaffinity(int, size_t, const void *)"),
+  execve: libc.func("int execve(const char *, const char **, const char **)"),
+  // System calls that the C library has no function for.
+  closeRange: libc.func("syscall", "long", ["long", "unsigned int", "unsigned int", "unsigned int"]),
+  seccomp: libc.func("syscall", "long", ["long", "unsigned int", "unsigned int", "const void *"]),
+  landlockCreate: libc.func("syscall", "long", ["long", "const void *", "size_t", "uint32_t"]),
+  landlockAdd: libc.func("syscall", "long", ["long", "int", "int", "const void *", "uint32_t"]),
+  landlockRestrict: libc.func("syscall", "long", ["long", "int", "uint32_t"]),
   clockGettime: libc.func("int clock_gettime(int, void *)"),
 };
 
@@ -266,6 +272,15 @@ export function eventFd(): { fd: number; wake: () => void } {
 }
 
 const F_SETFD = 2;
+const SYS_CLOSE_RANGE = 436;
+const CLOSE_RANGE_CLOEXEC = 4;
+const STDERR = 2;
+const FD_MAX = 0xffff_ffff;
+
+/** Every descriptor above standard error ends with this program, whoever opened it. */
+export function keepNoneOpen(): void {
+  checked("close_range", c.closeRange(SYS_CLOSE_RANGE, STDERR + 1, FD_MAX, CLOSE_RANGE_CLOEXEC));
+}
 
 /** Lets a descriptor live on in the next program of this process. */
 export function keepOpen(fd: number): void {
@@ -276,10 +291,18 @@ export function keepOpen(fd: number): void {
 export function replaceStdin(text: string): void {
   const written = checked("memfd_create", c.memfdCreate("warder-server", 0));
   writeFileSync(written, text);
-  const read = openSync(`/proc/self/fd/${written}`, "r");
-  checked("dup2", c.dup2(read, 0));
-  closeFd(read);
+  becomeStdin(openSync(`/proc/self/fd/${written}`, "r"));
   closeFd(written);
+}
+
+/** Nothing is read from standard input any more. */
+export function dropStdin(): void {
+  becomeStdin(openSync("/dev/null", "r"));
+}
+
+function becomeStdin(fd: number): void {
+  checked("dup2", c.dup2(fd, 0));
+  closeFd(fd);
 }
 
 const PR_CAPBSET_DROP = 24;
@@ -312,10 +335,67 @@ export function setName(name: string): void {
   checked("prctl PR_SET_NAME", c.prctlBytes(PR_SET_NAME, bytes, 0, 0, 0));
 }
 
-/** Becomes another program, in this process. Returns only by throwing. */
-export function execute(program: string, args: string[]): never {
-  c.execv(program, [...args, null]);
-  throw new SystemError(`execv ${program}`, koffi.errno());
+/** Becomes another program, in this process, with this environment. Returns only by throwing. */
+export function execute(program: string, args: string[], environment: Record<string, string>): never {
+  const entries = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  c.execve(program, [...args, null], [...entries, null]);
+  throw new SystemError(`execve ${program}`, koffi.errno());
+}
+
+const SYS_SECCOMP = 317;
+const SECCOMP_SET_MODE_FILTER = 1;
+const SECCOMP_GET_ACTION_AVAIL = 2;
+const SECCOMP_RET_ERRNO = 0x0005_0000;
+const SOCK_FILTER_SIZE = 8;
+const SockFprog = koffi.struct({ len: "uint16_t", filter: "const void *" });
+
+/** Can this kernel filter system calls? */
+export function hasSeccomp(): boolean {
+  return c.seccomp(SYS_SECCOMP, SECCOMP_GET_ACTION_AVAIL, 0, new Uint32Array([SECCOMP_RET_ERRNO])) === 0;
+}
+
+/** From here on, this thread's system calls, and those of all it creates and executes, pass through an array of struct sock_filter. */
+export function installSeccompFilter(filter: Uint8Array): void {
+  const program = koffi.as({ len: filter.length / SOCK_FILTER_SIZE, filter }, koffi.pointer(SockFprog));
+  checked("seccomp", c.seccomp(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, 0, program));
+}
+
+const SYS_LANDLOCK_CREATE_RULESET = 444;
+const SYS_LANDLOCK_ADD_RULE = 445;
+const SYS_LANDLOCK_RESTRICT_SELF = 446;
+const LANDLOCK_CREATE_RULESET_VERSION = 1;
+const LANDLOCK_RULE_PATH_BENEATH = 1;
+
+/** The Landlock ABI of this kernel; 0 without Landlock. */
+export function landlockAbi(): number {
+  const abi = c.landlockCreate(SYS_LANDLOCK_CREATE_RULESET, null, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  return Math.max(0, Number(abi));
+}
+
+/** A new Landlock ruleset that refuses these rights, but for the rules that follow. Returns its descriptor. */
+export function createLandlockRuleset(handled: { files: bigint; network: bigint; scoped: bigint }): number {
+  const attributes = new BigUint64Array([handled.files, handled.network, handled.scoped]);
+  return checked(
+    "landlock_create_ruleset",
+    c.landlockCreate(SYS_LANDLOCK_CREATE_RULESET, attributes, attributes.byteLength, 0),
+  );
+}
+
+/** Allows `rights` on the open file or folder `fd`, and on all below it. */
+export function addLandlockRule(ruleset: number, fd: number, rights: bigint): void {
+  const rule = new DataView(new ArrayBuffer(12)); // struct landlock_path_beneath_attr is packed
+  rule.setBigUint64(0, rights, true);
+  rule.setInt32(8, fd, true);
+  const bytes = new Uint8Array(rule.buffer);
+  checked(
+    "landlock_add_rule",
+    c.landlockAdd(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, bytes, 0),
+  );
+}
+
+/** From here on, the ruleset holds for this thread, and for all it creates and executes. */
+export function restrictToLandlock(ruleset: number): void {
+  checked("landlock_restrict_self", c.landlockRestrict(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0));
 }
 
 /** Bytes of a cpu_set_t: 1024 CPUs. */

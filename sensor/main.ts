@@ -22,6 +22,7 @@ import { parseArgs } from "node:util";
 import { EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
 import { attach, closeAll, UnservedError } from "./attach.ts";
 import type { CanaryThings } from "./canary.ts";
+import { confinementMeans, unconfined } from "./confine.ts";
 import { type Coverage, UnsupportedError } from "./hooks.ts";
 import { mapId, programInfo } from "./libbpf.ts";
 import * as libc from "./libc.ts";
@@ -93,7 +94,7 @@ async function run(options: Options): Promise<number> {
   if (await answers(settings.socket)) {
     throw new BusyError(`another sensor serves at ${settings.socket}: stop it first`);
   }
-  warnings.forEach(say);
+  [...warnings, ...unconfined(confinementMeans())].forEach(say);
 
   makeFolder(dirname(settings.socket), evaluators[0] ?? user);
   const canary = canaryThings(dirname(settings.socket), user);

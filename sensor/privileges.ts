@@ -1,36 +1,59 @@
-// Giving up every right, for good: bounding set, no_new_privs, groups, user, and with it all capabilities; then a fresh program
-// that proves it on every thread.
+// Giving up every right, for good: bounding set, no_new_privs, groups, user, and with it all capabilities; then what is left is
+// confined, and a fresh program proves it on every thread.
 
 import { openSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { dropBoundingSet, execute, keepOpen, replaceStdin, setNoNewPrivileges } from "./libc.ts";
+import { prepareConfinement } from "./confine.ts";
+import {
+  dropBoundingSet,
+  execute,
+  keepNoneOpen,
+  keepOpen,
+  replaceStdin,
+  setNoNewPrivileges,
+} from "./libc.ts";
 import type { Handover } from "./serve.ts";
 import type { User } from "./settings.ts";
 
 /**
  * Becomes `user` without any right, and then the program of serve.ts, in this process. The kernel keeps rights by thread, and
  * the runtime has threads of its own: only a new program begins with one thread, whose lack of rights all others inherit.
- * What the new program is made of is opened before: it may lie in a folder that only root can enter.
+ * What the new program is made of is opened before: it may lie in a folder that only root can enter. Tests put another
+ * `program` in the server's place.
  */
-export async function becomeServer(user: User, handover: Handover, lock: number | null): Promise<never> {
+export async function becomeServer(
+  user: User,
+  handover: Handover,
+  lock: number | null,
+  program = join(import.meta.dir, "serve.ts"),
+): Promise<never> {
   const runtime = openSync("/proc/self/exe", "r");
   const koffi = openSync(nativeKoffi(), "r");
-  const server = await bundle(koffi, handover);
+  const text = await bundle(program, koffi, handover);
   const { rings, counters, ownProcesses, losers, hooks, pins, canary, listener } = handover;
   const descriptors = [
-    ...[runtime, koffi, ...rings, counters, ownProcesses, losers, listener],
-    ...hooks.flatMap(({ link, program }) => [link, program]),
+    ...[koffi, ...rings, counters, ownProcesses, losers, listener],
+    ...hooks.flatMap(({ link, program: held }) => [link, held]),
     ...[pins?.fd, canary?.folder, lock],
   ];
+  const confine = prepareConfinement([runtime, koffi], canary);
+  keepNoneOpen();
   for (const fd of descriptors) if (typeof fd === "number") keepOpen(fd);
-  process.chdir("/");
-  replaceStdin(server);
+  process.chdir("/proc"); // the runtime lists the folder it starts in, and will be able to list no other
+  replaceStdin(text);
   dropBoundingSet();
   setNoNewPrivileges();
   process.setgroups?.([]);
   process.setgid?.(user.gid);
   process.setuid?.(user.uid);
-  return execute(`/proc/self/fd/${runtime}`, ["warder-sensor", "run", "-"]);
+  confine();
+  return execute(`/proc/self/fd/${runtime}`, ["warder-sensor", "run", "-"], environment());
+}
+
+/** Nothing of the starter's environment but our own variables. No code is made at run time: nothing has to be writable and executable. */
+function environment(): Record<string, string> {
+  const own = Object.entries(process.env).filter(([name]) => name.startsWith("WARDER_"));
+  return { ...(Object.fromEntries(own) as Record<string, string>), BUN_JSC_useJIT: "0" };
 }
 
 /** koffi's native part, for this system. */
@@ -39,10 +62,10 @@ function nativeKoffi(): string {
   return join(folder, "linux_x64/koffi.node");
 }
 
-/** serve.ts and all it imports as one text. koffi's native part is loaded from its descriptor. */
-async function bundle(koffi: number, handover: Handover): Promise<string> {
+/** A program and all it imports as one text. koffi's native part is loaded from its descriptor, which ends with that. */
+async function bundle(program: string, koffi: number, handover: Handover): Promise<string> {
   const { outputs, logs, success } = await Bun.build({
-    entrypoints: [join(import.meta.dir, "serve.ts")],
+    entrypoints: [program],
     target: "bun",
     plugins: [
       {
@@ -52,6 +75,7 @@ async function bundle(koffi: number, handover: Handover): Promise<string> {
           build.onLoad({ filter: /.*/, namespace: "descriptor" }, () => ({
             contents: `const library = { exports: {} };
               process.dlopen(library, "/proc/self/fd/${koffi}");
+              require("node:fs").closeSync(${koffi});
               export default library.exports;`,
             loader: "js",
           }));
@@ -65,8 +89,11 @@ async function bundle(koffi: number, handover: Handover): Promise<string> {
   return `globalThis.handover = ${JSON.stringify(handover)};\n${await output.text()}`;
 }
 
+/** SECCOMP_MODE_FILTER in <linux/seccomp.h>. */
+const FILTERED = "2";
+
 /**
- * Proves that no thread of this process has any right left.
+ * Proves that no thread of this process has any right left, and that each is confined.
  * @throws Error that names the thread and the right
  */
 export function verifyDropped(): void {
@@ -80,6 +107,9 @@ export function verifyDropped(): void {
     }
     if (facts["Groups"]?.trim()) throw new Error(`thread ${thread} still has groups ${facts["Groups"]}`);
     if (facts["NoNewPrivs"] !== "1") throw new Error(`thread ${thread} may still gain privileges`);
+    // Absent where the kernel has no filters.
+    if ((facts["Seccomp"] ?? FILTERED) !== FILTERED)
+      throw new Error(`thread ${thread} may use any system call`);
   }
 }
 

@@ -1,7 +1,6 @@
 // The second half of the sensor: a fresh program without any right, in the process of the first. All it has are the file
 // descriptors that were handed over. It is bundled, and started by `becomeServer` in privileges.ts.
 
-import { unlinkSync } from "node:fs";
 import type { CanaryThings } from "./canary.ts";
 import { mapCounters, readLosers } from "./counters.ts";
 import * as libc from "./libc.ts";
@@ -47,6 +46,7 @@ function stopSignal(): { fd: number; requested: () => boolean; detached: () => b
 
 async function main(): Promise<void> {
   verifyDropped();
+  libc.dropStdin();
   libc.setNotDumpable();
   libc.setName("warder-sensor");
   const stop = stopSignal();
@@ -70,11 +70,7 @@ async function main(): Promise<void> {
     },
     stop,
   );
-  try {
-    unlinkSync(handover.socket);
-  } catch {
-    // The folder belongs to somebody else: the next start replaces the socket.
-  }
+  // The socket stays where it is, in a folder that this process cannot write: the next start replaces it.
   const rest = `programs stay attached and keep filling the rings ("warder-sensor unload" removes them)`;
   say(handover.pins ? `stopped; ${rest}` : "stopped");
 }
