@@ -1,11 +1,12 @@
 // Every setting, with its meaning, bounds and default. The file has the seed project's shape; see config.example.toml.
 
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, type Family } from "../bpf/kinds.ts";
-import { checkRuleFile, collectRules, readDocument, ruleFiles } from "./rule/load.ts";
+import type { Writers } from "../bpf/trusted.ts";
+import { checkRuleFile, collectRules, filesIn, readDocument, ruleFiles } from "./rule/load.ts";
 import { checkTable, type Document, isTable, type Problem, report, suggest } from "./rule/problem.ts";
 import {
   absolutePath,
@@ -141,33 +142,33 @@ export function configPath(
   return existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : null;
 }
 
-/** Loads the settings of `path` (null: defaults), the rules in them and beside them, and those of `rulePaths`. */
-export function load(path: string | null, rulePaths: readonly string[]): Loaded {
+/**
+ * Loads the settings of `path` (null: defaults), the rules in them and beside them, and those of `rulePaths`. What others than
+ * `writers` could have changed is refused; null: it does not matter.
+ */
+export function load(
+  path: string | null,
+  rulePaths: readonly string[],
+  writers: Writers | null = null,
+): Loaded {
   const problems: Problem[] = [];
   const documents: Document[] = [];
-  const config = path === null ? null : readDocument(path, problems);
+  const config = path === null ? null : readDocument(path, problems, writers);
   if (config) documents.push(config);
   const settings = readConfig(config);
   const folder = path === null ? null : join(dirname(path), RULES_FOLDER);
   const files = [
-    ...(folder && statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? tomlFiles(folder) : []),
-    ...rulePaths.flatMap((rulePath) => ruleFiles(rulePath, problems)),
+    ...(folder === null ? [] : (filesIn(folder, problems, writers) ?? [])),
+    ...rulePaths.flatMap((rulePath) => ruleFiles(rulePath, problems, writers)),
   ];
   for (const file of files) {
-    const document = readDocument(file, problems);
+    const document = readDocument(file, problems, writers);
     if (!document) continue;
     checkRuleFile(document);
     documents.push(document);
   }
   const rules = collectRules(documents);
   return { config: settings, rules, problems, files: documents.map(({ file }) => file) };
-}
-
-function tomlFiles(folder: string): string[] {
-  return readdirSync(folder)
-    .filter((name) => name.endsWith(".toml"))
-    .toSorted()
-    .map((name) => join(folder, name));
 }
 
 /** The settings of a document; of a section that is wrong, the defaults. */

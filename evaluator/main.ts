@@ -8,12 +8,16 @@ import { configPath, type Loaded, load } from "./config.ts";
 import { Exit, Failure } from "./exit.ts";
 import { renderProblem } from "./rule/problem.ts";
 import { type RunOptions, record, replay, run } from "./run.ts";
+import { writersFor } from "./trust.ts";
 
 const DEFAULT_USER = "nobody";
 
 /** Settings and rules; what is wrong is printed, all of it. Ends with code 2 when there are errors. */
-function loadOrFail(options: { config?: string; rules?: string[] }): Loaded {
-  const loaded = load(configPath(options.config, process.env), options.rules ?? []);
+function loadOrFail(
+  command: Parameters<typeof writersFor>[0],
+  options: { config?: string; rules?: string[] },
+): Loaded {
+  const loaded = load(configPath(options.config, process.env), options.rules ?? [], writersFor(command));
   const errors = printProblems(loaded);
   if (errors > 0)
     throw new Failure(Exit.usage, `${errors} ${errors === 1 ? "error" : "errors"} in settings and rules`);
@@ -75,7 +79,9 @@ program
   .addOption(strictOption())
   .addOption(userOption())
   .addOption(rootOption())
-  .action((options: RunOptions & { config?: string; rules?: string[] }) => run(loadOrFail(options), options));
+  .action((options: RunOptions & { config?: string; rules?: string[] }) =>
+    run(loadOrFail("run", options), options),
+  );
 
 program
   .command("replay")
@@ -89,7 +95,7 @@ program
   .addOption(userOption())
   .addOption(rootOption())
   .action((files: string[], options: RunOptions & { config?: string; rules?: string[] }) =>
-    replay(files, loadOrFail(options), options),
+    replay(files, loadOrFail("replay", options), options),
   );
 
 program
@@ -102,7 +108,7 @@ program
   .addOption(userOption())
   .addOption(rootOption())
   .action((file: string, options: RunOptions & { config?: string; duration?: string }) =>
-    record(file, loadOrFail(options), options),
+    record(file, loadOrFail("record", options), options),
   );
 
 program

@@ -1,11 +1,12 @@
 // The part of config.toml that the kernel side and the socket need. The evaluator checks the whole file; here, what this
 // process acts on is checked just as strictly, because it acts as root.
 
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX, FILTER_SIZE_MAX } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, type EventType, type Family } from "../bpf/kinds.ts";
+import { readTrusted, type Writers } from "../bpf/trusted.ts";
 
 /** A file that cannot be used, with the reason. Exit code 2. */
 export class SettingsError extends Error {}
@@ -18,6 +19,8 @@ const CONFIG_SIZE_MAX = 1024 * KIB;
 /** Entries of each filter, as in maps.bpf.h. */
 const FILTERS_MAX = 4096;
 const COMMS_MAX = 256;
+/** Who may write what root acts on. */
+const ROOT: Writers = { uids: [0], gids: [], anybody: false };
 const DEFAULT_CONFIG = "/etc/warder/config.toml";
 
 const name = v.pipe(v.string(), v.nonEmpty());
@@ -127,7 +130,7 @@ export type Settings = {
  */
 export function readSettings(path: string | undefined): { settings: Settings; warnings: string[] } {
   const file = path ?? DEFAULT_CONFIG;
-  const text = readTrusted(file, path === undefined);
+  const text = readText(file, path === undefined);
   let document: unknown;
   try {
     document = text === null ? {} : parse(text);
@@ -198,19 +201,11 @@ function wantedTypes(file: string, family: Family, hooks: string[] | undefined):
     .map(({ type }) => type);
 }
 
-/** The file's text; null when it is absent and may be. Root acts on it, so nobody else may be able to write it. */
-function readTrusted(file: string, optional: boolean): string | null {
+/** The file's text; null when it is absent and may be. Root acts on it, so nobody else may be able to change it. */
+function readText(file: string, optional: boolean): string | null {
   try {
-    const { uid, mode, size } = statSync(file);
-    if (process.getuid?.() === 0 && (uid !== 0 || (mode & 0o022) !== 0)) {
-      throw new SettingsError(
-        `${file}: must be owned by root and writable by nobody else (chown root, chmod go-w)`,
-      );
-    }
-    if (size > CONFIG_SIZE_MAX) throw new SettingsError(`${file}: larger than ${CONFIG_SIZE_MAX} bytes`);
-    return readFileSync(file, "utf8");
+    return readTrusted(file, CONFIG_SIZE_MAX, process.getuid?.() === 0 ? ROOT : null).toString("utf8");
   } catch (error) {
-    if (error instanceof SettingsError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (optional && code === "ENOENT") return null;
     throw new SettingsError(`${file}: ${code === "ENOENT" ? "no such file" : message}`);

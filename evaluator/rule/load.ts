@@ -1,8 +1,9 @@
 // Rule files, put together: folders in name order, ids unique over all of them, overrides only on purpose.
 
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
+import { readTrusted, trustedPath, type Writers } from "../../bpf/trusted.ts";
 import { BUILTIN_RULES } from "./builtin.ts";
 import {
   checkTable,
@@ -17,38 +18,50 @@ import { type LoadedRule, type Rule, readRule, text } from "./schema.ts";
 
 const FILE_SIZE_MAX = 16 * 1024 * 1024;
 
-/** Reads and parses a TOML file; null when that fails, which is a problem then. */
-export function readDocument(file: string, problems: Problem[]): Document | null {
-  const fail = (message: string) => {
-    problems.push({ severity: "error", file, line: 1, column: 1, message, source: "" });
-    return null;
-  };
+/** Reads and parses a TOML file that only `writers` could have changed (null: whoever); null when that fails, which is a problem then. */
+export function readDocument(file: string, problems: Problem[], writers: Writers | null): Document | null {
   try {
-    if (statSync(file).size > FILE_SIZE_MAX) return fail(`larger than ${FILE_SIZE_MAX} bytes`);
-    const decoder = new TextDecoder("utf-8", { fatal: true });
-    return parseDocument(file, decoder.decode(readFileSync(file)), problems);
+    const bytes = readTrusted(file, FILE_SIZE_MAX, writers);
+    return parseDocument(file, new TextDecoder("utf-8", { fatal: true }).decode(bytes), problems);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") return fail("no such file");
-    return fail(error instanceof TypeError ? "not UTF-8, as TOML has to be" : message);
+    problems.push(unusable(file, error));
+    return null;
   }
 }
 
 /** The `.toml` files that a path names: itself, or those in the folder, in name order. */
-export function ruleFiles(path: string, problems: Problem[]): string[] {
-  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path];
-  const names = readdirSync(path).filter((name) => name.endsWith(".toml"));
-  if (names.length === 0) {
-    problems.push({
-      severity: "warning",
-      file: path,
-      line: 1,
-      column: 1,
-      message: "no .toml file in this folder",
-      source: "",
-    });
+export function ruleFiles(path: string, problems: Problem[], writers: Writers | null): string[] {
+  if (!isFolder(path)) return [path];
+  const files = filesIn(path, problems, writers);
+  if (files?.length === 0) problems.push(aboutFile("warning", path, "no .toml file in this folder"));
+  return files ?? [];
+}
+
+/** The `.toml` files in a folder, in name order, if there is such a folder; null when others could have changed it. */
+export function filesIn(folder: string, problems: Problem[], writers: Writers | null): string[] | null {
+  if (!isFolder(folder)) return [];
+  try {
+    if (writers) trustedPath(folder, writers);
+  } catch (error) {
+    problems.push(unusable(folder, error));
+    return null;
   }
-  return names.toSorted().map((name) => join(path, name));
+  const names = readdirSync(folder).filter((name) => name.endsWith(".toml"));
+  return names.toSorted().map((name) => join(folder, name));
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function unusable(file: string, error: unknown): Problem {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT") return aboutFile("error", file, "no such file");
+  return aboutFile("error", file, error instanceof TypeError ? "not UTF-8, as TOML has to be" : message);
+}
+
+function aboutFile(severity: Problem["severity"], file: string, message: string): Problem {
+  return { severity, file, line: 1, column: 1, message, source: "" };
 }
 
 /** Puts the rules of all documents together, the built-in ones first. What is wrong is reported in the documents. */

@@ -151,7 +151,9 @@ describe.skipIf(reason !== null)("the sensor refuses, with one line and code 2,"
       writeFileSync(config, "[process]\ncollect_args = false\n");
       chmodSync(config, 0o666);
       const { code, stderr } = await sensor([], ["run", "--config", config]);
-      expect(stderr).toContain("must be owned by root and writable by nobody else");
+      expect(stderr).toBe(
+        `warder-sensor: ${config}: anybody can change this file: "chmod go-w ${config}" mends that\n`,
+      );
       expect(code).toBe(2);
       chmodSync(config, 0o644);
       writeFileSync(config, '[process]\ncollect_args = "yes"\n');
