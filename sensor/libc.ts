@@ -6,7 +6,7 @@ import koffi from "koffi";
 
 const libc = koffi.load("libc.so.6");
 
-const { EAGAIN, EINTR } = koffi.os.errno as { EAGAIN: number; EINTR: number };
+const { EAGAIN, EINTR, ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM } = koffi.os.errno;
 
 /** A system call that failed: which, and the errno. */
 export class SystemError extends Error {
@@ -109,6 +109,9 @@ const MSG_NOSIGNAL = 0x4000;
 /** Bytes of a Unix socket's path, with its NUL. */
 export const SOCKET_PATH_SIZE_MAX = 108;
 
+/** Connections that wait to be accepted. */
+export const BACKLOG = 16;
+
 /** A listening Unix socket at `path`, which must not exist. */
 export function listenUnix(path: string): number {
   const address = Buffer.alloc(2 + SOCKET_PATH_SIZE_MAX);
@@ -116,18 +119,21 @@ export function listenUnix(path: string): number {
   address.write(path, 2);
   const fd = checked("socket", c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   checked(`bind ${path}`, c.bind(fd, address, address.length));
-  checked(`listen ${path}`, c.listen(fd, 16));
+  checked(`listen ${path}`, c.listen(fd, BACKLOG));
   return fd;
 }
 
 /** Who is at the other end of a Unix socket. */
 export type Peer = { pid: number; uid: number; gid: number };
 
-/** The next connection with its peer's credentials, or null when none waits. */
+/** No connection now. Not even when the host runs out of something: that passes. */
+const NO_CONNECTION = [EAGAIN, EINTR, ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM];
+
+/** The next connection with its peer's credentials, or null when none can be had. */
 export function acceptUnix(listener: number): { fd: number; peer: Peer } | null {
   const fd = c.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) {
-    if (koffi.errno() === EAGAIN || koffi.errno() === EINTR) return null;
+    if (NO_CONNECTION.includes(koffi.errno())) return null;
     throw new SystemError("accept4", koffi.errno());
   }
   const credentials = new Uint32Array(3);

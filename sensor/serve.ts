@@ -8,6 +8,7 @@ import { verifyDropped } from "./privileges.ts";
 import type { Programs } from "./programs.ts";
 import { mapRing } from "./ring.ts";
 import { serve } from "./server.ts";
+import { talker } from "./talk.ts";
 import { openWatch } from "./watch.ts";
 
 /** What the first half hands over: file descriptors, and facts for the streams. */
@@ -26,9 +27,7 @@ export type Handover = Omit<Programs, "lock"> & {
 
 declare const handover: Handover;
 
-function say(line: string): void {
-  process.stderr.write(`warder-sensor: ${line}\n`);
-}
+const say = talker((line) => process.stderr.write(`warder-sensor: ${line}\n`));
 
 /** SIGTERM and SIGINT: programs that are not pinned are detached, then the server is woken. */
 function stopSignal(): { fd: number; requested: () => boolean; detached: () => boolean } {

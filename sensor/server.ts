@@ -92,8 +92,11 @@ export async function serve(
     ];
     await libc.poll(interests, connection ? connection.waitMs : -1);
 
-    const accepted = libc.acceptUnix(service.listener);
-    if (accepted) connection = admit(service, accepted, connection, state);
+    for (let i = 0; i < libc.BACKLOG; i++) {
+      const accepted = libc.acceptUnix(service.listener);
+      if (!accepted) break;
+      connection = admit(service, accepted, connection, state);
+    }
   }
 }
 
@@ -286,23 +289,22 @@ class Connection {
     }
   }
 
+  /** Takes one inbox full: a peer that never stops acknowledging must not keep the rest waiting. */
   private receive(): void {
-    for (;;) {
-      const size = libc.receive(this.fd, this.inbox.subarray(this.inboxSize));
-      if (size < 0) return;
-      if (size === 0) {
-        this.closed ??= "it closed the connection";
-        return;
-      }
-      this.inboxSize += size;
-      const view = new DataView(this.inbox.buffer);
-      let offset = 0;
-      for (; offset + ACKNOWLEDGEMENT.size <= this.inboxSize; offset += ACKNOWLEDGEMENT.size) {
-        if (!this.acknowledge(view, offset)) return;
-      }
-      this.inbox.copyWithin(0, offset, this.inboxSize);
-      this.inboxSize -= offset;
+    const size = libc.receive(this.fd, this.inbox.subarray(this.inboxSize));
+    if (size < 0) return;
+    if (size === 0) {
+      this.closed ??= "it closed the connection";
+      return;
     }
+    this.inboxSize += size;
+    const view = new DataView(this.inbox.buffer);
+    let offset = 0;
+    for (; offset + ACKNOWLEDGEMENT.size <= this.inboxSize; offset += ACKNOWLEDGEMENT.size) {
+      if (!this.acknowledge(view, offset)) return;
+    }
+    this.inbox.copyWithin(0, offset, this.inboxSize);
+    this.inboxSize -= offset;
   }
 
   private acknowledge(view: DataView, offset: number): boolean {
