@@ -34,7 +34,7 @@ function load() {
     link_fd: libbpf.func("int bpf_link__fd(void *)"),
     pin: libbpf.func("int bpf_obj_pin(int, const char *)"),
     get: libbpf.func("int bpf_obj_get(const char *)"),
-    program_by_id: libbpf.func("int bpf_prog_get_fd_by_id(uint32_t)"),
+    program_fd: libbpf.func("int bpf_program__fd(void *)"),
     info: libbpf.func("int bpf_obj_get_info_by_fd(int, void *, _Inout_ uint32_t *)"),
     iterator_create: libbpf.func("int bpf_iter_create(int)"),
     types_load: libbpf.func("void *btf__load_vmlinux_btf()"),
@@ -181,9 +181,9 @@ export function linkedProgram(link: number): number | null {
   return bpf().info(link, info, [info.byteLength]) < 0 ? null : (info[LINK_PROGRAM] ?? null);
 }
 
-/** The program of a link, by a descriptor of its own. Takes rights. */
-export function openProgram(link: number): number {
-  return checked("program", bpf().program_by_id(linkedProgram(link) ?? 0));
+/** The file descriptor of a loaded program. */
+export function programFd(program: BpfProgram): number {
+  return checked("program fd", bpf().program_fd(program));
 }
 
 /** Places in struct bpf_link_info (as __u32) and struct bpf_prog_info (as __u64) of <linux/bpf.h>. */

@@ -162,17 +162,19 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
   for (const map of FROZEN) libbpf.freeze(libbpf.mapFd(libbpf.findMap(object, map)));
   const attach = ({ program, hook }: Hook) =>
     orUnsupported(`cannot attach to ${hook}`, () => libbpf.attach(libbpf.findProgram(object, program)));
+  const openProgram = ({ program }: Hook) => libbpf.programFd(libbpf.findProgram(object, program));
   const openMap = (name: string) => libbpf.mapFd(libbpf.findMap(object, name));
-  return describe(hooks, attach, openMap);
+  return describe(hooks, attach, openProgram, openMap);
 }
 
-/** The descriptors that a sensor holds, from where its links and maps are had. */
+/** The descriptors that a sensor holds, from where its links, programs and maps are had. */
 function describe(
   hooks: Hook[],
   openLink: (hook: Hook) => number,
+  openProgram: (hook: Hook) => number,
   openMap: (name: string) => number,
 ): Descriptors {
-  const attached = hooks.map((hook) => attachedHook(hook, openLink(hook)));
+  const attached = hooks.map((hook) => attachedHook(hook, openLink(hook), openProgram(hook)));
   const snapshot = attached[hooks.findIndex(({ serves }) => serves.includes("process_snapshot"))];
   if (!snapshot) throw new Error("the snapshot is always wanted");
   return {
@@ -185,9 +187,9 @@ function describe(
   };
 }
 
-function attachedHook({ program, hook, serves }: Hook, link: number): AttachedHook {
+function attachedHook({ program: name, hook, serves }: Hook, link: number, program: number): AttachedHook {
   const kinds = ALL_EVENT_KINDS.filter(({ type }) => serves.includes(type)).map(({ kind }) => kind);
-  return { name: program, hook, link, program: libbpf.openProgram(link), kinds };
+  return { name, hook, link, program, kinds };
 }
 
 function orUnsupported<Result>(what: string, step: () => Result): Result {
@@ -239,11 +241,21 @@ function kindBits(hooks: Hook[]): number[] {
 function adopt(folder: string, hooks: Hook[]): Descriptors | null {
   try {
     const open = (name: string) => libbpf.openPin(join(folder, name));
-    return describe(hooks, ({ program }) => open(program), open);
+    return describe(
+      hooks,
+      ({ program }) => open(program),
+      ({ program }) => open(programPin(program)),
+      open,
+    );
   } catch (error) {
     if (error instanceof SystemError) return null;
     throw error;
   }
+}
+
+/** Beside the link's pin, which has the program's name. Without one, opening a link's program would take CAP_SYS_ADMIN. */
+function programPin(program: string): string {
+  return `${program}_program`;
 }
 
 /** Pins under a temporary name first: a set of pins is complete or does not exist. */
@@ -255,7 +267,10 @@ function pinAll(folder: string, programs: Descriptors): void {
   libbpf.pin(programs.ownProcesses, join(temporary, OWN_PROCESSES));
   libbpf.pin(programs.counters, join(temporary, COUNTERS));
   libbpf.pin(programs.losers, join(temporary, LOSERS));
-  for (const { name, link } of programs.hooks) libbpf.pin(link, join(temporary, name));
+  for (const { name, link, program } of programs.hooks) {
+    libbpf.pin(link, join(temporary, name));
+    libbpf.pin(program, join(temporary, programPin(name)));
+  }
   removePins(folder);
   renameSync(temporary, folder);
 }
