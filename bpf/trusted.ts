@@ -17,7 +17,7 @@ import { join } from "node:path";
 export type Writers = { uids: readonly number[]; gids: readonly number[]; anybody: boolean };
 
 /** Somebody else could have changed a file. The message says who, where, and how to mend it. */
-export class UntrustedError extends Error {}
+class UntrustedError extends Error {}
 
 /** What the kernel follows at most (MAXSYMLINKS). */
 const LINKS_MAX = 40;

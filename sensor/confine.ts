@@ -38,9 +38,6 @@ const SCOPE_ABI = 6;
 /** LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET and SIGNAL. */
 const SCOPES = 0b11n;
 
-/** O_PATH in <fcntl.h>: a place, not its content. */
-const O_PATH = 0o10000000;
-
 /** What this kernel has to confine with. */
 export function confinementMeans(): Means {
   return { seccomp: libc.hasSeccomp(), landlock: libc.landlockAbi() };
@@ -88,7 +85,7 @@ function createRuleset(abi: number, made: readonly number[], canary: CanaryThing
   const allow = (fd: number, rights: bigint) => libc.addLandlockRule(ruleset, fd, rights & files);
   const allowPath = (path: string, rights: bigint) => {
     if (!statSync(path, { throwIfNoEntry: false })) return;
-    const fd = openSync(path, O_PATH);
+    const fd = openSync(path, libc.O_PATH);
     allow(fd, rights);
     closeSync(fd);
   };

@@ -277,6 +277,8 @@ export function eventFd(): { fd: number; wake: () => void } {
   return { fd, wake: () => c.write(fd, new BigUint64Array([1n]), 8) };
 }
 
+/** For open(2): a place, not its content. */
+export const O_PATH = 0o10000000;
 const F_SETFD = 2;
 const SYS_CLOSE_RANGE = 436;
 const CLOSE_RANGE_CLOEXEC = 4;

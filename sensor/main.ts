@@ -3,8 +3,8 @@
 
 import { createHmac } from "node:crypto";
 import {
+  chownSync,
   constants,
-  fchownSync,
   lchownSync,
   mkdirSync,
   mkdtempSync,
@@ -166,8 +166,9 @@ function makeFolder(path: string, evaluator: User): void {
 function canaryThings(beside: string, user: User): CanaryThings {
   const path = join(beside, "canary");
   mkdirSync(path, { recursive: true, mode: 0o700 });
-  const folder = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  fchownSync(folder, user.uid, user.gid);
+  // Only as a place: root without CAP_DAC_OVERRIDE may not read the folder of another user, and has no need to.
+  const folder = openSync(path, libc.O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  chownSync(`/proc/self/fd/${folder}`, user.uid, user.gid);
   return { folder, program: Bun.which("true") };
 }
 

@@ -8,7 +8,10 @@ export const BPFFS = "/sys/fs/bpf";
 const BPF_FS_MAGIC = 0xcafe4a11;
 
 /** The capabilities that loading, attaching and then giving up everything takes, by their numbers in <linux/capability.h>. */
-const CAPABILITIES = { CAP_SETGID: 6, CAP_SETUID: 7, CAP_PERFMON: 38, CAP_BPF: 39 };
+const CAPABILITIES = {
+  ...{ CAP_CHOWN: 0, CAP_SETGID: 6, CAP_SETUID: 7, CAP_SETPCAP: 8 },
+  ...{ CAP_PERFMON: 38, CAP_BPF: 39 },
+};
 const CAP_SYS_ADMIN = 21;
 
 /** What is missing on this host, one line each; empty when the sensor could run. */

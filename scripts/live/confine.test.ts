@@ -195,6 +195,32 @@ describe.skipIf(reason !== null)("the running sensor", () => {
     expect(await sensor.end("SIGTERM")).toBe(0);
   }, 60_000);
 
+  test("needs six capabilities of root's, each of them and no other", async () => {
+    const needed = ["bpf", "perfmon", "setuid", "setgid", "setpcap", "chown"];
+    const start = (capabilities: string[]) => {
+      const set = ["-all", ...capabilities.map((name) => `+${name}`)].join(",");
+      const sensor = [process.execPath, join(import.meta.dir, "../../sensor/main.ts"), "run", "--no-pin"];
+      const limits = ["setpriv", "--bounding-set", set, "--inh-caps", "-all"];
+      return Bun.spawn([...limits, ...sensor, "--socket", bench.path("six/sensor.sock")], { stderr: "pipe" });
+    };
+    for (const name of needed) {
+      const without = start(needed.filter((other) => other !== name));
+      const said = await new Response(without.stderr).text();
+      expect(said).toContain(`no rights (root without CAP_${name.toUpperCase()}): `);
+      expect(await without.exited).toBe(5);
+    }
+    // The second time, the canary's folder belongs to another user.
+    for (const count of [1, 2]) {
+      const sensor = start(needed);
+      let said = "";
+      for await (const piece of sensor.stderr) {
+        said += new TextDecoder().decode(piece);
+        if (said.includes("serving at")) sensor.kill("SIGTERM");
+      }
+      expect({ count, code: await sensor.exited, said }).toMatchObject({ count, code: 0 });
+    }
+  }, 60_000);
+
   test("serves without Landlock, too, and says what is missing", async () => {
     const folder = bench.path("without");
     const said = bench.path("without.err");

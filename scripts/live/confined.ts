@@ -13,7 +13,7 @@ const build = join(import.meta.dir, "../../build");
 const socket = join(process.argv[2] ?? "/nonexistent", "sensor.sock");
 const user = findUser("nobody");
 const { settings } = readSettings(undefined);
-const { hooks } = chooseHooks(settings, "auto", join(build, "probe.bpf.o"));
+const { hooks } = chooseHooks(settings, "auto", join(build, "probe.bpf.o"), new Map());
 const { lock, ...programs } = attachPrograms(join(build, "warder.bpf.o"), settings, hooks, false, () => {});
 const folder = join(socket, "..", "canary");
 mkdirSync(folder);

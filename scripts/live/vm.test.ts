@@ -1,25 +1,18 @@
 // The same programs on a stock distribution kernel, in a virtual machine. That kernel takes fentry programs.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { MACHINE_MS_MAX, noMachine, runInMachine } from "./machine.ts";
 import { asGenerated, compileTools, parseLines, warder } from "./pair.ts";
 
-const reason =
-  process.getuid?.() !== 0
-    ? "not root"
-    : process.arch !== "x64"
-      ? "not x86-64"
-      : Bun.which("apt-get")
-        ? null
-        : "no apt-get";
+const reason = noMachine();
 if (reason !== null) console.error(`skipped: a stock kernel in a virtual machine (${reason})`);
 
 const RUNS = 100;
 const FILES = 5000;
 const CONNECTIONS = 1000;
-const LIMIT_S = 170;
 
 /** Starts the pair; ends it, and waits for the last line. What the evaluator writes is in /tmp/events. */
 const START = `
@@ -35,9 +28,6 @@ start() {
 end() {
   kill $sensor
   wait $sensor $evaluator
-}
-bring() {
-  for part in "$@"; do base64 $part; echo ===; done > /dev/ttyS1
 }
 mkdir -p /tmp/watched
 printf '[file]\\nwatch_paths = ["/tmp/watched"]\\nwatch_patterns = ["*.service"]\\nexclude_paths = ["/tmp/excluded"]\\n' > /tmp/config.toml
@@ -80,19 +70,7 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  /** Runs a script in a machine. Returns what was printed, and the files that it brought back. */
-  async function inMachine(script: string): Promise<{ said: string; parts: Buffer[] }> {
-    const output = join(folder, "output");
-    writeFileSync(join(folder, "script"), START + script);
-    const machine = Bun.spawn([join(import.meta.dir, "../vm"), join(folder, "script"), output, ...tools], {
-      env: { ...process.env, VM_TIMEOUT_S: String(LIMIT_S) },
-      stdout: "pipe",
-      stderr: "inherit",
-    });
-    const said = await new Response(machine.stdout).text();
-    const parts = readFileSync(output, "utf8").split("===\n");
-    return { said, parts: parts.slice(0, -1).map((part) => Buffer.from(part, "base64")) };
-  }
+  const inMachine = (script: string) => runInMachine(START + script, tools);
 
   test(
     "gives the same events, each process's end once, and a capture that replays here",
@@ -149,7 +127,7 @@ bring /tmp/events /tmp/capture
       // A replay does not tell the memory of a process that was another.
       expect(replay.stdout).toBe(live.replaceAll(/"rss_kb":\d+/g, '"rss_kb":null'));
     },
-    3 * LIMIT_S * 1000,
+    MACHINE_MS_MAX,
   );
 
   test(
@@ -198,7 +176,7 @@ bring /tmp/files /tmp/calls /tmp/uring /tmp/network /tmp/fastopen /tmp/events
         ledger: { lost: 0, unaccounted: 0, balanced: true },
       });
     },
-    3 * LIMIT_S * 1000,
+    MACHINE_MS_MAX,
   );
 
   test(
@@ -255,6 +233,6 @@ bun scripts/live/evasions.ts --tools /usr/bin
       const declared = outcomes.filter((line) => / declared /.test(line)).map((line) => line.slice(0, 3));
       expect(declared).toEqual(["E45", "E47", "E49"]);
     },
-    3 * LIMIT_S * 1000,
+    MACHINE_MS_MAX,
   );
 });

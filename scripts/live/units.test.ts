@@ -1,0 +1,127 @@
+// The systemd units: how much they expose by systemd's own reckoning, and that both programs do their work in them, under a
+// real systemd on a stock kernel.
+
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { BRING, MACHINE_MS_MAX, noMachine, runInMachine } from "./machine.ts";
+import { parseLines } from "./pair.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+const SYSTEMD = "/lib/systemd/systemd";
+const UNITS = { sensor: "sensor/warder-sensor.service", evaluator: "evaluator/warder.service" };
+
+const unscored = Bun.which("systemd-analyze") ? null : "no systemd-analyze";
+if (unscored !== null) console.error(`skipped: exposure of the units (${unscored})`);
+const reason = noMachine() ?? unscored;
+if (reason !== null) console.error(`skipped: the units under systemd (${reason})`);
+
+describe.skipIf(unscored !== null)("exposure", () => {
+  test.each([
+    [UNITS.sensor, 2],
+    [UNITS.evaluator, 1],
+  ])("of %s is at most %d", (unit, most) => {
+    const command = ["systemd-analyze", "security", "--no-pager", "--offline=true", join(ROOT, unit)];
+    const { stdout, stderr } = Bun.spawnSync(command);
+    const level = /^→ Overall exposure level for \S+: ([\d.]+)/m.exec(stdout.toString())?.[1];
+    expect(Number(level)).toBeLessThanOrEqual(most);
+    expect(stderr.toString()).toBe(""); // what it does not know, it says
+  });
+});
+
+/** Makes a host for both units, with the targets that every unit asks for and nothing else. */
+const PREPARE = `
+printf 'warder-sensor:x:990:990::/:/bin/false\\nwarder:x:991:991::/:/bin/false\\n' >> /etc/passwd
+printf 'root:x:0:\\nnobody:x:65534:\\nwarder-sensor:x:990:\\nwarder:x:991:\\n' > /etc/group
+mkdir -p /etc/systemd/system /etc/warder /var/log /var/tmp /root /home
+printf '[sensor]\\nevaluators = ["warder"]\\n[health]\\ninterval_s = 1\\n' > /etc/warder/config.toml
+for name in sensor evaluator; do
+  command=/usr/bin/warder
+  [ $name = evaluator ] || command=/usr/bin/warder-sensor
+  printf '#!/bin/sh\\nexec /bin/bun /warder/%s/main.ts "$@"\\n' $name > $command
+  chmod 755 $command
+done
+cp ${Object.values(UNITS).join(" ")} /etc/systemd/system/
+cd /etc/systemd/system
+for target in sysinit basic shutdown umount slices sockets paths timers multi-user final; do
+  printf '[Unit]\\nDefaultDependencies=no\\n' > $target.target
+done
+printf '[Unit]\\nWants=warder-sensor.service warder.service look.service\\n' > default.target
+printf '[Unit]\\nDefaultDependencies=no\\n[Service]\\nStandardOutput=file:/dev/console\\nStandardError=inherit\\nExecStart=/bin/sh /look\\n' > look.service
+for unit in warder warder-sensor; do
+  mkdir $unit.service.d
+  printf "[Service]\\nStandardOutput=append:/tmp/$unit.out\\nStandardError=append:/tmp/$unit.err\\n" > $unit.service.d/output.conf
+done
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount --make-rshared /
+`;
+
+/** Runs beside the units. The sensor starts twice: the second time it adopts what is pinned. */
+const LOOK = `${BRING}
+await() { for i in $(seq 60); do grep -q "$1" $2 2>/dev/null && return; sleep 1; done; echo "waited in vain for $1"; }
+of() { systemctl show --property MainPID --value $1.service; }
+await '"coverage"' /tmp/warder.out
+/usr/bin/true in-the-first
+await in-the-first /tmp/warder.out
+for unit in warder-sensor warder; do
+  cat /proc/$(of $unit)/status /proc/$(of $unit)/mountinfo /proc/$(of $unit)/net/dev > /tmp/$unit.facts
+done
+systemctl restart warder-sensor.service 2> /dev/null
+await adopted /tmp/warder-sensor.err
+/usr/bin/true in-the-second
+await in-the-second /tmp/warder.out
+systemctl stop warder.service warder-sensor.service 2> /dev/null
+bring /tmp/warder-sensor.facts /tmp/warder.facts /tmp/warder-sensor.err /tmp/warder.err /tmp/warder.out
+echo "vm: the script ended with 0"
+sync
+poweroff -f
+`;
+
+describe.skipIf(reason !== null)("under systemd", () => {
+  test(
+    "both programs do their work, with the rights that the units leave them",
+    async () => {
+      const script = `${PREPARE}\ncat > /look <<'LOOK'\n${LOOK}LOOK\n`;
+      const { said, parts } = await runInMachine(script, [SYSTEMD, Bun.which("systemctl") ?? ""]);
+      expect(said).not.toContain("waited in vain");
+      const [sensor = "", evaluator = "", sensorSaid = "", evaluatorSaid = "", output = ""] =
+        parts.map(String);
+      for (const [facts, uid] of [
+        [sensor, 990],
+        [evaluator, 991],
+      ] as const) {
+        expect(facts).toMatch(new RegExp(`^Uid:(\t${uid}){4}$`, "m"));
+        expect(facts.match(/^Cap(Inh|Prm|Eff|Bnd|Amb):\t0{16}$/gm)?.length).toBe(5);
+        expect(facts).toMatch(/^NoNewPrivs:\t1$/m);
+        expect(facts).toMatch(/^Seccomp:\t2$/m);
+        // No network but the loopback of its own.
+        expect(facts.match(/^ *\w+: +\d+/gm)?.length).toBe(1);
+      }
+      const writable = (facts: string) =>
+        [...facts.matchAll(/^\d+ \d+ \S+ \S+ (\S+) rw,/gm)].map(([, place]) => place ?? "");
+      const places = (facts: string) => writable(facts).filter((place) => !/^\/(dev|proc)/.test(place));
+      expect(places(sensor)).toEqual(expect.arrayContaining(["/run/warder", "/sys/fs/bpf/warder"]));
+      for (const place of [...places(sensor), ...places(evaluator)]) {
+        expect(place).toMatch(/^\/(run\/warder|sys\/fs\/bpf\/warder|var\/log\/warder|tmp|var\/tmp)$/);
+      }
+
+      expect(sensorSaid).toMatch(/serving at \/run\/warder\/sensor.sock as uid 990, .* attached /);
+      expect(sensorSaid).toMatch(/serving at \/run\/warder\/sensor.sock as uid 990, .* adopted /);
+      expect(sensorSaid).toMatch(/evaluator pid \d+ \(uid 991\) connected/);
+      expect(evaluatorSaid).toMatch(/ 0 lost, /);
+      const lines = parseLines(output);
+      for (const word of ["in-the-first", "in-the-second"]) {
+        const starts = lines.filter(
+          (line) => line.event_type === "process_start" && String(line["args"]) === `/usr/bin/true,${word}`,
+        );
+        expect(starts.filter((line) => line["redelivered"] !== true).length).toBe(1);
+      }
+      expect(lines.at(-1)).toMatchObject({
+        event_type: "health",
+        ledger: { unaccounted: 0, balanced: true },
+      });
+    },
+    MACHINE_MS_MAX,
+  );
+});
