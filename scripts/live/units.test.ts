@@ -98,13 +98,24 @@ describe.skipIf(reason !== null)("under systemd", () => {
         // No network but the loopback of its own.
         expect(facts.match(/^ *\w+: +\d+/gm)?.length).toBe(1);
       }
-      const writable = (facts: string) =>
-        [...facts.matchAll(/^\d+ \d+ \S+ \S+ (\S+) rw,/gm)].map(([, place]) => place ?? "");
-      const places = (facts: string) => writable(facts).filter((place) => !/^\/(dev|proc)/.test(place));
-      expect(places(sensor)).toEqual(expect.arrayContaining(["/run/warder", "/sys/fs/bpf/warder"]));
-      for (const place of [...places(sensor), ...places(evaluator)]) {
-        expect(place).toMatch(/^\/(run\/warder|sys\/fs\/bpf\/warder|var\/log\/warder|tmp|var\/tmp)$/);
-      }
+      // What can be written, and whether it can be executed. The last mount of a place covers the others.
+      const writable = (facts: string) => {
+        const mounts = facts.matchAll(/^\d+ \d+ \S+ \S+ (\S+) (\S+)/gm);
+        const places = new Map(
+          [...mounts].map(([, place = "", options = ""]) => [place, options.split(",")]),
+        );
+        return [...places]
+          .filter(([place, options]) => options.includes("rw") && !/^\/(dev|proc)/.test(place))
+          .map(([place, options]) => `${place} ${options.includes("noexec") ? "noexec" : "exec"}`)
+          .toSorted();
+      };
+      expect(writable(sensor)).toEqual([
+        "/run/warder noexec",
+        "/sys/fs/bpf/warder exec",
+        "/tmp noexec",
+        "/var/tmp noexec",
+      ]);
+      expect(writable(evaluator)).toEqual(["/tmp noexec", "/var/log/warder noexec", "/var/tmp noexec"]);
 
       expect(sensorSaid).toMatch(/serving at \/run\/warder\/sensor.sock as uid 990, .* attached /);
       expect(sensorSaid).toMatch(/serving at \/run\/warder\/sensor.sock as uid 990, .* adopted /);
