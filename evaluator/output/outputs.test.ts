@@ -32,12 +32,13 @@ async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
     await use(folder);
   } finally {
     rmSync(folder, { recursive: true });
+    rmSync(`${folder}.toml`, { force: true });
   }
 }
 
 /** The command line of a replay of the sample with this section [output]. */
 function replayWith(folder: string, output: string): string[] {
-  const config = join(folder, "config.toml");
+  const config = `${folder}.toml`; // beside it: root takes no settings from a folder of nobody's
   writeFileSync(config, `[output]\n${output}\n`);
   return [process.execPath, EVALUATOR, "replay", SAMPLE, "--config", config, "--rules", join(ROOT, "rules")];
 }
