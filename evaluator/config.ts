@@ -1,12 +1,19 @@
 // Every setting, with its meaning, bounds and default. The file has the seed project's shape; see config.example.toml.
 
 import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, type Family } from "../bpf/kinds.ts";
 import type { Writers } from "../bpf/trusted.ts";
-import { checkRuleFile, collectRules, filesIn, readDocument, ruleFiles } from "./rule/load.ts";
+import {
+  type Collected,
+  checkRuleFile,
+  collectRules,
+  filesIn,
+  readDocument,
+  ruleFiles,
+} from "./rule/load.ts";
 import { checkTable, type Document, isTable, type Problem, report, suggest } from "./rule/problem.ts";
 import {
   absolutePath,
@@ -15,7 +22,6 @@ import {
   listOf,
   oneOf,
   pattern,
-  type Rule,
   readDetections,
   text,
   wholeNumber,
@@ -130,7 +136,7 @@ const WITHOUT_MEANING: Record<string, Record<string, string>> = {
 };
 
 /** Settings and rules of one start, and everything that is wrong with them. */
-export type Loaded = { config: Config; rules: Rule[]; problems: Problem[]; files: string[] };
+export type Loaded = Collected & { config: Config; problems: Problem[]; files: string[] };
 
 /** Where the settings come from: an explicit file, `EDR_CONFIG`, or the default place if there is a file. */
 export function configPath(
@@ -160,15 +166,24 @@ export function load(
   const files = [
     ...(folder === null ? [] : (filesIn(folder, problems, writers) ?? [])),
     ...rulePaths.flatMap((rulePath) => ruleFiles(rulePath, problems, writers)),
-  ];
+  ].filter(isFirst);
   for (const file of files) {
     const document = readDocument(file, problems, writers);
     if (!document) continue;
     checkRuleFile(document);
     documents.push(document);
   }
-  const rules = collectRules(documents);
-  return { config: settings, rules, problems, files: documents.map(({ file }) => file) };
+  const collected = collectRules(documents);
+  const order = [...(path === null ? [] : [path]), ...files];
+  problems.sort(
+    (a, b) => order.indexOf(a.file) - order.indexOf(b.file) || a.line - b.line || a.column - b.column,
+  );
+  return { ...collected, config: settings, problems, files: documents.map(({ file }) => file) };
+}
+
+/** A file that is named twice, perhaps within a folder, is read once. */
+function isFirst(file: string, index: number, files: readonly string[]): boolean {
+  return files.findIndex((other) => resolve(other) === resolve(file)) === index;
 }
 
 /** The settings of a document; of a section that is wrong, the defaults. */

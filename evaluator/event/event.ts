@@ -5,6 +5,8 @@ import type { Bytes } from "./text.ts";
 
 /** Bumped when a key changes its meaning or goes away; adding one does not count. */
 export const SCHEMA_VERSION = 1;
+/** The kernel's TASK_COMM_LEN without its NUL: no comm has more bytes. */
+export const COMM_LENGTH = 15;
 
 /** What every event says: where and when, which process, and where that process comes from. */
 export type Common = {

@@ -1,14 +1,8 @@
 // What a rule's conditions mean for one event, one condition at a time: the meaning of the language, without any index.
 
-import type { Event, FileEvent, NetworkEvent } from "../event/event.ts";
+import { COMM_LENGTH, type Event, type FileEvent, type NetworkEvent } from "../event/event.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
-import {
-  COMM_LENGTH,
-  type Direction,
-  type FileMatch,
-  type NetworkMatch,
-  type ProcessMatch,
-} from "./schema.ts";
+import type { Direction, FileMatch, NetworkMatch, ProcessMatch } from "./schema.ts";
 
 /** A rule's name as it is compared: a path with the executable, anything else with the first bytes of the comm. */
 export type Name = { is: "exe" | "comm"; bytes: Bytes };

@@ -64,44 +64,64 @@ function aboutFile(severity: Problem["severity"], file: string, message: string)
   return { severity, file, line: 1, column: 1, message, source: "" };
 }
 
+/** The rules of all files, in the order of their alerts, and where each of them stands (none for those that are built in). */
+export type Collected = { rules: Rule[]; sources: ReadonlyMap<string, LoadedRule> };
+
 /** Puts the rules of all documents together, the built-in ones first. What is wrong is reported in the documents. */
-export function collectRules(documents: readonly Document[]): Rule[] {
+export function collectRules(documents: readonly Document[]): Collected {
   const rules = new Map<string, Rule>(BUILTIN_RULES.map((rule) => [rule.id, rule]));
-  const origin = new Map<string, LoadedRule>();
+  const sources = new Map<string, LoadedRule>();
+  /** The file of each id that was met, of rules with errors too: what is wrong with them is said already. */
+  const taken = new Map<string, Document>();
   for (const document of documents) {
     for (const loaded of rulesOf(document)) {
-      const { rule, override, path } = loaded;
-      const earlier = origin.get(rule.id);
-      const where = earlier?.document.file;
-      if (earlier && !override) {
-        report(
-          document,
-          [...path, "id"],
-          `rule "${rule.id}": this id is taken by ${where}; to replace that rule, say override = true`,
-        );
-      } else if (!earlier && override) {
-        report(
-          document,
-          [...path, "override"],
-          `rule "${rule.id}": nothing to override: no earlier file has this id`,
-        );
-      } else {
-        rules.set(rule.id, rule);
-        origin.set(rule.id, loaded);
+      const problem = conflictOf(loaded, taken.get(loaded.rule.id));
+      if (problem) {
+        const [key, message] = problem;
+        const severity = loaded.rule.enabled ? "error" : "warning";
+        report(document, [...loaded.path, key], `rule "${loaded.rule.id}": ${message}`, { severity });
+        continue;
       }
+      taken.set(loaded.rule.id, document);
+      rules.set(loaded.rule.id, loaded.rule);
+      sources.set(loaded.rule.id, loaded);
     }
+    for (const id of idsOf(document)) if (!taken.has(id)) taken.set(id, document);
     for (const { id, index } of disabledOf(document)) {
       const rule = rules.get(id);
       if (rule) rules.set(id, { ...rule, enabled: false });
-      else
-        report(
-          document,
-          ["disable", index, "id"],
-          `id: no rule has the id "${id}"${suggest(id, [...rules.keys()])}`,
-        );
+      else if (!taken.has(id))
+        report(document, ["disable", index, "id"], `id: ${absent(id, rules, documents)}`);
     }
   }
-  return [...rules.values()];
+  return { rules: [...rules.values()], sources };
+}
+
+/** Why a rule cannot join those before it: the key to point at, and the reason. */
+function conflictOf(
+  { override, document }: LoadedRule,
+  earlier: Document | undefined,
+): [string, string] | null {
+  if (earlier === document) return ["id", `this id is taken by another rule of this file`];
+  if (earlier && !override)
+    return ["id", `this id is taken by ${earlier.file}; to replace that rule, say override = true`];
+  return override && !earlier ? ["override", "nothing to override: no earlier file has this id"] : null;
+}
+
+/** Why there is no rule to switch off. */
+function absent(id: string, rules: ReadonlyMap<string, Rule>, documents: readonly Document[]): string {
+  const later = documents.find((document) => idsOf(document).includes(id));
+  return later
+    ? `"${id}" is a rule of ${later.file}, which is read later; only rules of earlier files can be switched off`
+    : `no rule has the id "${id}"${suggest(id, [...rules.keys()])}`;
+}
+
+/** The ids in a document, whatever else is wrong with their rules. */
+function idsOf(document: Document): string[] {
+  const list = document.value["rules"];
+  return Array.isArray(list)
+    ? list.map((value) => (isTable(value) ? value["id"] : null)).filter((id) => typeof id === "string")
+    : [];
 }
 
 function rulesOf(document: Document): LoadedRule[] {

@@ -40,16 +40,18 @@ export function report(
   message: string,
   options: { severity?: Problem["severity"]; key?: boolean } = {},
 ): void {
-  const { line, column } = locate(document.text, path, options.key ?? false);
-  const { file, text, problems } = document;
-  problems.push({
-    severity: options.severity ?? "error",
-    file,
-    line,
-    column,
-    message,
-    source: lineOf(text, line),
-  });
+  const severity = options.severity ?? "error";
+  document.problems.push({ severity, message, ...placeOf(document, path, options.key) });
+}
+
+/** Where the value, or with `key` the name, at `path` stands; where that is absent, what should hold it. */
+export function placeOf(
+  document: Document,
+  path: Path,
+  key = false,
+): Pick<Problem, "file" | "line" | "column" | "source"> {
+  const { line, column } = locate(document, path, key);
+  return { file: document.file, line, column, source: lineOf(document.text, line) };
 }
 
 /** A problem as a person reads it: place, message, the line, a caret. */
@@ -151,9 +153,19 @@ function keysOf({ key }: { key: import("toml-eslint-parser").AST.TOMLKey }): str
   return key.keys.map((part) => (part.type === "TOMLBare" ? part.name : part.value));
 }
 
+type Tree = import("toml-eslint-parser").AST.TOMLProgram;
+
+const trees = new WeakMap<Document, Tree>();
+
 /** smol-toml knows the place of syntax errors only: a second parser finds values, and is loaded when it is needed. */
-function locate(text: string, path: Path, key: boolean): { line: number; column: number } {
+function treeOf(document: Document): Tree {
   const { parseTOML } = require("toml-eslint-parser") as typeof import("toml-eslint-parser");
+  const tree = trees.get(document) ?? parseTOML(document.text);
+  trees.set(document, tree);
+  return tree;
+}
+
+function locate(document: Document, path: Path, key: boolean): { line: number; column: number } {
   let best = { depth: -1, line: 1, column: 1 };
   const offer = (depth: number, start: { line: number; column: number }) => {
     if (depth > best.depth) best = { depth, line: start.line, column: start.column + 1 };
@@ -170,7 +182,7 @@ function locate(text: string, path: Path, key: boolean): { line: number; column:
       node.elements.forEach((element, i) => visit(element, [...at, i], element.loc.start));
     }
   };
-  const [top] = parseTOML(text).body;
+  const [top] = treeOf(document).body;
   for (const node of top.body) {
     if (node.type === "TOMLTable") {
       // A header names several keys: the one that is meant is that at the path's end.
@@ -178,7 +190,7 @@ function locate(text: string, path: Path, key: boolean): { line: number; column:
       const meant = path.filter((part) => typeof part === "string").length - 1;
       const below = path.every((part, i) => part === node.resolvedKey[i]);
       if (below) offer(path.length, (node.key.keys[Math.min(meant, names.length - 1)] ?? node.key).loc.start);
-      visit(node, node.resolvedKey, node.key.loc.start);
+      visit(node, node.resolvedKey, (node.key.keys.at(-1) ?? node.key).loc.start);
     } else visit(node.value, keysOf(node), node.key.loc.start);
   }
   return best;

@@ -2,6 +2,9 @@
 
 import { createHash } from "node:crypto";
 import * as v from "valibot";
+import type { Event } from "../event/event.ts";
+import { advise } from "./advice.ts";
+import { readEvent } from "./given.ts";
 import {
   checkTable,
   type Document,
@@ -18,8 +21,6 @@ const FILE_OPERATIONS = ["file_open", "file_write", "file_rename", "file_unlink"
 const RULE_TYPES = ["process", "file", "network"] as const;
 const ACTIONS = ["alert"] as const;
 const DIRECTIONS = ["inbound", "outbound"] as const;
-/** The kernel's TASK_COMM_LEN without its NUL: names are compared by this many bytes. */
-export const COMM_LENGTH = 15;
 const TEXT_LENGTH_MAX = 4096;
 const LIST_LENGTH_MAX = 100_000;
 
@@ -38,7 +39,7 @@ export type NetworkMatch = {
 };
 
 /** A rule's own test: an event, as far as it matters, and whether the rule must match it. */
-export type RuleTest = { match: boolean; event: Record<string, unknown> };
+export type RuleTest = { match: boolean; event: Event };
 
 /** A rule, checked. */
 export type Rule = {
@@ -179,6 +180,19 @@ export function readRule(document: Document, path: Path, value: unknown): Loaded
   if (common?.id.startsWith("BUILTIN-"))
     say(["id"], 'id: "BUILTIN-" is reserved for the rules that come with the evaluator');
   if (!common || !match || common.id.startsWith("BUILTIN-")) return null;
+  advise(match, (at, message) =>
+    report(document, [...path, ...at], prefix + message, { severity: "warning" }),
+  );
+  const tests = common.tests.map(({ match: expected, ...given }, i): RuleTest | null => {
+    const event = readEvent(given, (key, message, about) =>
+      report(document, [...path, "tests", i, key], `${prefix}tests[${i}].${message}`, {
+        severity,
+        key: about === "name",
+      }),
+    );
+    return event && { match: expected, event };
+  });
+  if (!tests.every((test) => test !== null)) return null;
   const rule = makeRule(
     {
       id: common.id,
@@ -191,25 +205,11 @@ export function readRule(document: Document, path: Path, value: unknown): Loaded
       description: common.description ?? null,
       references: common.references,
       falsePositives: common.false_positives,
-      tests: common.tests.map(({ match: expected, ...event }) => ({ match: expected, event })),
+      tests,
       match,
     },
     document.file,
   );
-  for (const key of ["process_names", "parent_names"] as const) {
-    const list = value[key];
-    if (!Array.isArray(list)) continue;
-    list.forEach((name, i) => {
-      if (typeof name !== "string" || name.includes("/") || Buffer.byteLength(name) <= COMM_LENGTH) return;
-      const kept = Buffer.from(name).subarray(0, COMM_LENGTH).toString();
-      report(
-        document,
-        [...path, key, i],
-        `${prefix}${key}[${i}]: the kernel keeps ${COMM_LENGTH} bytes of a name: compared as ${JSON.stringify(kept)}`,
-        { severity: "warning" },
-      );
-    });
-  }
   return { rule, override: common.override, document, path };
 }
 

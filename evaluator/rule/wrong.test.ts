@@ -23,6 +23,7 @@ const FILE_RULE = RULE.replace('"process"', '"file"').replace(
   'process_names = ["sh"]',
   'paths = ["/etc/"]\noperations = ["write"]',
 );
+const PATTERN_RULE = FILE_RULE.replace('paths = ["/etc/"]', 'patterns = ["*x"]');
 const NETWORK_RULE = RULE.replace('"process"', '"network"').replace(
   'process_names = ["sh"]',
   'direction = "outbound"\nports = [4444]',
@@ -129,17 +130,53 @@ const wrong: [string, string, RegExp][] = [
     /"outgoing" is not one of inbound, outbound/,
   ],
   ["a reserved id", rule('"A-1"', '»"BUILTIN-X"'), /"BUILTIN-" is reserved/],
-  [
-    "an id twice",
-    `${RULE}${rule('"A-1"', '»"A-1"')}`,
-    /this id is taken by .*config\.toml; .*override = true/,
-  ],
+  ["an id twice", `${RULE}${rule('"A-1"', '»"A-1"')}`, /this id is taken by another rule of this file/],
   ["an override of nothing", `${RULE}override = »true\n`, /nothing to override/],
   ["a technique that is none", `${RULE}attack = [»"1059"]\n`, /"1059" is not an ATT&CK technique/],
   [
     "a disabled id that is not there",
     `[[disable]]\nid = »"BUILTIN-NET-OUTBOUND-002"\n`,
     /no rule has the id .*did you mean "BUILTIN-NET-OUTBOUND-001"/,
+  ],
+  [
+    "a rule's test without event_type",
+    `${RULE}[[rules.»tests]]\nmatch = true\ncomm = "sh"\n`,
+    /rule "A-1": tests\[0\]\.event_type: missing, and required: one of process_start, /,
+  ],
+  [
+    "a rule's test without match",
+    `${RULE}[[rules.»tests]]\nevent_type = "process_start"\n`,
+    /tests\[0\]\.match: missing/,
+  ],
+  [
+    "an unknown event type",
+    `${RULE}tests = [{ match = true, event_type = »"process_strat" }]\n`,
+    /"process_strat" is not one of .*\(did you mean "process_start"\?\)/,
+  ],
+  [
+    "an unknown key of an event",
+    `${RULE}[[rules.tests]]\nmatch = true\nevent_type = "process_start"\n»parent_com = "x"\n`,
+    /tests\[0\]\.parent_com: unknown key \(did you mean "parent_comm"\?\)/,
+  ],
+  [
+    "a key of another event",
+    `${RULE}[[rules.tests]]\nmatch = true\nevent_type = "process_start"\n»remote_port = 80\n`,
+    /tests\[0\]\.remote_port: unknown key/,
+  ],
+  [
+    "a value that the event never has",
+    `${RULE}[[rules.tests]]\nmatch = false\nevent_type = "process_start"\ncomm = »"systemd-timesyncd"\n`,
+    /tests\[0\]\.comm: expected at most 15 bytes/,
+  ],
+  [
+    "a port of an event that is none",
+    `${RULE}[[rules.tests]]\nmatch = false\nevent_type = "network_bind"\nlocal_port = »70000\n`,
+    /local_port: expected a port from 0 to 65535/,
+  ],
+  [
+    "a direction that does not belong to the event",
+    `${RULE}[[rules.tests]]\nmatch = false\nevent_type = "network_bind"\ndirection = »"outbound"\n`,
+    /direction: a network_bind event is always inbound/,
   ],
   ["rules that are no list", `[»rules]\nid = "x"\n`, /expected a list of tables/],
 ];
@@ -166,11 +203,11 @@ describe("wrong", () => {
       `${rule('"high"', '"hgh"')}${rule('"A-1"', '"A-2"').replace("true", "1")}[process]\n`,
     );
     expect(problems.map(({ file, line }) => `${file.slice(folder.length + 1)}:${line}`)).toEqual([
-      "config.toml:3",
       "config.toml:1",
-      "rules.toml:17",
+      "config.toml:3",
       "rules.toml:6",
       "rules.toml:12",
+      "rules.toml:17",
     ]);
   });
 
@@ -179,11 +216,56 @@ describe("wrong", () => {
     expect(problems.map(({ severity }) => severity)).toEqual(["warning"]);
   });
 
-  test("a name longer than the kernel's is a warning that shows what is compared", () => {
-    const problems = problemsOf(rule('"sh"', '"systemd-timesyncd"'));
-    expect(problems).toMatchObject([
-      { severity: "warning", message: expect.stringContaining('compared as "systemd-timesyn"') },
+  test.each([
+    ["a name that the kernel cuts", RULE, '"systemd-timesyncd"', 'compared as "systemd-timesyn"'],
+    ["a name with a star", RULE, '"/tmp/*"', '"*" stands for itself'],
+    ["a relative executable", RULE, '"./sh"', 'begins with "/"'],
+    ["an executable by way of ..", RULE, '"/usr/../bin/sh"', "are resolved"],
+    ["a path with a star", FILE_RULE, '"/etc/*.d/"', "belongs into patterns"],
+    ["a path with two slashes", FILE_RULE, '"/etc//x"', "slashes stand alone"],
+    ["a pattern that is no whole path", PATTERN_RULE, '"shadow"', '"*shadow" would'],
+  ])("%s is a warning that says what becomes of it", (_name, base, word, message) => {
+    const problems = problemsOf(base.replace(/"(sh|\/etc\/|\*x)"/, word));
+    expect(problems).toMatchObject([{ severity: "warning", message: expect.stringContaining(message) }]);
+  });
+
+  test("an override replaces a rule of an earlier file, and takes its place", () => {
+    const [config, rules] = [join(folder, "config.toml"), join(folder, "rules.toml")];
+    writeFileSync(config, `${RULE}${rule('"A-1"', '"A-2"')}`);
+    writeFileSync(rules, `${rule('"high"', '"low"')}override = true\n`);
+    const { rules: all, problems } = load(config, [rules]);
+    expect(problems).toEqual([]);
+    expect(all.slice(-2).map(({ id, severity, file }) => [id, severity, file])).toEqual([
+      ["A-1", "low", rules],
+      ["A-2", "high", config],
     ]);
+  });
+
+  test("an id that an earlier file has is an error without override, and a warning in a disabled rule", () => {
+    const [error, ...others] = problemsOf(RULE, RULE);
+    expect(others).toEqual([]);
+    expect(error).toMatchObject({ severity: "error", file: join(folder, "rules.toml"), line: 2, column: 6 });
+    expect(error?.message).toMatch(/taken by .*config\.toml; to replace that rule, say override = true/);
+    expect(problemsOf(RULE, rule("true", "false"))).toMatchObject([{ severity: "warning" }]);
+  });
+
+  test("a rule of a later file cannot be switched off, and the message says so", () => {
+    const problems = problemsOf(`[[disable]]\nid = "A-1"\n`, RULE);
+    expect(problems).toMatchObject([{ line: 2, message: expect.stringContaining("is read later") }]);
+    expect(problemsOf(RULE, `[[disable]]\nid = "A-1"\nreason = "noise"\n`)).toEqual([]);
+  });
+
+  test("a rule with an error is not missed where it is switched off or replaced", () => {
+    const broken = rule('"high"', '"hgh"');
+    expect(problemsOf(broken, `[[disable]]\nid = "A-1"\n`)).toHaveLength(1);
+    expect(problemsOf(broken, `${RULE}override = true\n`)).toHaveLength(1);
+  });
+
+  test("a file that is named twice is read once", () => {
+    writeFileSync(join(folder, "rules.toml"), RULE);
+    mkdirSync(join(folder, "pack"), { recursive: true });
+    writeFileSync(join(folder, "pack", "a.toml"), RULE);
+    expect(load(null, [join(folder, "pack"), join(folder, "pack/../pack/a.toml")]).problems).toEqual([]);
   });
 
   test("files that cannot be read are errors of their own", () => {

@@ -1,0 +1,149 @@
+// Records as people give them: the event of a rule's test, an event to explain, an alert that is expected. They have the shape
+// of the output and hold only what matters.
+
+import { COMM_LENGTH, type Event, type EventType } from "../event/event.ts";
+import { EVENT_FIELDS, type Shape } from "../event/fields.ts";
+import { fromUtf8 } from "../event/text.ts";
+import { describe, isTable, suggest } from "./problem.ts";
+
+/** Takes what is wrong: with the name of a key, or with its value. */
+export type Say = (key: string, message: string, about: "name" | "value") => void;
+
+const EVENT_TYPES = Object.keys(EVENT_FIELDS) as EventType[];
+const PORT_MAX = 65535;
+/** Keys whose values are words of a short list. */
+const WORDS: Readonly<Record<string, readonly string[]>> = {
+  family: ["ipv4", "ipv6", "unix"],
+  direction: ["inbound", "outbound"],
+  source: ["execve", "execveat", "kernel"],
+};
+/** Keys that are written beside another one with the same value. */
+const SAME = { resolved_path: "path", child_comm: "comm" } as const;
+/** What a key holds that was not given. */
+const NOTHING: Readonly<Record<string, unknown>> = {
+  bytes: "",
+  integer: 0n,
+  number: 0,
+  flag: false,
+  "bytes list": [],
+  "text list": [],
+  text: "",
+  table: {},
+};
+
+/** Parses JSON; integers that a double cannot hold are bigints. @throws SyntaxError */
+export function parseJson(text: string): unknown {
+  const exact = (_key: string, value: unknown, { source = "" }: { source?: string }) =>
+    typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
+      ? BigInt(source)
+      : value;
+  // The third parameter is newer than the types.
+  return JSON.parse(text, exact as Parameters<typeof JSON.parse>[1]);
+}
+
+/** Reads an event; what it does not hold counts as unknown. Null when something is wrong with it. */
+export function readEvent(value: Readonly<Record<string, unknown>>, say: Say): Event | null {
+  const type = EVENT_TYPES.find((known) => known === value["event_type"]);
+  if (!type) {
+    say("event_type", eventTypeProblem(value["event_type"]), "value");
+    return null;
+  }
+  let right = true;
+  const note: Say = (key, message, about) => {
+    right = false;
+    say(key, message, about);
+  };
+  const fields: Readonly<Record<string, Shape>> = EVENT_FIELDS[type];
+  const given = readFields(fields, value, note);
+  const direction = type === "network_connect" ? "outbound" : "inbound";
+  if (given["direction"] !== undefined && given["direction"] !== direction)
+    note("direction", `direction: a ${type} event is always ${direction}`, "value");
+  for (const [copy, key] of Object.entries(SAME)) given[key] ??= given[copy];
+  const event: Record<string, unknown> = { event_type: type };
+  for (const [key, shape] of Object.entries(fields)) event[key] = given[key] ?? nothing(shape);
+  return right ? (event as unknown as Event) : null;
+}
+
+function eventTypeProblem(found: unknown): string {
+  if (found === "alert")
+    return 'event_type: this is an alert; its source event is the line before it, with the same "event_id"';
+  const known = EVENT_TYPES.join(", ");
+  if (found === undefined) return `event_type: missing, and required: one of ${known}`;
+  const hint = typeof found === "string" ? suggest(found, EVENT_TYPES) : "";
+  return `event_type: ${typeof found === "string" ? JSON.stringify(found) : describe(found)} is not one of ${known}${hint}`;
+}
+
+function nothing(shape: Shape): unknown {
+  if (shape.endsWith(" or null")) return null;
+  return shape.endsWith("?") ? undefined : NOTHING[shape];
+}
+
+/** Reads what a record holds of `fields`, as it is inside the evaluator. `event_type` and `<key>_b64` are known everywhere. */
+export function readFields(
+  fields: Readonly<Record<string, Shape>>,
+  value: Readonly<Record<string, unknown>>,
+  say: Say,
+): Record<string, unknown> {
+  const given: Record<string, unknown> = {};
+  const known = ["event_type", ...Object.keys(fields)];
+  for (const [key, found] of Object.entries(value)) {
+    const shape = fields[key];
+    const exact = value[`${key}_b64`];
+    if (shape) {
+      const expected = mismatch(key, shape, found, exact);
+      if (expected) say(key, `${key}: expected ${expected}, found ${describe(found)}`, "value");
+      else if (!shape.startsWith("bytes") || found === null) given[key] = inside(shape, found);
+      else
+        given[key] = Array.isArray(found)
+          ? found.map((text, i) => bytesOf(text, at(exact, i)))
+          : bytesOf(found as string, exact);
+    } else if (key !== "event_type" && !fields[key.replace(/_b64$/, "")]?.startsWith("bytes"))
+      say(key, `${key}: unknown key${suggest(key, known)}`, "name");
+  }
+  return given;
+}
+
+/** What was expected instead of a value; null when it is right. */
+function mismatch(key: string, shape: Shape, found: unknown, exact: unknown): string | null {
+  if (found === null && shape.endsWith(" or null")) return null;
+  const isText = typeof found === "string";
+  const texts = Array.isArray(found) && found.every((item) => typeof item === "string");
+  switch (shape.replace(/\?? or null$|\?$/, "")) {
+    case "bytes":
+      if (!isText) return "a text";
+      // One that was cut by a test's author would never be met.
+      return key.endsWith("comm") && bytesOf(found, exact).length > COMM_LENGTH
+        ? `at most ${COMM_LENGTH} bytes, which is what the kernel keeps of a name`
+        : null;
+    case "text": {
+      const words = WORDS[key];
+      if (!isText) return "a text";
+      return words && !words.includes(found) ? `one of ${words.join(", ")}${suggest(found, words)}` : null;
+    }
+    case "flag":
+      return typeof found === "boolean" ? null : "true or false";
+    case "bytes list":
+    case "text list":
+      return texts ? null : "a list of texts";
+    case "table":
+      return isTable(found) ? null : "a table";
+    default: {
+      if (typeof found !== "bigint" && !Number.isInteger(found)) return "a whole number";
+      const port = key.endsWith("_port");
+      return port && (Number(found) < 0 || Number(found) > PORT_MAX) ? `a port from 0 to ${PORT_MAX}` : null;
+    }
+  }
+}
+
+function inside(shape: Shape, found: unknown): unknown {
+  return shape.startsWith("integer") && found !== null ? BigInt(found as number | bigint) : found;
+}
+
+/** The bytes of a text; `exact` is what the output adds in base64 where the text does not show them all. */
+function bytesOf(text: string, exact: unknown): string {
+  return typeof exact === "string" ? Buffer.from(exact, "base64").toString("latin1") : fromUtf8(text);
+}
+
+function at(list: unknown, index: number): unknown {
+  return Array.isArray(list) ? list[index] : undefined;
+}
