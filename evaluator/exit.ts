@@ -1,7 +1,7 @@
 // How the evaluator ends.
 
 /** Exit codes, as documented in README. */
-export const Exit = { ok: 0, usage: 2, io: 3, lost: 4 } as const;
+export const Exit = { ok: 0, findings: 1, usage: 2, io: 3, lost: 4 } as const;
 
 /** An end with a reason for the person at the terminal. */
 export class Failure extends Error {

@@ -6,14 +6,17 @@ import { Exit, Failure } from "./exit.ts";
 import { type Capture, CaptureWriter, openCapture, readCapture } from "./input/capture.ts";
 import { type Frame, FrameReader, StreamError } from "./input/records.ts";
 import { connectSensor, type SensorConnection } from "./input/socket.ts";
+import type { Judge } from "./judge.ts";
+import type { Alert } from "./output/alert.ts";
 import type { Statement } from "./output/ledger.ts";
 import { warnings } from "./output/notice.ts";
 import { type Format, Outputs, type Shortfall } from "./output/outputs.ts";
-import { summary } from "./output/summary.ts";
+import { counting, replaySummary, summary, type Tally } from "./output/summary.ts";
 import { OutputError } from "./output/writer.ts";
 import { becomeUser } from "./privileges.ts";
 import { compileDetections } from "./rule/detections.ts";
 import { compileRules } from "./rule/engine.ts";
+import type { Rule } from "./rule/schema.ts";
 
 export type RunOptions = {
   socket?: string;
@@ -101,20 +104,30 @@ function failureOf(source: string): (error: unknown) => Failure {
   };
 }
 
-/** Evaluates captures, one after the other, as one stream. */
-export async function replay(files: string[], loaded: Loaded, options: RunOptions): Promise<void> {
+/** Evaluates captures, one after the other, as one stream. @throws Failure also when the judge has something to object */
+export async function replay(
+  files: string[],
+  loaded: Loaded,
+  options: RunOptions,
+  judge: Judge,
+): Promise<void> {
   const captures = files.map(openOrFail);
   if (!options.allowRoot) becomeUser(options.user);
-  const pipeline = openPipeline(loaded, options, () => null);
+  const pipeline = openPipeline(
+    loaded,
+    options,
+    () => null,
+    (alert) => judge.see(alert),
+  );
+  let failure: Failure | null = null;
   for (const capture of captures) {
     const outcome = await pipeline.feed(readCapture(capture), null, null).catch(failureOf(capture.name));
-    if (outcome instanceof Failure) {
-      await pipeline.finish(false);
-      throw outcome;
-    }
-    if (pipeline.closed) break;
+    if (outcome instanceof Failure) failure = outcome;
+    if (failure || pipeline.closed) break;
   }
-  await pipeline.finish(false);
+  await pipeline.finish(false, loaded.rules);
+  if (failure) throw failure;
+  judge.decide({ complete: !pipeline.closed });
 }
 
 /** Saves the sensor's stream, untouched but for checksums. */
@@ -193,9 +206,9 @@ class Recording {
 }
 
 /** Opens the outputs, with the rights that this process has by now; SIGUSR1 opens their files anew. */
-function openPipeline(loaded: Loaded, options: RunOptions, memory: () => number | null): Pipeline {
+function openPipeline(...args: ConstructorParameters<typeof Pipeline>): Pipeline {
   try {
-    const pipeline = new Pipeline(loaded, options, memory);
+    const pipeline = new Pipeline(...args);
     process.on("SIGUSR1", () => pipeline.reopen());
     return pipeline;
   } catch (error) {
@@ -211,8 +224,14 @@ class Pipeline {
   private readonly outputs: Outputs<Output>;
   private readonly started = performance.now();
   private readonly strict: boolean;
+  private readonly tally: Tally = { truncated: 0, matches: new Map() };
 
-  constructor({ config, rules }: Loaded, options: RunOptions, memory: () => number | null) {
+  constructor(
+    { config, rules }: Loaded,
+    options: RunOptions,
+    memory: () => number | null,
+    private readonly onAlert: (alert: Alert) => void = () => {},
+  ) {
     this.strict = options.strict === true;
     const told = {
       wrote: (output: Output) => this.core.wrote(output),
@@ -221,7 +240,7 @@ class Pipeline {
     };
     this.outputs = new Outputs(config.output, options.output, told);
     this.core = new Core({
-      engine: compileRules(rules),
+      engine: counting(compileRules(rules), this.tally),
       annotate: compileDetections(config.detections),
       limits: {
         entriesMax: config.performance.max_process_cache_entries,
@@ -303,12 +322,14 @@ class Pipeline {
   }
 
   /**
-   * Completes the output and says on standard error what there was. With `now`, takes no time for old segments.
+   * Completes the output and says on standard error what there was; with `rules`, also what they made of it. With `now`,
+   * takes no time for old segments.
    * @throws Failure with --strict, when something was lost or does not add up
    */
-  async finish(now: boolean): Promise<void> {
+  async finish(now: boolean, rules?: readonly Rule[]): Promise<void> {
     await this.outputs.close(now);
     const { shortfalls } = this.outputs;
+    for (const line of rules ? replaySummary(this.core, this.tally, rules) : []) say(line);
     say(summary(this.core, shortfalls, performance.now() - this.started));
     if (this.strict && !isWhole(this.core.ledger.statement(), shortfalls)) {
       throw new Failure(Exit.lost, "--strict: not everything that happened is in the output");
@@ -319,6 +340,7 @@ class Pipeline {
     if (outputs.length === 0) return;
     const notices = outputs.flatMap((output) => (output.is === "notice" ? [output.record] : []));
     warnings(notices).forEach(say);
+    for (const output of outputs) if (output.is === "alert") this.onAlert(output.record);
     await this.outputs.write(outputs);
   }
 

@@ -3,8 +3,10 @@
 
 import { createHash } from "node:crypto";
 import type { Event } from "../event/event.ts";
+import type { Fields } from "../event/fields.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
 import type { Match } from "../rule/engine.ts";
+import type { Severity } from "../rule/schema.ts";
 
 export type Alert = {
   event_type: "alert";
@@ -12,7 +14,7 @@ export type Alert = {
   rule_id: Bytes;
   rule_name: Bytes;
   rule_type: string;
-  severity: string;
+  severity: Severity;
   action: string;
   source_event_type: string;
   pid: number;
@@ -43,6 +45,44 @@ export type Alert = {
   container_id: string | null;
   attack: Bytes[] | null;
 };
+
+/** The keys of an alert. */
+export const ALERT_FIELDS = {
+  timestamp_ns: "integer",
+  rule_id: "bytes",
+  rule_name: "bytes",
+  rule_type: "text",
+  severity: "text",
+  action: "text",
+  source_event_type: "text",
+  pid: "number",
+  tid: "number",
+  ppid: "number",
+  uid: "number",
+  gid: "number",
+  comm: "bytes",
+  exe_path: "bytes or null",
+  process_name: "bytes or null",
+  parent_name: "bytes or null",
+  path: "bytes or null",
+  operation: "text or null",
+  direction: "text or null",
+  port: "number or null",
+  addr: "text or null",
+  family: "text or null",
+  time: "text",
+  schema_version: "number",
+  host_id: "text or null",
+  boot_id: "text",
+  alert_id: "text",
+  event_id: "text",
+  process_id: "text",
+  args: "bytes list or null",
+  cwd: "bytes or null",
+  ancestors: "bytes list",
+  container_id: "text or null",
+  attack: "bytes list or null",
+} as const satisfies Fields<Alert>;
 
 /** What is known of the process beside the event. */
 export type AlertContext = { args: Bytes[] | null; cwd: Bytes | null };

@@ -68,12 +68,12 @@ function subject(event: Event): string {
 }
 
 /** Plain in a shell, or within single quotes. */
-function quoted(bytes: Bytes): string {
+export function quoted(bytes: Bytes): string {
   return /^[\w@%+=:,./-]+$/.test(bytes) ? bytes : `'${shown(bytes)}'`;
 }
 
 /** The bytes as a terminal may have them: as in NDJSON, but for quotes and backslashes that stand alone. */
-function shown(bytes: Bytes): string {
+export function shown(bytes: Bytes): string {
   if (/^[ -~]*$/.test(bytes)) return bytes;
   for (let at = 0; at < bytes.length; ) {
     const { size, codePoint } = codePointAt(bytes, at);

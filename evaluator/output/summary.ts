@@ -1,19 +1,37 @@
-// What a run or replay came to, in one line for the person at the terminal.
+// What a run or replay came to, for the person at the terminal.
 
+import { wallTime } from "../event/normalise.ts";
+import { fromUtf8 } from "../event/text.ts";
+import type { Engine } from "../rule/engine.ts";
+import { type Rule, SEVERITIES } from "../rule/schema.ts";
+import { shown } from "./compact.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Shortfall } from "./outputs.ts";
 
 /** What a summary is about. */
-export type Totals = { alerts: number; alertsBySeverity: ReadonlyMap<string, number>; ledger: Ledger };
+export type Totals = {
+  alerts: number;
+  alertsBySeverity: ReadonlyMap<string, number>;
+  ledger: Ledger;
+  /** First and last time of a record, ns of wall time. */
+  span: { from: bigint; to: bigint } | null;
+};
 
-const SEVERITIES = ["critical", "high", "medium", "low"];
+/** What the rules have seen: events with a cut field, and matches by rule id. */
+export type Tally = { truncated: number; matches: Map<string, number> };
+
+const MOST_SEVERE_FIRST = SEVERITIES.toReversed();
+/** So many rules are listed. */
+const RULES_MAX = 20;
+const IDS_MAX = 10;
+const SECOND_NS = 1_000_000_000;
 
 /** For example `128,004 events (41,200/s), 3 alerts (2 high, 1 medium), 0 lost, 3m06s`. */
 export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): string {
   const { decoded, canaries, lineage, malformed, balanced, ...rest } = run.ledger.statement();
   const events = decoded - canaries - lineage;
   const rate = Math.round(events / Math.max(elapsedMs / 1000, 0.001));
-  const bySeverity = SEVERITIES.filter((severity) => run.alertsBySeverity.has(severity))
+  const bySeverity = MOST_SEVERE_FIRST.filter((severity) => run.alertsBySeverity.has(severity))
     .map((severity) => `${run.alertsBySeverity.get(severity)} ${severity}`)
     .join(", ");
   const parts = [
@@ -28,7 +46,61 @@ export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): s
   return parts.filter((part) => part !== false).join(", ");
 }
 
-function count(number: number, noun: string): string {
+/** The same engine, with a tally of what passes through it. */
+export function counting(engine: Engine, tally: Tally): Engine {
+  return {
+    evaluate(event) {
+      if (event.truncated) tally.truncated += 1;
+      const matches = engine.evaluate(event);
+      for (const { rule } of matches) tally.matches.set(rule.id, (tally.matches.get(rule.id) ?? 0) + 1);
+      return matches;
+    },
+  };
+}
+
+/** What a replay came to, beside the one line: time range, what was cut, alerts by rule, rules that never matched. */
+export function replaySummary(run: Totals, tally: Tally, rules: readonly Rule[]): string[] {
+  const { malformed } = run.ledger.statement();
+  const enabled = rules.filter((rule) => rule.enabled);
+  const idle = enabled.filter(({ id }) => !tally.matches.has(id)).map(({ id }) => id);
+  const matched = MOST_SEVERE_FIRST.flatMap((severity) =>
+    enabled
+      .filter((rule) => rule.severity === severity && tally.matches.has(rule.id))
+      .map((rule) => ({ ...rule, count: tally.matches.get(rule.id) ?? 0 }))
+      .toSorted((a, b) => b.count - a.count),
+  );
+  const width = Math.max(...matched.map(({ id }) => id.length), 0);
+  const lines = [
+    `${timeRange(run.span)}; ${malformed.toLocaleString("en-US")} malformed, ${tally.truncated.toLocaleString("en-US")} truncated`,
+    ...matched.slice(0, RULES_MAX).map(({ severity, count: number, id, name }) => {
+      const columns = [
+        severity.padEnd(8),
+        number.toLocaleString("en-US").padStart(7),
+        id.padEnd(width),
+        name,
+      ];
+      return `  ${columns.join("  ")}`;
+    }),
+    matched.length > RULES_MAX && `  and ${matched.length - RULES_MAX} more rules with alerts`,
+    idle.length > 0 &&
+      `${idle.length} of ${enabled.length} enabled rules never matched: ${idle.slice(0, IDS_MAX).join(", ")}` +
+        (idle.length > IDS_MAX ? ` and ${idle.length - IDS_MAX} more` : ""),
+  ];
+  return lines.filter((line) => line !== false).map(readable);
+}
+
+function timeRange(span: Totals["span"]): string {
+  if (!span) return "no records";
+  return `${wallTime(span.from)} to ${wallTime(span.to)} (${duration(Number(span.to - span.from) / (SECOND_NS / 1000))})`;
+}
+
+/** A text of people without what would steer the terminal. */
+function readable(text: string): string {
+  return Buffer.from(shown(fromUtf8(text)), "latin1").toString("utf8");
+}
+
+/** For example `1 rule` or `4,000 rules`. */
+export function count(number: number, noun: string): string {
   return `${number.toLocaleString("en-US")} ${noun}${number === 1 ? "" : "s"}`;
 }
 

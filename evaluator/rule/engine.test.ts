@@ -2,10 +2,12 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Event, FileEvent, NetworkEvent, ProcessEvent } from "../event/event.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
+import { ndjson } from "../output/ndjson.ts";
 import { compileMatch, factsOf, pathFits, patternFits } from "./conditions.ts";
 import { compileDetections } from "./detections.ts";
 import { compileRules } from "./engine.ts";
 import { explain } from "./explain.ts";
+import { parseJson, readEvent } from "./given.ts";
 import { makeRule, type Rule } from "./schema.ts";
 
 const COMMON = {
@@ -40,7 +42,7 @@ const FILE_FACTS = {
   detections: undefined,
 };
 
-const NAMES = ["sh", "bash", "nginx", "php-fpm", "a-very-long-nam", "a-very-long-name-indeed"];
+const NAMES = ["sh", "bash", "nginx", "php-fpm", "a-very-long-nam", "a-very-long-name-indeed", "é\\\u001b"];
 const EXES = ["/usr/bin/sh", "/usr/sbin/nginx", "/bin/bash"];
 const PATHS = [
   "/etc/passwd",
@@ -59,7 +61,9 @@ const PORTS = [1, 80, 4444, 65535];
 
 const bytes = (words: string[]) =>
   fc.constantFrom(...words).map((word) => fromUtf8(word).slice(0, 4096) as Bytes);
-const comm = bytes(NAMES).map((name) => name.slice(0, 15) as Bytes);
+/** Not UTF-8, or not what a line may hold as it is. */
+const odd = fc.constantFrom("\xff\xfe", "\xe9", "a\nb", "\\xe9").map((name) => name as Bytes);
+const comm = fc.oneof({ arbitrary: bytes(NAMES), weight: 4 }, odd).map((name) => name.slice(0, 15) as Bytes);
 const exe = fc.option(bytes(EXES));
 const who = fc.record({ comm, exe_path: exe, parent_comm: fc.option(comm), parent_exe_path: exe });
 
@@ -74,8 +78,7 @@ const fileEvent = fc
     bytes(PATHS),
   )
   .map(([facts, event_type, path, other]) => {
-    const names =
-      event_type === "file_rename" ? { old_filename: path, new_filename: other } : { path, filename: path };
+    const names = event_type === "file_rename" ? { old_filename: path, new_filename: other } : { path };
     return { event_type, ...COMMON, ...facts, ...names, ...FILE_FACTS } as unknown as FileEvent;
   });
 const networkEvent = fc
@@ -145,7 +148,19 @@ function ruleOf(part: Rule["match"], id: string, enabled = true): Rule {
   );
 }
 
-test("the indexed engine, a plain loop over all rules and the explainer agree on every rule and event", () => {
+/** The event as someone has it who reads the output. */
+function asRead(one: Event): Event {
+  const read = readEvent(
+    parseJson(Buffer.from(ndjson(one), "latin1").toString()) as Record<string, unknown>,
+    (_key, message) => {
+      throw new Error(message);
+    },
+  );
+  if (!read) throw new Error("not an event");
+  return read;
+}
+
+test("the indexed engine, a loop over all rules, and the explainer, also of the event as written, agree on every rule and event", () => {
   let matched = 0;
   fc.assert(
     fc.property(
@@ -161,6 +176,9 @@ test("the indexed engine, a plain loop over all rules and the explainer agree on
           matched += found.length;
           expect(found).toEqual(looped.map(({ id }) => id));
           expect(found).toEqual(explained.map(({ id }) => id));
+          const read = asRead(one);
+          const again = rules.filter((rule) => explain(rule, read).every(({ holds }) => holds));
+          expect(found).toEqual(again.map(({ id }) => id));
         }
       },
     ),

@@ -41,27 +41,22 @@ export function parseJson(text: string): unknown {
   return JSON.parse(text, exact as Parameters<typeof JSON.parse>[1]);
 }
 
-/** Reads an event; what it does not hold counts as unknown. Null when something is wrong with it. */
+/** Reads an event; what it does not hold, or holds wrongly, counts as unknown. Null when its type is not known. */
 export function readEvent(value: Readonly<Record<string, unknown>>, say: Say): Event | null {
   const type = EVENT_TYPES.find((known) => known === value["event_type"]);
   if (!type) {
     say("event_type", eventTypeProblem(value["event_type"]), "value");
     return null;
   }
-  let right = true;
-  const note: Say = (key, message, about) => {
-    right = false;
-    say(key, message, about);
-  };
   const fields: Readonly<Record<string, Shape>> = EVENT_FIELDS[type];
-  const given = readFields(fields, value, note);
+  const given = readFields(fields, value, say);
   const direction = type === "network_connect" ? "outbound" : "inbound";
   if (given["direction"] !== undefined && given["direction"] !== direction)
-    note("direction", `direction: a ${type} event is always ${direction}`, "value");
+    say("direction", `direction: a ${type} event is always ${direction}`, "value");
   for (const [copy, key] of Object.entries(SAME)) given[key] ??= given[copy];
   const event: Record<string, unknown> = { event_type: type };
   for (const [key, shape] of Object.entries(fields)) event[key] = given[key] ?? nothing(shape);
-  return right ? (event as unknown as Event) : null;
+  return event as unknown as Event;
 }
 
 function eventTypeProblem(found: unknown): string {

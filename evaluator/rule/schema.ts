@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import * as v from "valibot";
 import type { Event } from "../event/event.ts";
 import { advise } from "./advice.ts";
-import { readEvent } from "./given.ts";
+import { readEvent, type Say } from "./given.ts";
 import {
   checkTable,
   type Document,
@@ -183,15 +183,14 @@ export function readRule(document: Document, path: Path, value: unknown): Loaded
   advise(match, (at, message) =>
     report(document, [...path, ...at], prefix + message, { severity: "warning" }),
   );
-  const tests = common.tests.map(({ match: expected, ...given }, i): RuleTest | null => {
-    const event = readEvent(given, (key, message, about) =>
+  const tests = common.tests.map((test, i) =>
+    readTest(test, (key, message, about) =>
       report(document, [...path, "tests", i, key], `${prefix}tests[${i}].${message}`, {
         severity,
         key: about === "name",
       }),
-    );
-    return event && { match: expected, event };
-  });
+    ),
+  );
   if (!tests.every((test) => test !== null)) return null;
   const rule = makeRule(
     {
@@ -211,6 +210,15 @@ export function readRule(document: Document, path: Path, value: unknown): Loaded
     document.file,
   );
   return { rule, override: common.override, document, path };
+}
+
+function readTest({ match, ...given }: { match: boolean }, say: Say): RuleTest | null {
+  let right = true;
+  const event = readEvent(given, (...problem) => {
+    right = false;
+    say(...problem);
+  });
+  return event && right ? { match, event } : null;
 }
 
 /** Everything but the match fields of this rule's own type. */

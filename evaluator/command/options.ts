@@ -1,0 +1,50 @@
+// What the subcommands share: options, and the loading of settings and rules.
+
+import { Option } from "commander";
+import type { Writers } from "../../bpf/trusted.ts";
+import { configPath, type Loaded, load } from "../config.ts";
+import { Exit, Failure } from "../exit.ts";
+import { count } from "../output/summary.ts";
+import { renderProblem } from "../rule/problem.ts";
+
+const DEFAULT_USER = "nobody";
+
+/** Where settings and rules come from. */
+export type Sources = { config?: string; rules?: string[] };
+
+/**
+ * Settings and rules that nobody but `writers` may be able to change (null: anybody). What is wrong is printed, all of it.
+ * @throws Failure when there are errors
+ */
+export function loadOrFail({ config, rules = [] }: Sources, writers: Writers | null = null): Loaded {
+  const loaded = load(configPath(config, process.env), rules, writers);
+  const errors = printProblems(loaded);
+  if (errors > 0) throw new Failure(Exit.usage, `${count(errors, "error")} in settings and rules`);
+  return loaded;
+}
+
+/** Prints what is wrong. Returns the number of errors. */
+export function printProblems({ problems }: Loaded): number {
+  for (const problem of problems) console.error(renderProblem(problem));
+  return problems.filter(({ severity }) => severity === "error").length;
+}
+
+export const configOption = () =>
+  new Option("--config <file>", "settings (default /etc/warder/config.toml, if there is one)");
+export const rulesOption = () =>
+  new Option("--rules <path>", "a file or folder of rules; may be repeated").argParser(
+    (value: string, previous: string[] | undefined) => [...(previous ?? []), value],
+  );
+export const formatOption = () =>
+  new Option("-o, --output <format>", "default: compact on a terminal, else json").choices([
+    "json",
+    "compact",
+  ]);
+export const alertsOption = () => new Option("--alerts-only", "write alerts, not events");
+export const socketOption = () =>
+  new Option("--socket <path>", "where the sensor serves (default /run/warder/sensor.sock)");
+export const strictOption = () =>
+  new Option("--strict", "end with code 4 when something was lost or does not add up");
+export const userOption = () =>
+  new Option("--user <user>", "who to become when started as root").default(DEFAULT_USER);
+export const rootOption = () => new Option("--allow-root", "stay root");
