@@ -184,7 +184,7 @@ describe("a replay that is judged", () => {
     const { code, stderr } = await replay("--alerts-only");
     expect(code).toBe(0);
     expect(stderr).toMatch(
-      /^warder: \S+Z to \S+Z \(\d+\.\ds\); 0 malformed, 0 truncated\nwarder: {3}high +1 {2}WEB-1 /,
+      /^warder: \S+Z to \S+Z \(\d+\.\ds\); 0 malformed, 0 truncated\nwarder: {3}high +1 {2}WEB-1 /m,
     );
     expect(stderr).toContain("1 of 4 enabled rules never matched: BUILTIN-FILE-CRON-001\n");
     expect(stderr).toMatch(/\d+ events \([\d,]+\/s\), 4 alerts \(1 high, 3 medium\), 0 lost, /);

@@ -49,6 +49,7 @@ export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): s
 /** The same engine, with a tally of what passes through it. */
 export function counting(engine: Engine, tally: Tally): Engine {
   return {
+    ...engine,
     evaluate(event) {
       if (event.truncated) tally.truncated += 1;
       const matches = engine.evaluate(event);
