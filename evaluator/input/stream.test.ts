@@ -36,7 +36,7 @@ async function replay(input: Uint8Array | string, ...args: string[]) {
       "-o",
       "json",
       "--rules",
-      join(ROOT, "rules"),
+      join(ROOT, "rules/web.toml"),
       ...args,
     ],
     {
@@ -114,7 +114,7 @@ describe("the sample", () => {
           "-o",
           "json",
           "--rules",
-          join(ROOT, "rules"),
+          join(ROOT, "rules/web.toml"),
         ],
         {
           stdin: bytes,
