@@ -1,8 +1,8 @@
 // The packaged rules: right, tested, documented, and each about something of its own.
 
 import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
-import { basename } from "node:path";
+import { readdirSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { load } from "../evaluator/config.ts";
 import { compileRules } from "../evaluator/rule/engine.ts";
 import { explain } from "../evaluator/rule/explain.ts";
@@ -157,4 +157,31 @@ test("no two file rules ask for the same place and operation", () => {
     }
   }
   expect(twice).toEqual([]);
+});
+
+test("the workflow in the README runs, step by step", () => {
+  const readme = readFileSync(join(FOLDER, "../README.md"), "utf8");
+  const steps = [...readme.matchAll(/^ +- run: (node_modules\/.*)$/gm)].map(([, step = ""]) => step);
+  expect(steps.length).toBeGreaterThan(3);
+  for (const step of steps) {
+    const { exitCode, stderr } = Bun.spawnSync(["sh", "-c", step], { cwd: join(FOLDER, "..") });
+    expect({ step, exitCode, stderr: stderr.toString() }).toMatchObject({ exitCode: 0 });
+  }
+});
+
+test("the rule that the README explains is the one in its pack", () => {
+  const readme = readFileSync(join(FOLDER, "README.md"), "utf8");
+  const [, block = ""] = /```toml\n(\[\[rules\]\]\nid = "PERS-005".*?)```/s.exec(readme) ?? [];
+  const { rules: explained } = Bun.TOML.parse(block) as { rules: Record<string, unknown>[] };
+  const real = packaged.find(({ id }) => id === "PERS-005");
+  expect(explained).toMatchObject([
+    {
+      name: real?.name,
+      severity: real?.severity,
+      paths: real?.match.type === "file" ? real.match.paths : [],
+      attack: real?.attack,
+      references: real?.references,
+      false_positives: real?.falsePositives,
+    },
+  ]);
 });
