@@ -112,6 +112,11 @@ ${rules}:17:9: rule "WEB-1": tests[1]: expected no match, and every condition ho
 `);
   });
 
+  test("without any rule is a usage error, not a success", async () => {
+    const { code, stderr } = await warder(["rules", "test"]);
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining("no rules to test") });
+  });
+
   test("does not run tests of rules that are wrong", async () => {
     const { code, stderr } = await warder(["rules", "test", file("wrong.toml", RULE.replace("high", "hgh"))]);
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('"hgh" is not one of') });

@@ -6,7 +6,7 @@ import { configPath, type Loaded, load } from "../config.ts";
 import type { Event } from "../event/event.ts";
 import { Exit, Failure } from "../exit.ts";
 import { explanation } from "../output/explanation.ts";
-import { count } from "../output/summary.ts";
+import { count, readable } from "../output/summary.ts";
 import { explain } from "../rule/explain.ts";
 import { parseJson, readEvent } from "../rule/given.ts";
 import { describe, isTable, placeOf, renderProblem, suggest } from "../rule/problem.ts";
@@ -59,14 +59,11 @@ function list(paths: string[], { config, json }: Sources & { json?: boolean }): 
     for (const rule of loaded.rules) console.log(JSON.stringify(factsOf(rule)));
     return;
   }
-  const rows = loaded.rules.map((rule) => [
-    rule.id,
-    rule.type,
-    rule.severity,
-    rule.enabled ? "on" : "off",
-    rule.name,
-    fileOf(loaded, rule),
-  ]);
+  const rows = loaded.rules.map((rule) =>
+    [rule.id, rule.type, rule.severity, rule.enabled ? "on" : "off", rule.name, fileOf(loaded, rule)].map(
+      readable,
+    ),
+  );
   const table = [["ID", "TYPE", "SEVERITY", "STATE", "NAME", "FILE"], ...rows];
   const widths = table[0]?.map((_title, column) =>
     Math.max(...table.map((row) => (row[column] ?? "").length)),
@@ -95,6 +92,8 @@ function fileOf({ sources }: Loaded, { id, file }: Rule): string {
 
 function test(paths: string[], { config }: Sources): void {
   const loaded = loadOrFail({ config, rules: paths });
+  if (loaded.sources.size === 0)
+    throw new Failure(Exit.usage, 'no rules to test: name files or folders, as in "warder rules test rules"');
   const results = loaded.rules.flatMap(runTests);
   const failures = results.filter(({ test: { match }, matched }) => match !== matched);
   for (const failure of failures) printFailure(loaded, failure);
@@ -146,7 +145,7 @@ function explainRule(id: string, sources: Sources): void {
     const verdicts = explain(rule, event);
     const matches = verdicts.every(({ holds }) => holds);
     console.log(
-      `${rule.id} ${rule.name} (${fileOf(loaded, rule)}): ${matches ? "match" : `no match: ${decider(verdicts)}`}`,
+      `${readable(`${rule.id} ${rule.name} (${fileOf(loaded, rule)})`)}: ${matches ? "match" : `no match: ${decider(verdicts)}`}`,
     );
     process.stdout.write(Buffer.from(explanation(verdicts), "latin1"));
   }

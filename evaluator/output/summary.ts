@@ -96,7 +96,7 @@ function timeRange(span: Totals["span"]): string {
 }
 
 /** A text of people without what would steer the terminal. */
-function readable(text: string): string {
+export function readable(text: string): string {
   return Buffer.from(shown(fromUtf8(text)), "latin1").toString("utf8");
 }
 

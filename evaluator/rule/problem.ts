@@ -28,7 +28,8 @@ export function parseDocument(file: string, text: string, problems: Problem[]): 
     if (!(error instanceof TomlError)) throw error;
     const message = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "not TOML: ");
     const { line, column } = error;
-    problems.push({ severity: "error", file, line, column, message, source: lineOf(text, line) });
+    const source = (text.split("\n")[line - 1] ?? "").trimEnd();
+    problems.push({ severity: "error", file, line, column, message, source });
     return null;
   }
 }
@@ -51,7 +52,8 @@ export function placeOf(
   key = false,
 ): Pick<Problem, "file" | "line" | "column" | "source"> {
   const { line, column } = locate(document, path, key);
-  return { file: document.file, line, column, source: lineOf(document.text, line) };
+  const source = (placesOf(document).lines[line - 1] ?? "").trimEnd();
+  return { file: document.file, line, column, source };
 }
 
 /** A problem as a person reads it: place, message, the line, a caret. */
@@ -145,24 +147,49 @@ function editDistance(from: string, to: string): number {
   return at(from.length, to.length);
 }
 
-function lineOf(text: string, line: number): string {
-  return (text.split("\n")[line - 1] ?? "").trimEnd();
-}
-
 function keysOf({ key }: { key: import("toml-eslint-parser").AST.TOMLKey }): string[] {
   return key.keys.map((part) => (part.type === "TOMLBare" ? part.name : part.value));
 }
 
-type Tree = import("toml-eslint-parser").AST.TOMLProgram;
+type TopNode = import("toml-eslint-parser").AST.TOMLTopLevelTable["body"][number];
+/** A document's tables and keys by the beginnings of their paths, as JSON (see `startsOf`), and its lines. */
+type Places = { nodes: ReadonlyMap<string, TopNode[]>; lines: readonly string[] };
 
-const trees = new WeakMap<Document, Tree>();
+const places = new WeakMap<Document, Places>();
 
 /** smol-toml knows the place of syntax errors only: a second parser finds values, and is loaded when it is needed. */
-function treeOf(document: Document): Tree {
+function placesOf(document: Document): Places {
+  const known = places.get(document);
+  if (known) return known;
   const { parseTOML } = require("toml-eslint-parser") as typeof import("toml-eslint-parser");
-  const tree = trees.get(document) ?? parseTOML(document.text);
-  trees.set(document, tree);
-  return tree;
+  const nodes = new Map<string, TopNode[]>();
+  for (const node of parseTOML(document.text).body[0].body) {
+    for (const start of startsOf(pathOf(node))) {
+      const list = nodes.get(start);
+      if (list) list.push(node);
+      else nodes.set(start, [node]);
+    }
+  }
+  const found = { nodes, lines: document.text.split("\n") };
+  places.set(document, found);
+  return found;
+}
+
+/** What a table or key is found by: all of its first names, or its first two, so that one rule among thousands is near. */
+function startsOf([first, ...others]: Path): string[] {
+  if (others.length === 0) return [JSON.stringify([first]), JSON.stringify([first, null])];
+  return [JSON.stringify([first, others[0]]), JSON.stringify([first, null])];
+}
+
+/** The nodes that lie on the way to a path, or below it. */
+function nodesOn(document: Document, path: Path): TopNode[] {
+  const [first, second] = path;
+  const starts = second === undefined ? [[first, null]] : [[first], [first, second]];
+  return starts.flatMap((start) => placesOf(document).nodes.get(JSON.stringify(start)) ?? []);
+}
+
+function pathOf(node: TopNode): Path {
+  return node.type === "TOMLTable" ? node.resolvedKey : keysOf(node);
 }
 
 function locate(document: Document, path: Path, key: boolean): { line: number; column: number } {
@@ -182,8 +209,7 @@ function locate(document: Document, path: Path, key: boolean): { line: number; c
       node.elements.forEach((element, i) => visit(element, [...at, i], element.loc.start));
     }
   };
-  const [top] = treeOf(document).body;
-  for (const node of top.body) {
+  for (const node of nodesOn(document, path)) {
     if (node.type === "TOMLTable") {
       // A header names several keys: the one that is meant is that at the path's end.
       const names = node.resolvedKey.filter((part) => typeof part === "string");
