@@ -3,7 +3,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "smol-toml";
-import { configPath, load } from "./config.ts";
+import { assignmentLayer, environmentLayers } from "../bpf/layers.ts";
+import { configPlace, load, NOWHERE, placeOfFile } from "./config.ts";
+import { renderProblem } from "./rule/problem.ts";
 
 const ROOT = join(import.meta.dir, "..");
 
@@ -112,7 +114,7 @@ describe("a file of the seed project", () => {
   test("with its rules alone loads without a word", () =>
     inFolder((folder) => {
       writeFileSync(join(folder, "rules.toml"), SEED_RULES);
-      const { rules, problems } = load(null, [join(folder, "rules.toml")]);
+      const { rules, problems } = load(NOWHERE, [join(folder, "rules.toml")]);
       expect(problems).toEqual([]);
       expect(rules.map(({ id, enabled }) => [id, enabled])).toEqual([
         ["BUILTIN-FILE-SYSTEMD-001", true],
@@ -127,7 +129,7 @@ describe("a file of the seed project", () => {
   test("in full loads with one warning, which names what has no meaning here", () =>
     inFolder((folder) => {
       writeFileSync(join(folder, "config.toml"), SEED_CONFIG);
-      const { config, problems } = load(join(folder, "config.toml"), []);
+      const { config, problems } = load(placeOfFile(join(folder, "config.toml")), []);
       expect(problems).toHaveLength(1);
       expect(problems[0]).toMatchObject({ severity: "warning" });
       for (const key of [
@@ -152,8 +154,8 @@ describe("a file of the seed project", () => {
 
 test("config.example.toml names every setting, with its default", () => {
   const path = join(ROOT, "config.example.toml");
-  const defaults = load(null, []).config;
-  const loaded = load(path, []);
+  const defaults = load(NOWHERE, []).config;
+  const loaded = load(placeOfFile(path), []);
   expect(loaded.problems).toEqual([]);
   expect(loaded.config).toEqual(defaults);
   const text = readFileSync(path, "utf8");
@@ -179,7 +181,7 @@ test("rules.d beside the settings is read in name order, then --rules", () =>
       join(folder, "more.toml"),
       `${rule("A", "\noverride = true\n").replace('"high"', '"low"')}\n[[disable]]\nid = "BUILTIN-NET-OUTBOUND-001"\n`,
     );
-    const { rules, problems } = load(join(folder, "config.toml"), [join(folder, "more.toml")]);
+    const { rules, problems } = load(placeOfFile(join(folder, "config.toml")), [join(folder, "more.toml")]);
     expect(problems).toEqual([]);
     const own = rules.filter(
       ({ file }) =>
@@ -201,7 +203,7 @@ test.each([
 ])("[output] %s", (settings, message) =>
   inFolder((folder) => {
     writeFileSync(join(folder, "config.toml"), `[output]\n${settings}\n`);
-    const { problems } = load(join(folder, "config.toml"), []);
+    const { problems } = load(placeOfFile(join(folder, "config.toml")), []);
     expect(problems.map((problem) => problem.message)).toEqual(
       message === null ? [] : [expect.stringContaining(message)],
     );
@@ -209,6 +211,65 @@ test.each([
 );
 
 test("EDR_CONFIG names the settings when no option does", () => {
-  expect(configPath(undefined, { EDR_CONFIG: "/x.toml" })).toBe("/x.toml");
-  expect(configPath("/y.toml", { EDR_CONFIG: "/x.toml" })).toBe("/y.toml");
+  expect(configPlace(undefined, { EDR_CONFIG: "/x/c.toml" })).toEqual({ path: "/x/c.toml", folder: "/x" });
+  expect(configPlace("/y/c.toml", { EDR_CONFIG: "/x/c.toml" })).toEqual({ path: "/y/c.toml", folder: "/y" });
+});
+
+describe("layers", () => {
+  const layersOf = (environment: Record<string, string>, words: string[]) => [
+    ...environmentLayers(environment),
+    ...words.flatMap((word) => assignmentLayer(word) ?? []),
+  ];
+
+  test("each is stronger than the one before, key by key, and says where a setting comes from", () =>
+    inFolder((folder) => {
+      const path = join(folder, "config.toml");
+      mkdirSync(join(folder, "config.d"));
+      writeFileSync(path, "[file]\nwrite_window_s = 5\nwatch_paths = ['/a']\n[health]\ninterval_s = 1\n");
+      writeFileSync(join(folder, "config.d/10-first.toml"), "[health]\ninterval_s = 2\n");
+      writeFileSync(join(folder, "config.d/20-second.toml"), "\n[health]\ninterval_s = 3\n");
+      const environment = {
+        WARDER_FILE__WATCH_PATHS: '["/b"]',
+        WARDER_OUTPUT__FORMAT: "compact",
+        WARDER_WITHOUT: "x",
+      };
+      const layers = layersOf(environment, ["output.format=json", "file.include_failed=true"]);
+      const { config, origins, problems } = load(placeOfFile(path), [], null, layers);
+      expect(problems).toEqual([]);
+      expect(config.file).toMatchObject({ write_window_s: 5, watch_paths: ["/b"], include_failed: true });
+      expect(config.health.interval_s).toBe(3);
+      expect(config.output.format).toBe("json");
+      expect(Object.fromEntries(origins)).toEqual({
+        "file.write_window_s": `${path}:2`,
+        "file.watch_paths": "WARDER_FILE__WATCH_PATHS",
+        "file.include_failed": "--set file.include_failed",
+        "health.interval_s": `${join(folder, "config.d/20-second.toml")}:3`,
+        "output.format": "--set output.format",
+      });
+    }));
+
+  test("what is wrong in a layer is said with the layer's name", () => {
+    const layers = layersOf({ WARDER_FILE__WATCH_PATHS: "etc" }, [
+      "file.writ_events=first",
+      "healt.interval_s=1",
+    ]);
+    const { problems } = load(NOWHERE, [], null, layers);
+    expect(problems.map(renderProblem)).toEqual([
+      expect.stringMatching(/^WARDER_FILE__WATCH_PATHS: file.watch_paths: expected a list/),
+      expect.stringMatching(
+        /^--set file.writ_events: file.writ_events: unknown key \(did you mean "write_events"\?\)/,
+      ),
+      expect.stringMatching(/^--set healt.interval_s: healt: unknown section \(did you mean "health"\?\)/),
+    ]);
+  });
+
+  test("a value is TOML, or else a text, and never more than one value", () => {
+    const value = (word: string) => parse(assignmentLayer(word)?.text ?? "");
+    expect(value("a.b=1")).toEqual({ a: { b: 1 } });
+    expect(value('a.b=["x"]')).toEqual({ a: { b: ["x"] } });
+    expect(value("a.b=/var/log/x")).toEqual({ a: { b: "/var/log/x" } });
+    expect(value('a.b=1\nc = "2"')).toEqual({ a: { b: '1\nc = "2"' } });
+    expect(value("a.b=")).toEqual({ a: { b: "" } });
+    for (const word of ["a.b", "b=1", "A.b=1", "=1"]) expect(assignmentLayer(word)).toBeNull();
+  });
 });

@@ -5,6 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, type Family } from "../bpf/kinds.ts";
+import { CONFIG_FOLDER, DEFAULT_CONFIG, type Layer } from "../bpf/layers.ts";
 import type { Writers } from "../bpf/trusted.ts";
 import {
   type Collected,
@@ -14,7 +15,16 @@ import {
   readDocument,
   ruleFiles,
 } from "./rule/load.ts";
-import { checkTable, type Document, isTable, type Problem, report, suggest } from "./rule/problem.ts";
+import {
+  checkTable,
+  type Document,
+  isTable,
+  type Problem,
+  parseDocument,
+  placeOf,
+  report,
+  suggest,
+} from "./rule/problem.ts";
 import {
   absolutePath,
   type Detection,
@@ -27,7 +37,6 @@ import {
   wholeNumber,
 } from "./rule/schema.ts";
 
-const DEFAULT_CONFIG = "/etc/warder/config.toml";
 const RULES_FOLDER = "rules.d";
 
 const hooks = (family: Family) => {
@@ -136,35 +145,61 @@ const WITHOUT_MEANING: Record<string, Record<string, string>> = {
 };
 
 /** Settings and rules of one start, and everything that is wrong with them. */
-export type Loaded = Collected & { config: Config; problems: Problem[]; files: string[] };
+export type Loaded = Collected & {
+  config: Config;
+  /** Where each setting comes from, by "section.key"; those that are not in it have their default. */
+  origins: ReadonlyMap<string, string>;
+  problems: Problem[];
+  files: string[];
+};
 
-/** Where the settings come from: an explicit file, `EDR_CONFIG`, or the default place if there is a file. */
-export function configPath(
+/** The file that the settings come from, and the folder that holds more; null: there is none. */
+export type Place = { path: string | null; folder: string | null };
+
+/** No file: the defaults. */
+export const NOWHERE: Place = { path: null, folder: null };
+
+/** A settings file, with what lies beside it. */
+export function placeOfFile(path: string): Place {
+  return { path, folder: dirname(path) };
+}
+
+/** Where the settings come from: an explicit file, `EDR_CONFIG`, or the default place, as far as it is there. */
+export function configPlace(
   explicit: string | undefined,
-  environment: Record<string, string | undefined>,
-): string | null {
+  environment: Readonly<Record<string, string | undefined>>,
+): Place {
   const path = explicit ?? environment["EDR_CONFIG"];
-  if (path !== undefined) return path;
-  return existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : null;
+  if (path !== undefined) return placeOfFile(path);
+  const folder = dirname(DEFAULT_CONFIG);
+  return {
+    path: existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : null,
+    folder: existsSync(folder) ? folder : null,
+  };
 }
 
 /**
- * Loads the settings of `path` (null: defaults), the rules in them and beside them, and those of `rulePaths`. What others than
- * `writers` could have changed is refused; null: it does not matter.
+ * Loads the settings at `place`, those of the folder beside it, and `layers`, each stronger than the one before; the rules in
+ * them and beside them, and those of `rulePaths`. What others than `writers` could have changed is refused; null: it does not
+ * matter.
  */
 export function load(
-  path: string | null,
+  { path, folder }: Place,
   rulePaths: readonly string[],
   writers: Writers | null = null,
+  layers: readonly Layer[] = [],
 ): Loaded {
   const problems: Problem[] = [];
-  const documents: Document[] = [];
-  const config = path === null ? null : readDocument(path, problems, writers);
-  if (config) documents.push(config);
-  const settings = readConfig(config);
-  const folder = path === null ? null : join(dirname(path), RULES_FOLDER);
+  const inFolder = (name: string) =>
+    folder === null ? [] : (filesIn(join(folder, name), problems, writers) ?? []);
+  const configs = [...(path === null ? [] : [path]), ...inFolder(CONFIG_FOLDER)];
+  const documents = [
+    ...configs.map((file) => readDocument(file, problems, writers)),
+    ...layers.map(({ name, text: toml }) => parseDocument(name, toml, problems)),
+  ].filter((document) => document !== null);
+  const { config: settings, origins } = readConfig(documents);
   const files = [
-    ...(folder === null ? [] : (filesIn(folder, problems, writers) ?? [])),
+    ...inFolder(RULES_FOLDER),
     ...rulePaths.flatMap((rulePath) => ruleFiles(rulePath, problems, writers)),
   ].filter(isFirst);
   for (const file of files) {
@@ -174,11 +209,12 @@ export function load(
     documents.push(document);
   }
   const collected = collectRules(documents);
-  const order = [...(path === null ? [] : [path]), ...files];
+  const order = [...configs, ...layers.map(({ name }) => name), ...files];
   problems.sort(
     (a, b) => order.indexOf(a.file) - order.indexOf(b.file) || a.line - b.line || a.column - b.column,
   );
-  return { ...collected, config: settings, problems, files: documents.map(({ file }) => file) };
+  const read = documents.map(({ file }) => file).filter((file) => !layers.some(({ name }) => name === file));
+  return { ...collected, config: settings, origins, problems, files: read };
 }
 
 /** A file that is named twice, perhaps within a folder, is read once. */
@@ -186,22 +222,38 @@ function isFirst(file: string, index: number, files: readonly string[]): boolean
   return files.findIndex((other) => resolve(other) === resolve(file)) === index;
 }
 
-/** The settings of a document; of a section that is wrong, the defaults. */
-function readConfig(document: Document | null): Config {
-  const config: Record<string, unknown> = {};
-  for (const [name, entries] of Object.entries(SECTIONS)) {
-    const value = document?.value[name] ?? {};
-    const checked = document && checkTable(document, [name], value, entries, { prefix: `${name}.` });
-    config[name] = checked ?? v.parse(v.object(entries), {});
+/** The settings of all documents, a later one before an earlier one; a section that is wrong in one is left out of it. */
+function readConfig(documents: readonly Document[]): { config: Config; origins: Map<string, string> } {
+  const config: Record<string, Record<string, unknown>> = {};
+  const origins = new Map<string, string>();
+  const detections: Detection[] = [];
+  for (const [name, entries] of Object.entries(SECTIONS)) config[name] = v.parse(v.object(entries), {});
+  for (const document of documents) {
+    for (const [name, entries] of Object.entries(SECTIONS)) {
+      const value = document.value[name] ?? {};
+      const checked = checkTable(document, [name], value, entries, { prefix: `${name}.` });
+      for (const key of checked ? Object.keys(value) : []) {
+        Object.assign(config[name] ?? {}, { [key]: checked?.[key as keyof typeof checked] });
+        origins.set(`${name}.${key}`, originOf(document, [name, key]));
+      }
+    }
+    const found = document.value["detections"];
+    if (found !== undefined) detections.push(...readDetections(document, found));
+    checkSections(document);
   }
-  const detections = document?.value["detections"];
-  config["detections"] = document && detections !== undefined ? readDetections(document, detections) : [];
-  const result = config as Config;
-  if (document) checkWhole(document, result);
-  return result;
+  const result = { ...config, detections } as Config;
+  const last = documents.findLast(({ value }) => "output" in value);
+  if (last) checkOutput(last, result.output);
+  return { config: result, origins };
 }
 
-function checkWhole(document: Document, config: Config): void {
+/** A place as people write it. What comes from elsewhere than a file has no lines. */
+function originOf(document: Document, path: readonly string[]): string {
+  const { file, line } = placeOf(document, path, true);
+  return /^(--set|WARDER_)/.test(file) ? file : `${file}:${line}`;
+}
+
+function checkSections(document: Document): void {
   const known = [...Object.keys(SECTIONS), "rules", "detections", "disable"];
   for (const key of Object.keys(document.value)) {
     if (!known.includes(key))
@@ -212,7 +264,6 @@ function checkWhole(document: Document, config: Config): void {
         { key: true },
       );
   }
-  checkOutput(document, config.output);
   const idle = Object.entries(WITHOUT_MEANING).flatMap(([section, keys]) => {
     const table = document.value[section];
     const present = isTable(table) ? Object.entries(keys).filter(([key]) => key in table) : [];

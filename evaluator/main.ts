@@ -4,6 +4,7 @@
 import { Command, CommanderError } from "commander";
 import { EVENT_ABI } from "../bpf/event.gen.ts";
 import { version } from "../package.json";
+import { addConfigCommands } from "./command/config.ts";
 import { addRulesCommands } from "./command/rules.ts";
 import { addStreamCommands } from "./command/stream.ts";
 import { Exit, Failure } from "./exit.ts";
@@ -15,6 +16,7 @@ const program = new Command("warder")
   .exitOverride();
 addStreamCommands(program);
 addRulesCommands(program);
+addConfigCommands(program);
 
 try {
   await program.parseAsync();

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { load } from "../evaluator/config.ts";
+import { load, NOWHERE } from "../evaluator/config.ts";
 import { compileRules } from "../evaluator/rule/engine.ts";
 import { explain } from "../evaluator/rule/explain.ts";
 import type { Rule } from "../evaluator/rule/schema.ts";
@@ -50,7 +50,7 @@ const PACKS: Record<string, { prefix: string; tactics: string[] }> = {
   impact: { prefix: "IMPA", tactics: ["impact"] },
 };
 
-const { rules: all, sources } = load(null, [FOLDER]);
+const { rules: all, sources } = load(NOWHERE, [FOLDER]);
 const packaged = all.filter(({ id }) => sources.has(id));
 const packOf = (rule: Rule) => basename(rule.file, ".toml");
 const known = (tactics: string[]) =>

@@ -20,6 +20,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
+import { assignmentLayer, environmentLayers, type Layer } from "../bpf/layers.ts";
 import { attach, closeAll, UnservedError } from "./attach.ts";
 import type { CanaryThings } from "./canary.ts";
 import { confinementMeans, unconfined } from "./confine.ts";
@@ -42,6 +43,7 @@ const USAGE = `warder-sensor: hands what the kernel sees to an evaluator
   --socket PATH   where to serve (default /run/warder/sensor.sock)
   --user USER     who to become (default nobody)
   --profile P     auto, fentry or tracepoint
+  --set S.K=V     a setting, stronger than files and WARDER_SECTION__KEY; may be repeated
   --no-pin        keep nothing in the kernel when this process ends
   --json          probe: print JSON
   --help, --version`;
@@ -59,6 +61,7 @@ type Options = {
   profile?: string;
   "no-pin"?: boolean;
   json?: boolean;
+  set?: string[];
 };
 
 /** A word on the command line that means nothing here. Exit code 2. */
@@ -78,10 +81,21 @@ async function main(): Promise<number> {
   }
 }
 
+/** The settings of environment and command line. */
+function layersOf({ set = [] }: Options): Layer[] {
+  const assigned = set.map((word) => {
+    const layer = assignmentLayer(word);
+    if (!layer)
+      throw new UsageError(`--set ${word}: expected section.key=value, such as health.canary=false`);
+    return layer;
+  });
+  return [...environmentLayers(process.env), ...assigned];
+}
+
 /** The phases, in the order that lets rights only shrink. */
 async function run(options: Options): Promise<number> {
   const pin = !options["no-pin"];
-  const { settings, warnings } = readSettings(options.config);
+  const { settings, warnings } = readSettings(options.config, layersOf(options));
   settings.socket = resolve(options.socket ?? settings.socket);
   const user = findUser(options.user ?? settings.user);
   if (user.uid === 0) throw new UsageError("the sensor does not serve as root: name another --user");
@@ -199,7 +213,7 @@ function answers(path: string): Promise<boolean> {
 
 /** Does all that "run" does up to serving, and undoes it: what is printed was seen. */
 function probe(options: Options): number {
-  const { settings } = readSettings(options.config);
+  const { settings } = readSettings(options.config, layersOf(options));
   const lacking = missing({ pin: !options["no-pin"], object: OBJECT });
   const folder = mkdtempSync(join(tmpdir(), "warder-probe-"));
   let coverage: Coverage | null = null;
@@ -255,6 +269,7 @@ function readCommandLine(): { command: string | undefined; options: Options } {
         user: { type: "string" },
         profile: { type: "string" },
         "no-pin": { type: "boolean" },
+        set: { type: "string", multiple: true },
         json: { type: "boolean" },
         help: { type: "boolean", short: "h" },
         version: { type: "boolean" },

@@ -1,11 +1,13 @@
 // The part of config.toml that the kernel side and the socket need. The evaluator checks the whole file; here, what this
 // process acts on is checked just as strictly, because it acts as root.
 
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX, FILTER_SIZE_MAX } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, type EventType, type Family } from "../bpf/kinds.ts";
+import { CONFIG_FOLDER, DEFAULT_CONFIG, type Layer } from "../bpf/layers.ts";
 import { readTrusted, type Writers } from "../bpf/trusted.ts";
 
 /** A file that cannot be used, with the reason. Exit code 2. */
@@ -21,7 +23,6 @@ const FILTERS_MAX = 4096;
 const COMMS_MAX = 256;
 /** Who may write what root acts on. */
 const ROOT: Writers = { uids: [0], gids: [], anybody: false };
-const DEFAULT_CONFIG = "/etc/warder/config.toml";
 
 const name = v.pipe(v.string(), v.nonEmpty());
 const userName = v.union([name, v.pipe(v.number(), v.integer(), v.minValue(0))]);
@@ -125,27 +126,26 @@ export type Settings = {
 };
 
 /**
- * Reads the settings from `path`, or from the default place if there is a file, or takes the defaults.
+ * Reads the settings from `path`, or from the default place if there is a file, and those of the folder beside it; `layers`
+ * are stronger. What none of them says has its default.
  * @throws SettingsError with file and reason
  */
-export function readSettings(path: string | undefined): { settings: Settings; warnings: string[] } {
+export function readSettings(
+  path: string | undefined,
+  layers: readonly Layer[],
+): { settings: Settings; warnings: string[] } {
   const file = path ?? DEFAULT_CONFIG;
-  const text = readText(file, path === undefined);
-  let document: unknown;
-  try {
-    document = text === null ? {} : parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    throw new SettingsError(`${file}:${error.line}:${error.column}: ${error.message.split("\n")[0]}`);
+  const document: Record<string, unknown> = {};
+  for (const { name: from, text } of [...fileLayers(file, path === undefined), ...layers]) {
+    for (const [section, value] of Object.entries(parseLayer(from, text))) {
+      const before = document[section];
+      const tables = isTable(before) && isTable(value);
+      document[section] = tables ? { ...before, ...value } : value;
+    }
+    // Each on its own, so that the message names the one that is wrong.
+    check(from, document);
   }
-  const result = v.safeParse(schema, document);
-  if (!result.success) {
-    const issues = result.issues.map(
-      (issue) => `${file}: ${v.getDotPath(issue) ?? "top level"}: ${issue.message}`,
-    );
-    throw new SettingsError(issues.join("\n"));
-  }
-  const { sensor, ebpf, events, process: processes, file: files, network, health } = result.output;
+  const { sensor, ebpf, events, process: processes, file: files, network, health } = check(file, document);
   const warnings: string[] = [];
   const ringSize = 2 ** Math.ceil(Math.log2(ebpf.buffer_size * KIB));
   if (ringSize !== ebpf.buffer_size * KIB) {
@@ -199,6 +199,39 @@ function wantedTypes(file: string, family: Family, hooks: string[] | undefined):
   return kinds
     .filter(({ words: list }) => !hooks || list.some((word) => hooks.includes(word)))
     .map(({ type }) => type);
+}
+
+function check(from: string, document: unknown): v.InferOutput<typeof schema> {
+  const result = v.safeParse(schema, document);
+  if (result.success) return result.output;
+  const issues = result.issues.map(
+    (issue) => `${from}: ${v.getDotPath(issue) ?? "top level"}: ${issue.message}`,
+  );
+  throw new SettingsError(issues.join("\n"));
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The file, and those of the folder beside it in the order of their names. */
+function fileLayers(file: string, optional: boolean): Layer[] {
+  const folder = join(dirname(file), CONFIG_FOLDER);
+  const more = existsSync(folder) ? readdirSync(folder).filter((entry) => entry.endsWith(".toml")) : [];
+  const others = more.toSorted().map((entry) => join(folder, entry));
+  return [file, ...others].flatMap((path, i) => {
+    const text = readText(path, optional && i === 0);
+    return text === null ? [] : [{ name: path, text }];
+  });
+}
+
+function parseLayer(from: string, text: string): Record<string, unknown> {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    throw new SettingsError(`${from}:${error.line}:${error.column}: ${error.message.split("\n")[0]}`);
+  }
 }
 
 /** The file's text; null when it is absent and may be. Root acts on it, so nobody else may be able to change it. */

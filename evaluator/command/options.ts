@@ -1,8 +1,9 @@
 // What the subcommands share: options, and the loading of settings and rules.
 
-import { Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
+import { assignmentLayer, environmentLayers, type Layer } from "../../bpf/layers.ts";
 import type { Writers } from "../../bpf/trusted.ts";
-import { configPath, type Loaded, load } from "../config.ts";
+import { configPlace, type Loaded, load } from "../config.ts";
 import { Exit, Failure } from "../exit.ts";
 import { count } from "../output/summary.ts";
 import { renderProblem } from "../rule/problem.ts";
@@ -10,14 +11,20 @@ import { renderProblem } from "../rule/problem.ts";
 const DEFAULT_USER = "nobody";
 
 /** Where settings and rules come from. */
-export type Sources = { config?: string; rules?: string[] };
+export type Sources = { config?: string; set?: Layer[]; rules?: string[] };
 
-/**
- * Settings and rules that nobody but `writers` may be able to change (null: anybody). What is wrong is printed, all of it.
- * @throws Failure when there are errors
- */
-export function loadOrFail({ config, rules = [] }: Sources, writers: Writers | null = null): Loaded {
-  const loaded = load(configPath(config, process.env), rules, writers);
+/** Settings and rules, and what is wrong with them. Nobody but `writers` may be able to change them (null: anybody). */
+export function loadSources(
+  { config, set = [], rules = [] }: Sources,
+  writers: Writers | null = null,
+): Loaded {
+  const layers = [...environmentLayers(process.env), ...set];
+  return load(configPlace(config, process.env), rules, writers, layers);
+}
+
+/** The same, and what is wrong is printed, all of it. @throws Failure when there are errors */
+export function loadOrFail(sources: Sources, writers: Writers | null = null): Loaded {
+  const loaded = loadSources(sources, writers);
   const errors = printProblems(loaded);
   if (errors > 0) throw new Failure(Exit.usage, `${count(errors, "error")} in settings and rules`);
   return loaded;
@@ -31,6 +38,15 @@ export function printProblems({ problems }: Loaded): number {
 
 export const configOption = () =>
   new Option("--config <file>", "settings (default /etc/warder/config.toml, if there is one)");
+export const setOption = () =>
+  new Option(
+    "--set <section.key=value>",
+    "a setting, stronger than files and environment; may be repeated",
+  ).argParser((word: string, previous: Layer[] | undefined) => {
+    const layer = assignmentLayer(word);
+    if (!layer) throw new InvalidArgumentError("Expected section.key=value, such as health.interval_s=5.");
+    return [...(previous ?? []), layer];
+  });
 export const rulesOption = () =>
   new Option("--rules <path>", "a file or folder of rules; may be repeated").argParser(
     (value: string, previous: string[] | undefined) => [...(previous ?? []), value],

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
-import { configPath, type Loaded, load } from "../config.ts";
+import type { Loaded } from "../config.ts";
 import type { Event } from "../event/event.ts";
 import { Exit, Failure } from "../exit.ts";
 import { explanation } from "../output/explanation.ts";
@@ -12,7 +12,15 @@ import { parseJson, readEvent } from "../rule/given.ts";
 import { describe, isTable, placeOf, renderProblem, suggest } from "../rule/problem.ts";
 import type { Rule } from "../rule/schema.ts";
 import { runTests, type TestResult } from "../rule/tests.ts";
-import { configOption, loadOrFail, printProblems, rulesOption, type Sources } from "./options.ts";
+import {
+  configOption,
+  loadOrFail,
+  loadSources,
+  printProblems,
+  rulesOption,
+  type Sources,
+  setOption,
+} from "./options.ts";
 
 const STDIN = 0;
 const INPUT = "standard input";
@@ -23,7 +31,11 @@ const IDS_MAX = 10;
 export function addRulesCommands(program: Command): void {
   const rules = program.command("rules").description("work on rules");
   const paths = (name: string) =>
-    rules.command(name).argument("[path...]", "files or folders of rules").addOption(configOption());
+    rules
+      .command(name)
+      .argument("[path...]", "files or folders of rules")
+      .addOption(configOption())
+      .addOption(setOption());
 
   paths("check").description("show everything that is wrong with settings and rules").action(check);
   paths("list")
@@ -40,8 +52,8 @@ export function addRulesCommands(program: Command): void {
     .action(explainRule);
 }
 
-function check(paths: string[], { config }: Sources): void {
-  const loaded = load(configPath(config, process.env), paths);
+function check(paths: string[], options: Sources): void {
+  const loaded = loadSources({ ...options, rules: paths });
   const errors = printProblems(loaded);
   const warnings = loaded.problems.length - errors;
   const enabled = loaded.rules.filter((rule) => rule.enabled).length;
@@ -53,8 +65,8 @@ function check(paths: string[], { config }: Sources): void {
   if (errors > 0) process.exitCode = Exit.usage;
 }
 
-function list(paths: string[], { config, json }: Sources & { json?: boolean }): void {
-  const loaded = loadOrFail({ config, rules: paths });
+function list(paths: string[], { json, ...options }: Sources & { json?: boolean }): void {
+  const loaded = loadOrFail({ ...options, rules: paths });
   if (json) {
     for (const rule of loaded.rules) console.log(JSON.stringify(factsOf(rule)));
     return;
@@ -90,8 +102,8 @@ function fileOf({ sources }: Loaded, { id, file }: Rule): string {
   return source ? `${file}:${placeOf(source.document, source.path).line}` : file;
 }
 
-function test(paths: string[], { config }: Sources): void {
-  const loaded = loadOrFail({ config, rules: paths });
+function test(paths: string[], options: Sources): void {
+  const loaded = loadOrFail({ ...options, rules: paths });
   if (loaded.sources.size === 0)
     throw new Failure(Exit.usage, 'no rules to test: name files or folders, as in "warder rules test rules"');
   const results = loaded.rules.flatMap(runTests);

@@ -13,6 +13,7 @@ import {
   rootOption,
   rulesOption,
   type Sources,
+  setOption,
   socketOption,
   strictOption,
   userOption,
@@ -24,6 +25,7 @@ export function addStreamCommands(program: Command): void {
     .command("run")
     .description("read the sensor's socket until stopped")
     .addOption(configOption())
+    .addOption(setOption())
     .addOption(rulesOption())
     .addOption(socketOption())
     .option("--record <file>", "save what is evaluated as a capture; a name that ends in .zst is compressed")
@@ -40,6 +42,7 @@ export function addStreamCommands(program: Command): void {
     .description("read captures; - is standard input")
     .argument("<file...>")
     .addOption(configOption())
+    .addOption(setOption())
     .addOption(rulesOption())
     .addOption(formatOption())
     .addOption(alertsOption())
@@ -65,6 +68,7 @@ export function addStreamCommands(program: Command): void {
     .description("save the sensor's stream as a capture, without evaluating it")
     .argument("<file>", "a name that ends in .zst is compressed")
     .addOption(configOption())
+    .addOption(setOption())
     .addOption(socketOption())
     .option("--duration <seconds>", "stop after this long")
     .addOption(userOption())

@@ -58,7 +58,10 @@ export function placeOf(
 
 /** A problem as a person reads it: place, message, the line, a caret. */
 export function renderProblem({ severity, file, line, column, message, source }: Problem): string {
-  const head = `${file}:${line}:${column}: ${severity === "warning" ? "warning: " : ""}${message}`;
+  const what = `${severity === "warning" ? "warning: " : ""}${message}`;
+  // What comes from the command line or the environment is one value, and has no lines.
+  if (/^(--set |WARDER_)/.test(file)) return `${file}: ${what}`;
+  const head = `${file}:${line}:${column}: ${what}`;
   if (source === "") return head;
   const gutter = `${line} | `;
   // Tabs stay tabs, so that the caret stands below the character it means.

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { load } from "../config.ts";
+import { load, NOWHERE, placeOfFile } from "../config.ts";
 import { renderProblem } from "./problem.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "warder-wrong-"));
@@ -34,7 +34,7 @@ function problemsOf(config: string, rules?: string) {
   const rulesFile = join(folder, "rules.toml");
   writeFileSync(configFile, config);
   if (rules !== undefined) writeFileSync(rulesFile, rules);
-  return load(configFile, rules === undefined ? [] : [rulesFile]).problems;
+  return load(placeOfFile(configFile), rules === undefined ? [] : [rulesFile]).problems;
 }
 
 /** The text, line and column of the marked place: where the caret must stand. */
@@ -233,7 +233,7 @@ describe("wrong", () => {
     const [config, rules] = [join(folder, "config.toml"), join(folder, "rules.toml")];
     writeFileSync(config, `${RULE}${rule('"A-1"', '"A-2"')}`);
     writeFileSync(rules, `${rule('"high"', '"low"')}override = true\n`);
-    const { rules: all, problems } = load(config, [rules]);
+    const { rules: all, problems } = load(placeOfFile(config), [rules]);
     expect(problems).toEqual([]);
     expect(all.slice(-2).map(({ id, severity, file }) => [id, severity, file])).toEqual([
       ["A-1", "low", rules],
@@ -265,13 +265,13 @@ describe("wrong", () => {
     writeFileSync(join(folder, "rules.toml"), RULE);
     mkdirSync(join(folder, "pack"), { recursive: true });
     writeFileSync(join(folder, "pack", "a.toml"), RULE);
-    expect(load(null, [join(folder, "pack"), join(folder, "pack/../pack/a.toml")]).problems).toEqual([]);
+    expect(load(NOWHERE, [join(folder, "pack"), join(folder, "pack/../pack/a.toml")]).problems).toEqual([]);
   });
 
   test("files that cannot be read are errors of their own", () => {
     writeFileSync(join(folder, "bytes.toml"), Buffer.from([0x61, 0xff]));
     mkdirSync(join(folder, "empty"), { recursive: true });
-    const { problems } = load(null, [
+    const { problems } = load(NOWHERE, [
       join(folder, "absent.toml"),
       join(folder, "bytes.toml"),
       join(folder, "empty"),

@@ -12,7 +12,7 @@ import { findUser, readSettings } from "../../sensor/settings.ts";
 const build = join(import.meta.dir, "../../build");
 const socket = join(process.argv[2] ?? "/nonexistent", "sensor.sock");
 const user = findUser("nobody");
-const { settings } = readSettings(undefined);
+const { settings } = readSettings(undefined, []);
 const { hooks } = chooseHooks(settings, "auto", join(build, "probe.bpf.o"), new Map());
 const { lock, ...programs } = attachPrograms(join(build, "warder.bpf.o"), settings, hooks, false, () => {});
 const folder = join(socket, "..", "canary");

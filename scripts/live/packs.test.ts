@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { load } from "../../evaluator/config.ts";
+import { load, NOWHERE } from "../../evaluator/config.ts";
 import type { Event } from "../../evaluator/event/event.ts";
 import { compileRules, type Match } from "../../evaluator/rule/engine.ts";
 import type { Rule } from "../../evaluator/rule/schema.ts";
@@ -97,7 +97,7 @@ describe.skipIf(reason !== null)("the packs", () => {
       const text = readFileSync(join(PACKS, name), "utf8");
       writeFileSync(join(folder, name), text.replaceAll("enabled = false", "enabled = true"));
     }
-    const { rules } = load(null, [folder]);
+    const { rules } = load(NOWHERE, [folder]);
     const tests = rules.flatMap((rule) => rule.tests.map(({ match, event }) => ({ rule, match, event })));
     const tried = (expected: boolean) =>
       tests.filter(({ match, event }) => match === expected && actsOf(event) !== null);
