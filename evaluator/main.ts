@@ -6,6 +6,7 @@ import { EVENT_ABI } from "../bpf/event.gen.ts";
 import { version } from "../package.json";
 import { addConfigCommands } from "./command/config.ts";
 import { addRulesCommands } from "./command/rules.ts";
+import { addShowCommand } from "./command/show.ts";
 import { addStreamCommands } from "./command/stream.ts";
 import { Exit, Failure } from "./exit.ts";
 
@@ -16,6 +17,7 @@ const program = new Command("warder")
   .exitOverride();
 addStreamCommands(program);
 addRulesCommands(program);
+addShowCommand(program);
 addConfigCommands(program);
 
 try {

@@ -8,6 +8,7 @@ import { type Frame, FrameReader, StreamError } from "./input/records.ts";
 import { connectSensor, type SensorConnection } from "./input/socket.ts";
 import type { Judge } from "./judge.ts";
 import type { Alert } from "./output/alert.ts";
+import type { Coloring } from "./output/compact.ts";
 import type { Statement } from "./output/ledger.ts";
 import { warnings } from "./output/notice.ts";
 import { type Format, Outputs, type Shortfall } from "./output/outputs.ts";
@@ -23,6 +24,7 @@ export type RunOptions = {
   record?: string;
   once?: boolean;
   output?: Format;
+  color?: Coloring;
   alertsOnly?: boolean;
   user: string;
   allowRoot?: boolean;
@@ -238,7 +240,7 @@ class Pipeline {
       lost: (output: Output, torn: boolean) => this.core.lost(output, torn),
       say,
     };
-    this.outputs = new Outputs(config.output, options.output, told);
+    this.outputs = new Outputs(config.output, { format: options.output, color: options.color }, told);
     this.core = new Core({
       engine: counting(compileRules(rules), this.tally),
       annotate: compileDetections(config.detections),

@@ -5,6 +5,7 @@ import { assignmentLayer, environmentLayers, type Layer } from "../../bpf/layers
 import type { Writers } from "../../bpf/trusted.ts";
 import { configPlace, type Loaded, load } from "../config.ts";
 import { Exit, Failure } from "../exit.ts";
+import type { Coloring } from "../output/compact.ts";
 import { count } from "../output/summary.ts";
 import { renderProblem } from "../rule/problem.ts";
 
@@ -56,6 +57,10 @@ export const formatOption = () =>
     "json",
     "compact",
   ]);
+export const colorOption = () =>
+  new Option("--color <when>", "colours: auto is on a terminal, unless NO_COLOR is set")
+    .choices(["auto", "always", "never"] satisfies Coloring[])
+    .default("auto");
 export const alertsOption = () => new Option("--alerts-only", "write alerts, not events");
 export const socketOption = () =>
   new Option("--socket <path>", "where the sensor serves (default /run/warder/sensor.sock)");

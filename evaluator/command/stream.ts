@@ -7,6 +7,7 @@ import { type RunOptions, record, replay, run } from "../run.ts";
 import { writersFor } from "../trust.ts";
 import {
   alertsOption,
+  colorOption,
   configOption,
   formatOption,
   loadOrFail,
@@ -31,6 +32,7 @@ export function addStreamCommands(program: Command): void {
     .option("--record <file>", "save what is evaluated as a capture; a name that ends in .zst is compressed")
     .option("--once", "end when the sensor ends the stream, instead of waiting for the next one")
     .addOption(formatOption())
+    .addOption(colorOption())
     .addOption(alertsOption())
     .addOption(strictOption())
     .addOption(userOption())
@@ -45,6 +47,7 @@ export function addStreamCommands(program: Command): void {
     .addOption(setOption())
     .addOption(rulesOption())
     .addOption(formatOption())
+    .addOption(colorOption())
     .addOption(alertsOption())
     .addOption(strictOption())
     .addOption(

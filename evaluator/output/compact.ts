@@ -1,5 +1,6 @@
 // One line per event for eyes. Nothing that a name contains reaches the terminal raw.
 
+import { isatty } from "node:tty";
 import type { Event } from "../event/event.ts";
 import type { Bytes } from "../event/text.ts";
 import type { Alert } from "./alert.ts";
@@ -22,6 +23,15 @@ const COLORS: Record<string, string> = { low: "36", medium: "33", high: "31", cr
 
 /** How lines look: with escape sequences for colours or without. */
 export type Style = { color: boolean };
+
+/** Whether to use colours at all; "auto": on a terminal, unless NO_COLOR is set (no-color.org). */
+export type Coloring = "auto" | "always" | "never";
+
+/** Does what is written to a descriptor get colours? */
+export function colored(coloring: Coloring, fd: number): boolean {
+  if (coloring !== "auto") return coloring === "always";
+  return isatty(fd) && !process.env["NO_COLOR"];
+}
 
 /** An event or alert as one line (an alert as two), as UTF-8 bytes; the time is UTC. */
 export function compact(record: Event | Alert, style: Style): Bytes {

@@ -4,7 +4,7 @@ import { isatty } from "node:tty";
 import type { Event } from "../event/event.ts";
 import type { Bytes } from "../event/text.ts";
 import type { Alert } from "./alert.ts";
-import { compact } from "./compact.ts";
+import { type Coloring, colored, compact } from "./compact.ts";
 import { OutputFile } from "./file.ts";
 import { ndjson } from "./ndjson.ts";
 import { LineWriter, STDOUT, type Told } from "./writer.ts";
@@ -16,6 +16,9 @@ type Item =
   | { is: "notice"; record: object };
 
 export type Format = "json" | "compact";
+
+/** How lines are to look, if somebody said so on the command line. */
+export type Look = { format?: Format | undefined; color?: Coloring | undefined };
 
 /** The section [output] of the settings. */
 export type OutputSettings = {
@@ -46,7 +49,7 @@ export class Outputs<Line extends Item> {
    * Opens what has to be opened, as this process's user. `told` hears what becomes of the main output's lines.
    * @throws OutputError
    */
-  constructor(settings: OutputSettings, format: Format | undefined, told: Told<Line>) {
+  constructor(settings: OutputSettings, look: Look, told: Told<Line>) {
     const open = (path: string) =>
       new OutputFile(
         {
@@ -58,16 +61,17 @@ export class Outputs<Line extends Item> {
         },
         told.say,
       );
-    const writerTo = (file: OutputFile | null, wanted: Format | undefined, listener: Told<Line>) => {
+    const writerTo = (file: OutputFile | null, wanted: Look, listener: Told<Line>) => {
       const target = file ?? STDOUT;
       const writer = new LineWriter<Line>(target, rendererFor(target.fd, wanted, settings.format), listener);
       if (file) this.files.set(writer, file);
       return writer;
     };
     const { type, path, alerts_path: alertsPath } = settings;
-    this.main = writerTo(type === "file" && path !== undefined ? open(path) : null, format, told);
+    this.main = writerTo(type === "file" && path !== undefined ? open(path) : null, look, told);
     const others = { wrote() {}, lost() {}, say: told.say };
-    if (alertsPath !== undefined) this.alerts = writerTo(open(alertsPath), settings.format, others);
+    if (alertsPath !== undefined)
+      this.alerts = writerTo(open(alertsPath), { ...look, format: settings.format }, others);
     this.ageCheck = settings.rotate_age_s === 0 ? null : setInterval(() => this.rotateByAge(), AGE_CHECK_MS);
   }
 
@@ -114,9 +118,8 @@ export class Outputs<Line extends Item> {
 }
 
 /** Lines for a terminal are compact, if nothing else was asked for. */
-function rendererFor(fd: number, wanted: Format | undefined, setting: Format): (line: Item) => Bytes {
-  const terminal = isatty(fd);
-  const style = { color: terminal && process.env["NO_COLOR"] === undefined };
-  if ((wanted ?? (terminal ? "compact" : setting)) === "json") return ({ record }) => ndjson(record);
+function rendererFor(fd: number, { format, color }: Look, setting: Format): (line: Item) => Bytes {
+  const style = { color: colored(color ?? "auto", fd) };
+  if ((format ?? (isatty(fd) ? "compact" : setting)) === "json") return ({ record }) => ndjson(record);
   return (line) => (line.is === "notice" ? ("" as Bytes) : compact(line.record, style));
 }

@@ -1,0 +1,72 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+
+const ROOT = join(import.meta.dir, "../..");
+const SAMPLE = join(ROOT, "scripts/sample.capture.zst");
+
+async function warder(args: string[], stdin = ""): Promise<{ code: number; stdout: string; stderr: string }> {
+  const program = Bun.spawn([process.execPath, join(ROOT, "evaluator/main.ts"), ...args], {
+    stdin: Buffer.from(stdin),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr, code] = await Promise.all([
+    new Response(program.stdout).text(),
+    new Response(program.stderr).text(),
+    program.exited,
+  ]);
+  return { code, stdout, stderr };
+}
+
+test("lines of an earlier run look as they would have on a terminal, whatever bytes they hold", async () => {
+  const replay = (format: string) => warder(["replay", "--rules", join(ROOT, "rules"), "-o", format, SAMPLE]);
+  const json = await replay("json");
+  for (const color of ["never", "always"]) {
+    const compact = await warder([
+      "replay",
+      "--rules",
+      join(ROOT, "rules"),
+      "-o",
+      "compact",
+      "--color",
+      color,
+      SAMPLE,
+    ]);
+    const shown = await warder(["show", "--color", color], json.stdout);
+    expect(shown.code).toBe(0);
+    expect(shown.stdout).toBe(compact.stdout);
+    expect(shown.stdout.includes("\u001b[31m")).toBe(color === "always");
+  }
+});
+
+test("what is no output is an error with its line, and what came before is shown", async () => {
+  const line =
+    '{"event_type":"process_exit","time":"2026-01-02T03:04:05.678Z","pid":7,"comm":"sh","exit_code":3}';
+  for (const [text, message] of [
+    [`${line}\nnonsense\n`, "standard input:2: not a JSON object"],
+    [`${line}\n\n[]\n`, "standard input:3: not a JSON object"],
+    [`${line}\n{"event_type":"nonsense"}\n`, 'standard input:2: event_type: "nonsense" is not known'],
+    [`${line}\n{}\n`, "standard input:2: event_type: missing"],
+  ] as const) {
+    const { code, stdout, stderr } = await warder(["show"], text);
+    expect(stderr).toStartWith(`warder: ${message}`);
+    expect(code).toBe(3);
+    expect(stdout).toBe("03:04:05.678 exit     sh(7)                    code 3\n");
+  }
+  expect(await warder(["show", "/nonexistent.ndjson"])).toMatchObject({
+    code: 3,
+    stderr: "warder: /nonexistent.ndjson: no such file\n",
+  });
+});
+
+test("a notice is shown in the words that a person at the terminal gets", async () => {
+  const loss = {
+    event_type: "loss",
+    time: "2026-01-02T03:04:05.678Z",
+    kind: "file_open",
+    reason: "ring full",
+    count: 1234,
+  };
+  const { stdout } = await warder(["show"], `${JSON.stringify(loss)}\n{"event_type":"health"}\n`);
+  expect(stdout).toBe("03:04:05.678 -- lost 1,234 file_open (ring full)\n");
+});
