@@ -69,9 +69,9 @@ function shownLine(place: string, line: string, color: boolean): Bytes {
   const value = valueOf(place, line);
   const type = value["event_type"];
   if (typeof type === "string" && NOTICE.test(type)) {
-    const time = String(value["time"] ?? "").slice(11, 23);
+    const { time = "" } = value;
     return warnings([{ ...value, event_type: type }])
-      .map((words) => Buffer.from(`${time} -- ${words}\n`).toString("latin1"))
+      .map((words) => Buffer.from(`${String(time).slice(11, 23)} -- ${words}\n`).toString("latin1"))
       .join("") as Bytes;
   }
   // What a newer version adds is not in the way.
