@@ -69,7 +69,7 @@ test("rules check finds nothing to say, and rules test passes", async () => {
     code: 0,
     stderr: expect.stringMatching(/^\d+ rules, \d+ tests: \d+ passed, 0 failed\n$/),
   });
-});
+}, 60_000);
 
 test("there are packs for all tactics, and enough rules that are on", () => {
   const files = readdirSync(FOLDER).filter((name) => name.endsWith(".toml"));
@@ -167,7 +167,7 @@ test("the workflow in the README runs, step by step", () => {
     const { exitCode, stderr } = Bun.spawnSync(["sh", "-c", step], { cwd: join(FOLDER, "..") });
     expect({ step, exitCode, stderr: stderr.toString() }).toMatchObject({ exitCode: 0 });
   }
-});
+}, 120_000);
 
 test("the rule that the README explains is the one in its pack", () => {
   const readme = readFileSync(join(FOLDER, "README.md"), "utf8");

@@ -1,10 +1,13 @@
 // The rules subcommands, and what a replay judges, through the real command line.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseLines, warder } from "../../scripts/live/pair.ts";
+
+// Each test runs the program several times.
+setDefaultTimeout(120_000);
 
 const SAMPLE = "scripts/sample.capture.zst";
 const folder = mkdtempSync(join(tmpdir(), "warder-rules-"));
