@@ -248,7 +248,7 @@ export async function fullDisk(tools: Tools): Promise<Outcome> {
     for (const [type, count] of more) generated.set(type, (generated.get(type) ?? 0) + count);
     await sensor.end("SIGTERM");
     await evaluator.exited;
-    const outcome = judge("disk full, then not", 1, generated, tally([file]));
+    const outcome = judge("E72 disk full, then not", 1, generated, tally([file]));
     if (outcome.counted === 0) outcome.problems.push("the disk was never full");
     return outcome;
   } finally {
@@ -293,7 +293,7 @@ export async function killed(
     await Bun.sleep(LAST_COUNTERS_MS);
     await evaluator.end("SIGTERM");
     const result = pair.tally();
-    const outcome = judge(`kill -9: ${who}`, kills, generated, result);
+    const outcome = judge(`E60 kill -9: ${who}`, kills, generated, result);
     return { ...outcome, note: `${result.repeated} repeated, ${result.alertIds.size} alerts` };
   } finally {
     await pair.bench.close();
@@ -331,7 +331,7 @@ export async function superProducer(tools: Tools, { seconds }: Extent): Promise<
     await sensor.end("SIGTERM");
     await evaluator.exited;
     const result = pair.tally();
-    const outcome = judge("super producer", 1, new Map([...opens, ...runs]), result);
+    const outcome = judge("E58 super producer", 1, new Map([...opens, ...runs]), result);
     const seen = evaluator
       .lines()
       .filter((line) => line["exe_path"] === tools.load && line.event_type === "process_start");

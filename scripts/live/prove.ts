@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import * as faults from "./faults.ts";
 import { compileTools, notLive } from "./pair.ts";
+import { showAll } from "./shown.ts";
 import { soak } from "./soak.ts";
 import { tryDeeds } from "./watcher.ts";
 
@@ -79,6 +80,16 @@ async function tryFaults(tools: faults.Tools): Promise<void> {
         `${deed.padEnd(46)}${when}  ${said ?? "NOTHING WAS SAID"}${inTime ? "" : "  BROKEN: too late"}`,
       );
       broken ||= !inTime;
+    }
+  }
+  // In the short form these are tests beside this one.
+  if (!values.short && (values.only === undefined || values.only === "shown")) {
+    console.log("");
+    for (const { id, what, tests, holds } of showAll()) {
+      console.log(
+        `${id.padEnd(5)}${what.padEnd(56)}${String(tests).padStart(3)} tests  ${holds ? "holds" : "BROKEN"}`,
+      );
+      broken ||= !holds;
     }
   }
   process.exitCode = broken ? 1 : 0;

@@ -72,37 +72,37 @@ const refused = (line: Line): string | null =>
 const DEEDS: Deed[] = [
   ...["exec", "fork", "exit"].map(
     (name, place): Deed => ({
-      deed: `the hook of ${name} is detached`,
+      deed: `E63 the hook of ${name} is detached`,
       act: (scene) => detach(scene, place),
       sign: silent,
     }),
   ),
-  { deed: "the hook of files and network is detached", act: (scene) => detach(scene, 3), sign: silent },
+  { deed: "E63 the hook of files and network is detached", act: (scene) => detach(scene, 3), sign: silent },
   {
-    deed: "pins are removed",
+    deed: "E63 pins are removed",
     pinned: true,
     act: ({ bench }) => void bench.inside("sh", "-c", "rm /sys/fs/bpf/warder/*/on_exec"),
     sign: tampered("pins"),
   },
   {
-    deed: "all pins are removed, with their folder",
+    deed: "E63 all pins are removed, with their folder",
     pinned: true,
     act: ({ bench }) => void bench.inside("rm", "-r", "/sys/fs/bpf/warder"),
     sign: tampered("pins"),
   },
   {
-    deed: "bpffs is unmounted",
+    deed: "E63 bpffs is unmounted",
     pinned: true,
     act: ({ bench }) => void bench.inside("umount", "-l", "/sys/fs/bpf"),
     sign: tampered("pins"),
   },
   {
-    deed: "the map of own processes is overwritten",
+    deed: "E64 the map of own processes is overwritten",
     act: (scene) => void harmed(scene, "write", "own_processes"),
     sign: tampered("own processes"),
   },
   {
-    deed: "a ring's position is moved",
+    deed: "E64 a ring's position is moved",
     act: (scene) => void harmed(scene, "move", "process_ring"),
     sign: tampered("position"),
   },
@@ -111,16 +111,20 @@ const DEEDS: Deed[] = [
     act: ({ bench }) => rmSync(join(dirname(bench.socket), "canary"), { recursive: true }),
     sign: tampered("canary"),
   },
-  { deed: "the sensor is stopped (SIGSTOP)", act: ({ sensor }) => sensor.signal("SIGSTOP"), sign: silent },
   {
-    deed: "the sensor is killed",
+    deed: "E61 the sensor is stopped (SIGSTOP)",
+    act: ({ sensor }) => sensor.signal("SIGSTOP"),
+    sign: silent,
+  },
+  {
+    deed: "E60 the sensor is killed",
     limit: GONE_LIMIT_S,
     act: ({ sensor }) => sensor.signal("SIGKILL"),
     sign: (line) =>
       line.event_type === "sensor_gone" ? `gone: ${(line["types"] as string[]).join(" ")}` : null,
   },
   {
-    deed: "a stranger connects",
+    deed: "E67 a stranger connects",
     act: ({ bench }) => {
       // Folder and socket keep strangers out by their modes; this one is let past them.
       chmodSync(dirname(bench.socket), 0o755);
@@ -177,7 +181,7 @@ async function tryFrozen(harm: string): Promise<Sign[]> {
         .stdout.toString()
         .trim();
       const said = output === "refused EPERM" ? "refused by the kernel: EPERM" : null;
-      return { deed: `the map ${map} is overwritten`, said, seconds: 0, limit: LIMIT_S };
+      return { deed: `E64 the map ${map} is overwritten`, said, seconds: 0, limit: LIMIT_S };
     });
   } finally {
     await bench.close();

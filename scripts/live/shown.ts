@@ -1,0 +1,95 @@
+// Faults and evasions that a test of their own makes for real. "bun run prove" runs these tests and prints how each ended.
+
+import { join } from "node:path";
+
+/** `id` is that of the catalogue of evasions; `test` is part of the name of the test that shows it. */
+type Shown = { id?: string; what: string; file: string; test: string };
+
+const SHOWN: Shown[] = [
+  {
+    id: "E54",
+    what: "newline, ESC and bidi in names",
+    file: "evaluator/output/ndjson.test.ts",
+    test: "a newline and an escape|a line separator",
+  },
+  {
+    id: "E55",
+    what: "names that are not UTF-8, or look alike",
+    file: "evaluator/output/ndjson.test.ts",
+    test: "different byte strings|an invalid byte|an overlong slash|a surrogate",
+  },
+  {
+    id: "E67",
+    what: "strangers at the socket",
+    file: "scripts/live/strangers.test.ts",
+    test: "others are kept out",
+  },
+  { id: "E67", what: "garbage at the socket", file: "scripts/live/strangers.test.ts", test: "garbage ends" },
+  {
+    id: "E68",
+    what: "a hostile stream",
+    file: "evaluator/input/stream.test.ts",
+    test: "a stream that|random bytes behind",
+  },
+  {
+    id: "E69",
+    what: "a hostile capture",
+    file: "evaluator/input/stream.test.ts",
+    test: "while compressed|changed bit",
+  },
+  {
+    id: "E72",
+    what: "a full disk, a quota, a limit, a device that fails",
+    file: "evaluator/output/writer.test.ts",
+    test: "",
+  },
+  { id: "E74", what: "settings and rules that others could change", file: "bpf/trusted.test.ts", test: "" },
+  {
+    what: "the reader of standard output goes",
+    file: "scripts/live/output.test.ts",
+    test: "a reader that goes",
+  },
+  { what: "a reader that never reads", file: "scripts/live/output.test.ts", test: "never reads" },
+  { what: "a file that is rotated under load", file: "scripts/live/rotation.test.ts", test: "" },
+  {
+    what: "no BTF, no libbpf, no rights, no bpffs, no programs",
+    file: "scripts/live/refusal.test.ts",
+    test: "with one line and code 5",
+  },
+  { what: "a hook that cannot attach", file: "scripts/live/refusal.test.ts", test: "a hook that is missing" },
+  { what: "another version's stream", file: "evaluator/input/stream.test.ts", test: "another version" },
+  {
+    what: "a stream that was cut",
+    file: "evaluator/input/stream.test.ts",
+    test: "ends within a frame|ends between",
+  },
+  { what: "what finds no scratch memory", file: "scripts/live/counted.test.ts", test: "discarded" },
+  {
+    what: "whose records were lost, and who was blind",
+    file: "scripts/live/counted.test.ts",
+    test: "a loss names",
+  },
+];
+
+/** How a test ended: how many of its name there are, and whether all passed. */
+export type Showing = { id: string; what: string; tests: number; holds: boolean };
+
+/** Runs the tests, one line of the table after the other. */
+export function* showAll(): Generator<Showing> {
+  for (const { id = "", what, file, test } of SHOWN) {
+    const command = [
+      process.execPath,
+      "test",
+      "--timeout",
+      "120000",
+      file,
+      ...(test === "" ? [] : ["-t", test]),
+    ];
+    const { exitCode, stderr } = Bun.spawnSync(command, {
+      cwd: join(import.meta.dir, "../.."),
+      stdout: "ignore",
+    });
+    const tests = Number(/^ *(\d+) pass$/m.exec(stderr.toString())?.[1] ?? 0);
+    yield { id, what, tests, holds: exitCode === 0 && tests > 0 };
+  }
+}
