@@ -4,6 +4,7 @@
 import { Command, CommanderError } from "commander";
 import { EVENT_ABI } from "../bpf/event.gen.ts";
 import { version } from "../package.json";
+import { addCompletionCommand } from "./command/completion.ts";
 import { addConfigCommands } from "./command/config.ts";
 import { addRulesCommands } from "./command/rules.ts";
 import { addShowCommand } from "./command/show.ts";
@@ -19,6 +20,7 @@ addStreamCommands(program);
 addRulesCommands(program);
 addShowCommand(program);
 addConfigCommands(program);
+addCompletionCommand(program);
 
 try {
   await program.parseAsync();
