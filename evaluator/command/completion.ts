@@ -34,14 +34,14 @@ function placesOf(command: Command, path: readonly string[] = []): Place[] {
     choices: argChoices ?? [],
   }));
   const help = { flag: "--help", description: "say what there is", takesValue: false, choices: [] };
-  const arguments_ = command.registeredArguments.flatMap(({ argChoices = [] }) =>
+  const expected = command.registeredArguments.flatMap(({ argChoices = [] }) =>
     argChoices.map((name) => ({ name, description: "" })),
   );
   const here: Place = {
     path: path.join(" "),
     commands: [
       ...commands.map((one) => ({ name: one.name(), description: one.description() })),
-      ...arguments_,
+      ...expected,
     ],
     options: [...options, help],
   };
