@@ -191,6 +191,24 @@ export const PROCESS_KEY = {
   },
 } as const;
 
+export const TEXT = {
+  size: 8,
+  at: {
+    size: 0,
+    fullSize: 4,
+  },
+} as const;
+
+export const TEXT_LIST = {
+  size: 16,
+  at: {
+    size: 0,
+    tailSize: 4,
+    fullSize: 8,
+    count: 12,
+  },
+} as const;
+
 export const FORK_RECORD = {
   size: 160,
   at: {
@@ -1042,4 +1060,178 @@ export function writeOwnProcesses(view: DataView, at: number, value: OwnProcesse
   view.setBigUint64(at + 16, value.evaluatorStart, true);
   view.setUint32(at + 24, value.canary, true);
   view.setUint32(at + 28, value.reserved, true);
+}
+
+/** Appends a text to a record and announces it. Returns where the next one begins. */
+function appendText(view: DataView, at: number, { bytes, fullSize }: Text, end: number): number {
+  view.setUint32(at + TEXT.at.size, bytes.length, true);
+  view.setUint32(at + TEXT.at.fullSize, fullSize, true);
+  writeChars(view, end, bytes.length, bytes);
+  return end + bytes.length;
+}
+
+function appendList(view: DataView, at: number, { head, tail, fullSize, count }: TextList, end: number): number {
+  view.setUint32(at + TEXT_LIST.at.size, head.length, true);
+  view.setUint32(at + TEXT_LIST.at.tailSize, tail.length, true);
+  view.setUint32(at + TEXT_LIST.at.fullSize, fullSize, true);
+  view.setUint32(at + TEXT_LIST.at.count, count, true);
+  writeChars(view, end, head.length, head);
+  writeChars(view, end + head.length, tail.length, tail);
+  return end + head.length + tail.length;
+}
+
+/** Writes a struct record_header. */
+export function writeRecordHeader(view: DataView, at: number, value: Omit<RecordHeader, "comm"> & Record<"comm", string>): void {
+  view.setBigUint64(at + 0, value.sequence, true);
+  view.setBigUint64(at + 8, value.time, true);
+  view.setUint16(at + 16, value.kind, true);
+  view.setUint16(at + 18, value.cpu, true);
+  view.setUint32(at + 20, value.flags, true);
+  writeProcessKey(view, at + 24, value.process);
+  writeProcessKey(view, at + 40, value.parent);
+  view.setUint32(at + 56, value.tid, true);
+  view.setUint32(at + 60, value.execId, true);
+  view.setUint32(at + 64, value.uid, true);
+  view.setUint32(at + 68, value.gid, true);
+  view.setUint32(at + 72, value.euid, true);
+  view.setUint32(at + 76, value.egid, true);
+  writeChars(view, at + 80, 16, value.comm);
+}
+
+/** Writes a struct process_key. */
+export function writeProcessKey(view: DataView, at: number, value: ProcessKey): void {
+  view.setBigUint64(at + 0, value.startTime, true);
+  view.setUint32(at + 8, value.tgid, true);
+  view.setUint32(at + 12, value.reserved, true);
+}
+
+function encodeExecRecord(record: ExecRecord): Uint8Array {
+  const bytes = new Uint8Array(280 + record.exePath.bytes.length + record.parentExePath.bytes.length + record.cwd.bytes.length + record.root.bytes.length + record.filename.bytes.length + record.interpreter.bytes.length + record.cgroup.bytes.length + record.args.head.length + record.args.tail.length + record.env.head.length + record.env.tail.length);
+  const view = new DataView(bytes.buffer);
+  let end = 280;
+  writeRecordHeader(view, 0, record.header);
+  view.setBigUint64(96, record.capEffective, true);
+  view.setBigUint64(104, record.cgroupId, true);
+  view.setBigUint64(112, record.inode, true);
+  view.setBigUint64(120, record.device, true);
+  view.setUint32(128, record.nlink, true);
+  view.setUint32(132, record.mode, true);
+  view.setUint32(136, record.ownerUid, true);
+  view.setUint32(140, record.ownerGid, true);
+  view.setUint32(144, record.fileless, true);
+  view.setUint32(148, record.source, true);
+  view.setUint32(152, record.auid, true);
+  view.setUint32(156, record.sessionId, true);
+  view.setUint32(160, record.pidNamespace, true);
+  view.setUint32(164, record.mntNamespace, true);
+  view.setUint32(168, record.netNamespace, true);
+  view.setUint32(172, record.userNamespace, true);
+  writeChars(view, 176, 16, record.parentComm);
+  end = appendText(view, 192, record.exePath, end);
+  end = appendText(view, 200, record.parentExePath, end);
+  end = appendText(view, 208, record.cwd, end);
+  end = appendText(view, 216, record.root, end);
+  end = appendText(view, 224, record.filename, end);
+  end = appendText(view, 232, record.interpreter, end);
+  end = appendText(view, 240, record.cgroup, end);
+  end = appendList(view, 248, record.args, end);
+  end = appendList(view, 264, record.env, end);
+  return bytes.subarray(0, end);
+}
+
+function encodeForkRecord(record: ForkRecord): Uint8Array {
+  const bytes = new Uint8Array(160 + record.exePath.bytes.length);
+  const view = new DataView(bytes.buffer);
+  let end = 160;
+  writeRecordHeader(view, 0, record.header);
+  writeProcessKey(view, 96, record.creator);
+  view.setUint32(112, record.creatorTid, true);
+  view.setUint32(116, record.reserved, true);
+  writeChars(view, 120, 16, record.creatorComm);
+  writeChars(view, 136, 16, record.parentComm);
+  end = appendText(view, 152, record.exePath, end);
+  return bytes.subarray(0, end);
+}
+
+function encodeExitRecord(record: ExitRecord): Uint8Array {
+  const bytes = new Uint8Array(112 + record.exePath.bytes.length);
+  const view = new DataView(bytes.buffer);
+  let end = 112;
+  writeRecordHeader(view, 0, record.header);
+  view.setUint32(96, record.status, true);
+  view.setUint32(100, record.reserved, true);
+  end = appendText(view, 104, record.exePath, end);
+  return bytes.subarray(0, end);
+}
+
+function encodeFileRecord(record: FileRecord): Uint8Array {
+  const bytes = new Uint8Array(168 + record.path.bytes.length + record.newPath.bytes.length + record.filename.bytes.length);
+  const view = new DataView(bytes.buffer);
+  let end = 168;
+  writeRecordHeader(view, 0, record.header);
+  view.setBigUint64(96, record.inode, true);
+  view.setBigUint64(104, record.device, true);
+  view.setBigUint64(112, record.count, true);
+  view.setUint32(120, record.mode, true);
+  view.setUint32(124, record.nlink, true);
+  view.setUint32(128, record.flags, true);
+  view.setUint32(132, record.created, true);
+  view.setUint32(136, record.call, true);
+  view.setInt32(140, record.error, true);
+  end = appendText(view, 144, record.path, end);
+  end = appendText(view, 152, record.newPath, end);
+  end = appendText(view, 160, record.filename, end);
+  return bytes.subarray(0, end);
+}
+
+function encodeNetworkRecord(record: NetworkRecord): Uint8Array {
+  const bytes = new Uint8Array(168 + record.path.bytes.length);
+  const view = new DataView(bytes.buffer);
+  let end = 168;
+  writeRecordHeader(view, 0, record.header);
+  view.setUint16(96, record.family, true);
+  view.setUint16(98, record.type, true);
+  view.setUint16(100, record.protocol, true);
+  view.setUint16(102, record.localPort, true);
+  view.setUint16(104, record.remotePort, true);
+  view.setUint16(106, record.reserved, true);
+  view.setUint32(108, record.backlog, true);
+  view.setInt32(112, record.fd, true);
+  view.setInt32(116, record.error, true);
+  view.setUint32(120, record.call, true);
+  view.setUint32(124, record.requested, true);
+  writeBytes(view, 128, 16, record.localAddr);
+  writeBytes(view, 144, 16, record.remoteAddr);
+  end = appendText(view, 160, record.path, end);
+  return bytes.subarray(0, end);
+}
+
+/** The bytes of a record, as the kernel would write them. */
+export function encodeRecord(record: DecodedRecord): Uint8Array {
+  switch (record.kind) {
+    case RecordKind.exec:
+      return encodeExecRecord(record);
+    case RecordKind.fork:
+      return encodeForkRecord(record);
+    case RecordKind.exit:
+      return encodeExitRecord(record);
+    case RecordKind.snapshot:
+      return encodeExecRecord(record);
+    case RecordKind.fileOpen:
+      return encodeFileRecord(record);
+    case RecordKind.fileWrite:
+      return encodeFileRecord(record);
+    case RecordKind.fileRename:
+      return encodeFileRecord(record);
+    case RecordKind.fileUnlink:
+      return encodeFileRecord(record);
+    case RecordKind.connect:
+      return encodeNetworkRecord(record);
+    case RecordKind.bind:
+      return encodeNetworkRecord(record);
+    case RecordKind.listen:
+      return encodeNetworkRecord(record);
+    case RecordKind.accept:
+      return encodeNetworkRecord(record);
+  }
 }

@@ -73,6 +73,7 @@ describe("what C has written is read as C reads it", () => {
     expect(record.kind).toBe(abi.RecordKind[name]);
     const { kind: _, ...rest } = record;
     compare(name, rest);
+    expect(Buffer.from(abi.encodeRecord(record)).toString("hex")).toBe(bytes.toString("hex"));
   });
 
   test.each<

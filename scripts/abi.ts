@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import {
   type BtfType,
+  type Enum,
   HeaderError,
   type Member,
   readBtf,
@@ -16,13 +17,19 @@ import {
   shapeOfType,
   sizeOf,
 } from "./btf.ts";
-
-type Enum = Extract<BtfType, { is: "enum" }>;
+import {
+  checkAnchors,
+  checkEnum,
+  checkKinds,
+  checkLayout,
+  isText,
+  prefixOf,
+  type ShapeOf,
+  TEXT,
+  TEXT_LIST,
+} from "./header.ts";
 
 const ROOT = join(import.meta.dir, "..");
-/** Structs that announce bytes in the variable part. */
-const TEXT = "text";
-const TEXT_LIST = "text_list";
 
 /** The generated file's text for the headers in `folder`. */
 export function generate(folder: string): string {
@@ -57,7 +64,7 @@ export function generate(folder: string): string {
     `/** Identifies the layout of everything below: the first half of a SHA-256 over it. */\nexport const EVENT_ABI = "${abi}";`,
     `/** The first bytes of every stream. */\nexport const STREAM_MAGIC = ${magic};`,
     ...enums.map(enumText),
-    ...contract.filter(({ name }) => !isText(name)).map((struct) => layoutText(struct)),
+    ...contract.map((struct) => layoutText(struct)),
     ...contract
       .filter(({ name }) => !isText(name))
       .map((struct) => typeText(struct, shapeOf, kindsOf(struct, records, types))),
@@ -74,6 +81,12 @@ export function generate(folder: string): string {
       .members.map((member) => types[member.type] as Struct)
       .filter((struct) => struct.members.every((m) => isFlat(shapeOf(struct, m))))
       .map((struct) => writerText(struct, shapeOf)),
+    ENCODING,
+    ...contract
+      .filter(({ name }) => name === "process_key" || name === "record_header")
+      .map((struct) => writerText(struct, shapeOf)),
+    ...contract.filter(({ name }) => recordStructs.has(name)).map((struct) => encoderText(struct, shapeOf)),
+    encodeText(records, types),
   ];
   return `${parts.join("\n\n")}\n`;
 }
@@ -91,64 +104,6 @@ function compile(folder: string): Uint8Array {
   } finally {
     rmSync(output, { recursive: true });
   }
-}
-
-type ShapeOf = (struct: Struct, member: Member) => Shape;
-
-/** A type that anchor.c does not reach has no type data: it would be left out without a word. */
-function checkAnchors(header: string, structs: Struct[], enums: Enum[]): void {
-  for (const [, sort, name] of header.matchAll(/^(struct|enum) (\w+) \{/gm)) {
-    const known: { name: string }[] = sort === "struct" ? structs : enums;
-    if (!known.some((type) => type.name === name))
-      throw new HeaderError(`${sort} ${name}: not reached from anchor.c, or an enum of more than 32 bits`);
-  }
-}
-
-/** Names share a prefix, which the constants leave out, and no number has two of them; limits are only numbers. */
-function checkEnum({ name, values }: Enum): void {
-  if (name === "limit") return;
-  for (const [i, value] of values.entries()) {
-    if (!value.name.startsWith(prefixOf(values)))
-      throw new HeaderError(`${name}.${value.name}: does not begin with ${prefixOf(values)}`);
-    const same = values.slice(0, i).find((other) => other.value === value.value);
-    if (same) throw new HeaderError(`${name}.${value.name}: has the number of ${same.name}`);
-  }
-}
-
-/** Every kind has a struct and a counter. */
-function checkKinds(enums: Enum[], records: Member[]): void {
-  const valuesOf = (name: string) => enums.find((one) => one.name === name)?.values ?? [];
-  const max = valuesOf("limit").find(({ name }) => name === "KINDS_MAX")?.value ?? 0;
-  const structs = new Set(records.map(({ name }) => `RECORD_${name.toUpperCase()}`));
-  for (const { name, value } of valuesOf("record_kind")) {
-    if (value < 1 || value >= max)
-      throw new HeaderError(`record_kind.${name}: ${value} is not from 1 to below KINDS_MAX (${max})`);
-    if (!structs.delete(name)) throw new HeaderError(`record_kind.${name}: anchor.c gives it no struct`);
-  }
-  for (const name of structs) throw new HeaderError(`anchor.c: enum record_kind has no ${name}`);
-}
-
-/** No hole between members or behind them: padding has a name, or it would carry the kernel's memory. */
-function checkLayout(struct: Struct, shapeOf: ShapeOf, isRecord: boolean): void {
-  const [first] = struct.members;
-  const opening = isRecord && first ? shapeOf(struct, first) : null;
-  if (isRecord && !(opening?.is === "struct" && opening.of.name === "record_header"))
-    throw new HeaderError(`${struct.name}: a record begins with a struct record_header`);
-  let end = 0;
-  for (const member of struct.members) {
-    const where = `${struct.name}.${member.name}`;
-    if (member.bitField) throw new HeaderError(`${where}: a bit-field`);
-    if (isRecord && member.name === "kind") throw new HeaderError(`${where}: the kind is in the header`);
-    const shape = shapeOf(struct, member);
-    const inner = shape.is === "array" ? shape.of : shape;
-    if (inner.is === "struct" && isText(inner.of.name) && (!isRecord || inner !== shape))
-      throw new HeaderError(`${where}: only a record's own member can announce bytes of the variable part`);
-    if (member.offset !== end)
-      throw new HeaderError(`${where}: ${member.offset - end} bytes of unnamed padding before it`);
-    end = member.offset + sizeOf(shape);
-  }
-  if (end !== struct.size)
-    throw new HeaderError(`${struct.name}: ${struct.size - end} bytes of unnamed padding at its end`);
 }
 
 /** All that makes two sides agree or not. Settings of the sensor's own programs do not. */
@@ -270,10 +225,6 @@ function isFlat(shape: Shape): boolean {
   return shape.is !== "array" || shape.of.is !== "struct";
 }
 
-function isText(name: string): boolean {
-  return name === TEXT || name === TEXT_LIST;
-}
-
 function camel(name: string): string {
   return name.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 }
@@ -281,10 +232,6 @@ function camel(name: string): string {
 function pascal(name: string): string {
   const text = camel(name);
   return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-function prefixOf(values: Enum["values"]): string {
-  return `${values[0]?.name.split("_")[0]}_`;
 }
 
 /** Limits are constants of their own; of the others, the part of the names that all share is left out. */
@@ -407,6 +354,63 @@ export function decodeRecord(view: DataView, bytes: Buffer, at: number, size: nu
 ${cases.join("\n")}
     default:
       throw new DecodeError(kind, "unknown kind");
+  }
+}`;
+}
+
+const ENCODING = `/** Appends a text to a record and announces it. Returns where the next one begins. */
+function appendText(view: DataView, at: number, { bytes, fullSize }: Text, end: number): number {
+  view.setUint32(at + TEXT.at.size, bytes.length, true);
+  view.setUint32(at + TEXT.at.fullSize, fullSize, true);
+  writeChars(view, end, bytes.length, bytes);
+  return end + bytes.length;
+}
+
+function appendList(view: DataView, at: number, { head, tail, fullSize, count }: TextList, end: number): number {
+  view.setUint32(at + TEXT_LIST.at.size, head.length, true);
+  view.setUint32(at + TEXT_LIST.at.tailSize, tail.length, true);
+  view.setUint32(at + TEXT_LIST.at.fullSize, fullSize, true);
+  view.setUint32(at + TEXT_LIST.at.count, count, true);
+  writeChars(view, end, head.length, head);
+  writeChars(view, end + head.length, tail.length, tail);
+  return end + head.length + tail.length;
+}`;
+
+/** The members that announce bytes of the variable part. */
+function textMembers(struct: Struct, shapeOf: ShapeOf): { key: string; at: number; list: boolean }[] {
+  return struct.members.flatMap((member) => {
+    const shape = shapeOf(struct, member);
+    if (shape.is !== "struct" || !isText(shape.of.name)) return [];
+    return [{ key: camel(member.name), at: member.offset, list: shape.of.name === TEXT_LIST }];
+  });
+}
+
+function encoderText(struct: Struct, shapeOf: ShapeOf): string {
+  const texts = textMembers(struct, shapeOf);
+  const sizes = texts.map(({ key, list }) =>
+    list ? `record.${key}.head.length + record.${key}.tail.length` : `record.${key}.bytes.length`,
+  );
+  const fixed = struct.members
+    .filter((member) => !texts.some(({ at }) => at === member.offset))
+    .map((m) => `  ${writeText(shapeOf(struct, m), `${m.offset}`, `record.${camel(m.name)}`)};\n`);
+  const variable = texts.map(
+    ({ key, at, list }) => `  end = append${list ? "List" : "Text"}(view, ${at}, record.${key}, end);\n`,
+  );
+  return `function encode${pascal(struct.name)}(record: ${pascal(struct.name)}): Uint8Array {
+  const bytes = new Uint8Array(${[struct.size, ...sizes].join(" + ")});
+  const view = new DataView(bytes.buffer);
+  let end = ${struct.size};\n${fixed.join("")}${variable.join("")}  return bytes.subarray(0, end);\n}`;
+}
+
+function encodeText(records: Member[], types: BtfType[]): string {
+  const cases = records.flatMap((member) => [
+    `    case RecordKind.${camel(member.name)}:`,
+    `      return encode${pascal((types[member.type] as Struct).name)}(record);`,
+  ]);
+  return `/** The bytes of a record, as the kernel would write them. */
+export function encodeRecord(record: DecodedRecord): Uint8Array {
+  switch (record.kind) {
+${cases.join("\n")}
   }
 }`;
 }

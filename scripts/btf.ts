@@ -14,6 +14,7 @@ export type BtfType =
   | { is: "other"; kind: number };
 
 export type Struct = Extract<BtfType, { is: "struct" }>;
+export type Enum = Extract<BtfType, { is: "enum" }>;
 
 /** How a member is read and written. */
 export type Shape =

@@ -217,6 +217,8 @@ static void sizes(void)
 	SIZE(kernel_settings);
 	SIZE(own_processes);
 	SIZE(loser);
+	SIZE(text);
+	SIZE(text_list);
 	printf("cpu_counters.sequence %zu\n", offsetof(struct cpu_counters, sequence));
 	printf("cpu_counters.kinds %zu\n", offsetof(struct cpu_counters, kinds));
 }
