@@ -160,6 +160,18 @@ export const EXEC_RECORD = {
     args: 248,
     env: 264,
   },
+  variable: {
+    exePath: 0,
+    parentExePath: 1,
+    cwd: 2,
+    root: 3,
+    filename: 4,
+    interpreter: 5,
+    cgroup: 6,
+    args: 7,
+    env: 8,
+  },
+  lists: ["args", "env"],
 } as const;
 
 export const RECORD_HEADER = {
@@ -220,6 +232,10 @@ export const FORK_RECORD = {
     parentComm: 136,
     exePath: 152,
   },
+  variable: {
+    exePath: 0,
+  },
+  lists: [],
 } as const;
 
 export const EXIT_RECORD = {
@@ -230,6 +246,10 @@ export const EXIT_RECORD = {
     reserved: 100,
     exePath: 104,
   },
+  variable: {
+    exePath: 0,
+  },
+  lists: [],
 } as const;
 
 export const FILE_RECORD = {
@@ -249,6 +269,12 @@ export const FILE_RECORD = {
     newPath: 152,
     filename: 160,
   },
+  variable: {
+    path: 0,
+    newPath: 1,
+    filename: 2,
+  },
+  lists: [],
 } as const;
 
 export const NETWORK_RECORD = {
@@ -270,6 +296,10 @@ export const NETWORK_RECORD = {
     remoteAddr: 144,
     path: 160,
   },
+  variable: {
+    path: 0,
+  },
+  lists: [],
 } as const;
 
 export const STREAM_PREAMBLE = {
@@ -398,6 +428,22 @@ export const OWN_PROCESSES = {
     canary: 24,
     reserved: 28,
   },
+} as const;
+
+/** The layout of each kind of record. */
+export const RECORD_LAYOUTS = {
+  [RecordKind.exec]: EXEC_RECORD,
+  [RecordKind.fork]: FORK_RECORD,
+  [RecordKind.exit]: EXIT_RECORD,
+  [RecordKind.snapshot]: EXEC_RECORD,
+  [RecordKind.fileOpen]: FILE_RECORD,
+  [RecordKind.fileWrite]: FILE_RECORD,
+  [RecordKind.fileRename]: FILE_RECORD,
+  [RecordKind.fileUnlink]: FILE_RECORD,
+  [RecordKind.connect]: NETWORK_RECORD,
+  [RecordKind.bind]: NETWORK_RECORD,
+  [RecordKind.listen]: NETWORK_RECORD,
+  [RecordKind.accept]: NETWORK_RECORD,
 } as const;
 
 export type ExecRecord = {

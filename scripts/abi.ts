@@ -64,7 +64,8 @@ export function generate(folder: string): string {
     `/** Identifies the layout of everything below: the first half of a SHA-256 over it. */\nexport const EVENT_ABI = "${abi}";`,
     `/** The first bytes of every stream. */\nexport const STREAM_MAGIC = ${magic};`,
     ...enums.map(enumText),
-    ...contract.map((struct) => layoutText(struct)),
+    ...contract.map((struct) => layoutText(struct, shapeOf)),
+    layoutsText(records, types),
     ...contract
       .filter(({ name }) => !isText(name))
       .map((struct) => typeText(struct, shapeOf, kindsOf(struct, records, types))),
@@ -246,10 +247,22 @@ function enumText({ name, values }: Enum): string {
   ].join("\n");
 }
 
-/** `at` holds the offsets of the members. */
-function layoutText(struct: Struct): string {
+/** `at` holds the offsets of the members; `variable` numbers those that announce bytes, `lists` names the lists among them. */
+function layoutText(struct: Struct, shapeOf: ShapeOf): string {
   const lines = struct.members.map((member) => `    ${camel(member.name)}: ${member.offset},`);
-  return `export const ${struct.name.toUpperCase()} = {\n  size: ${struct.size},\n  at: {\n${lines.join("\n")}\n  },\n} as const;`;
+  const texts = textMembers(struct, shapeOf);
+  const variable = texts.map(({ key }, i) => `    ${key}: ${i},\n`).join("");
+  const lists = texts.flatMap(({ key, list }) => (list ? `"${key}"` : [])).join(", ");
+  const more = texts.length > 0 ? `  variable: {\n${variable}  },\n  lists: [${lists}],\n` : "";
+  return `export const ${struct.name.toUpperCase()} = {\n  size: ${struct.size},\n  at: {\n${lines.join("\n")}\n  },\n${more}} as const;`;
+}
+
+function layoutsText(records: Member[], types: BtfType[]): string {
+  const lines = records.map(
+    (member) =>
+      `  [RecordKind.${camel(member.name)}]: ${(types[member.type] as Struct).name.toUpperCase()},\n`,
+  );
+  return `/** The layout of each kind of record. */\nexport const RECORD_LAYOUTS = {\n${lines.join("")}} as const;`;
 }
 
 function kindsOf(struct: Struct, records: Member[], types: BtfType[]): string[] {

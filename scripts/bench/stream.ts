@@ -356,7 +356,7 @@ function countersFrame(layout: Layout, rounds: number, time: bigint): Uint8Array
   const nowhere = positions.map(() => 0n);
   writeCountersFrame(view, 0, {
     ...{ time, producerPosition: positions, sentPosition: positions, redeliverUntil: nowhere, refused: 0n },
-    ...{ tampered: 0, detached: [0, 0, 0, 0], reserved: 0, missed: none, canaries: none },
+    ...{ tampered: 0, detached: [0, 0, 0, 0], abandoned: 0, missed: none, canaries: none },
   });
   for (let cpu = 0; cpu < CPUS; cpu++) {
     const row = COUNTERS_FRAME.size + cpu * CPU_COUNTERS.size;
