@@ -3,25 +3,24 @@
 
 import {
   DecodeError,
-  decodeRecord,
   type Loser,
   RECORD_HEADER,
   RecordFlag,
   Ring,
-  readRecordHeader,
   type StreamPreamble,
   Tamper,
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, ringOf } from "../bpf/kinds.ts";
-import { Processes, type ProcessLimits } from "./context/processes.ts";
+import { type Process, Processes, type ProcessLimits } from "./context/processes.ts";
 import { type Event, SCHEMA_VERSION } from "./event/event.ts";
 import { normalise, type Origin, wallTime } from "./event/normalise.ts";
 import type { Bytes } from "./event/text.ts";
-import { type Counters, type Frame, recordSpans } from "./input/records.ts";
+import type { Counters, Frame } from "./input/records.ts";
+import { RecordView } from "./input/view.ts";
 import type { Alert } from "./output/alert.ts";
 import { alertOf } from "./output/alert.ts";
 import { Canaries } from "./output/canaries.ts";
-import { EVENT_TYPES, type Findings, Ledger, type Loss, typeOf } from "./output/ledger.ts";
+import { EVENT_TYPES, type Findings, Ledger, type Loss, typeOf, UNKNOWN_KIND } from "./output/ledger.ts";
 import type { Shortfall } from "./output/outputs.ts";
 import type { Engine } from "./rule/engine.ts";
 
@@ -69,6 +68,7 @@ export type CoreSettings = {
   shortfalls: () => Shortfall[];
 };
 
+const HEADER = RECORD_HEADER.at;
 const SECOND_NS = 1_000_000_000n;
 /** How many of those whose records were lost, and of the rules that were blind, a loss names. */
 const LOSERS_NAMED_MAX = 3;
@@ -113,6 +113,7 @@ export class Core {
   private counted = 0n;
   private nextHealth: bigint | null = null;
   private limited = { second: -1n, count: 0 };
+  private readonly record = new RecordView();
   private evictedBefore = 0;
   private unattributedBefore = 0;
 
@@ -140,8 +141,7 @@ export class Core {
         this.losers = new Map(frame.losers.map((loser) => [`${loser.kind} ${loser.comm}`, loser]));
         return [];
       case "snapshot":
-        for (const { record } of this.decoded(frame.bytes)) this.processes.remember(record);
-        return [];
+        return this.handleSnapshot(frame.bytes);
       case "records":
         return this.handleRecords(frame.bytes, frame.ring, frame.position);
       case "counters":
@@ -232,48 +232,82 @@ export class Core {
     return this.notice("coverage", { ...coverage, attached_since: since });
   }
 
-  private handleRecords(bytes: Uint8Array, ring: number, position: bigint): Output[] {
-    const outputs: Output[] = [];
-    for (const item of this.decoded(bytes, { ring, position })) {
-      const { record, redelivered } = item;
-      const { kind, header } = record;
-      if (header.flags & RecordFlag.canary) {
-        this.ledger.of(kind).canaries += 1;
-        this.canaries.arrive(kind, ring, item.until);
-        continue;
-      }
-      const lineage = this.processes.observe(record);
-      if (header.flags & RecordFlag.lineage) {
-        this.ledger.of(kind).lineage += 1;
-        continue;
-      }
-      const event = normalise(record, lineage, this.origin, redelivered);
-      if (!event) continue;
-      this.settings.annotate(event);
-      const wall = header.time + this.origin.wallOffset;
-      this.span = { from: this.span?.from ?? wall, to: wall };
-      this.now = header.time;
-      const totals = this.ledger.of(kind);
-      const matches = this.settings.engine.evaluate(event);
-      if (this.settings.alertsOnly) totals.withheld += 1;
-      else if (matches.length === 0 && this.overLimit(event)) totals.rate_limited += 1;
-      else {
-        totals.written += 1;
-        outputs.push({ is: "event", kind, record: event });
-      }
-      for (const match of matches) {
-        const image = event.event_type === "process_start" ? event : this.processes.imageOf(header.process);
-        totals.matched += 1;
-        this.alerts += 1;
-        this.alertsBySeverity.set(
-          match.rule.severity,
-          (this.alertsBySeverity.get(match.rule.severity) ?? 0) + 1,
-        );
-        const context = { args: image?.args ?? null, cwd: image?.cwd ?? null };
-        outputs.push({ is: "alert", kind, record: alertOf(match, event, context) });
-      }
+  private handleSnapshot(bytes: Uint8Array): Output[] {
+    const { record } = this;
+    for (record.open(bytes); record.advance(); ) {
+      if (record.isWhole()) this.processes.remember(record);
+      else this.countMalformed(record);
     }
+    return [];
+  }
+
+  private handleRecords(bytes: Uint8Array, ring: number, position: bigint): Output[] {
+    const { record, ledger, processes } = this;
+    const outputs: Output[] = [];
+    const [before = 0n, redeliverUntil = 0n] = [this.positions[ring], this.redeliverUntil[ring]];
+    const repeatedSize = sizeBelow(before, position);
+    const redeliveredSize = sizeBelow(redeliverUntil, position);
+    let last = 0;
+    for (record.open(bytes); record.advance(); ) {
+      const kind = record.hasHeader ? record.u16(HEADER.kind) : UNKNOWN_KIND;
+      const totals = ledger.of(kind);
+      totals.received += 1;
+      if (record.next <= repeatedSize) {
+        totals.repeated += 1;
+        continue;
+      }
+      last = record.next;
+      if (!record.hasHeader) ledger.arrive(UNKNOWN_KIND, 0, 0);
+      else ledger.arrive(kind, record.u16(HEADER.cpu), record.u64(HEADER.sequence));
+      if (!record.isWhole() || !EVENT_TYPES.has(kind)) {
+        totals.malformed += 1;
+        this.countMalformed(record);
+        continue;
+      }
+      totals.decoded += 1;
+      if (record.u32(HEADER.flags) & RecordFlag.canary) {
+        totals.canaries += 1;
+        this.canaries.arrive(kind, ring, position + BigInt(record.next));
+        continue;
+      }
+      const process = processes.observe(record);
+      if (record.u32(HEADER.flags) & RecordFlag.lineage) {
+        totals.lineage += 1;
+        continue;
+      }
+      const lineage = processes.lineageOf(record, process);
+      const event = normalise(record.decode(), lineage, this.origin, record.next <= redeliveredSize);
+      if (event) this.decide(event, kind, process, outputs);
+    }
+    if (last > 0) this.positions[ring] = position + BigInt(last);
     return outputs;
+  }
+
+  /** What becomes of an event: it is annotated, matched, and written or not. */
+  private decide(event: Event, kind: number, process: Process, outputs: Output[]): void {
+    this.settings.annotate(event);
+    const wall = event.timestamp_ns + this.origin.wallOffset;
+    this.span = { from: this.span?.from ?? wall, to: wall };
+    this.now = event.timestamp_ns;
+    const totals = this.ledger.of(kind);
+    const matches = this.settings.engine.evaluate(event);
+    if (this.settings.alertsOnly) totals.withheld += 1;
+    else if (matches.length === 0 && this.overLimit(event)) totals.rate_limited += 1;
+    else {
+      totals.written += 1;
+      outputs.push({ is: "event", kind, record: event });
+    }
+    for (const match of matches) {
+      const image = event.event_type === "process_start" ? event : this.processes.imageOf(process);
+      totals.matched += 1;
+      this.alerts += 1;
+      this.alertsBySeverity.set(
+        match.rule.severity,
+        (this.alertsBySeverity.get(match.rule.severity) ?? 0) + 1,
+      );
+      const context = { args: image?.args ?? null, cwd: image?.cwd ?? null };
+      outputs.push({ is: "alert", kind, record: alertOf(match, event, context) });
+    }
   }
 
   /** Is this file or network event beyond what is written in one second of the stream? */
@@ -285,39 +319,17 @@ export class Core {
     return this.limited.count > this.settings.eventsPerSecond;
   }
 
-  /** The records of a frame, decoded and entered in the books. Without `position` they come from no ring. */
-  private *decoded(bytes: Uint8Array, from: { ring: number; position: bigint } | null = null) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    for (const { start, size, next } of recordSpans(bytes)) {
-      const header = size >= RECORD_HEADER.size ? readRecordHeader(view, start) : null;
-      const totals = from === null ? null : this.ledger.of(header?.kind ?? 0);
-      const until = from === null ? 0n : from.position + BigInt(next);
-      if (totals && from) {
-        totals.received += 1;
-        if (until <= (this.positions[from.ring] ?? 0n)) {
-          totals.repeated += 1;
-          continue;
-        }
-        this.positions[from.ring] = until;
-        this.ledger.arrive(header?.kind ?? 0, header?.cpu ?? 0, Number(header?.sequence ?? 0n));
-      }
-      try {
-        const record = decodeRecord(view, buffer, start, size);
-        if (totals && !EVENT_TYPES.has(record.kind)) throw new DecodeError(record.kind, "unknown kind");
-        if (totals) totals.decoded += 1;
-        yield {
-          record,
-          until,
-          redelivered: from !== null && until <= (this.redeliverUntil[from.ring] ?? 0n),
-        };
-      } catch (error) {
-        if (!(error instanceof DecodeError)) throw error;
-        if (totals) totals.malformed += 1;
-        if (error.reason === "unknown kind") this.unsupported += 1;
-        else this.malformed += 1;
-      }
+  /** Of what sort is a record that does not decode? */
+  private countMalformed(record: RecordView): void {
+    let reason: DecodeError["reason"] = "unknown kind";
+    try {
+      record.decode();
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      reason = error.reason;
     }
+    if (reason === "unknown kind") this.unsupported += 1;
+    else this.malformed += 1;
   }
 
   private count(counters: Counters): Output[] {
@@ -448,6 +460,11 @@ export class Core {
       },
     };
   }
+}
+
+/** How many of a frame's bytes are below a position of its ring. */
+function sizeBelow(limit: bigint, position: bigint): number {
+  return limit <= position ? 0 : Number(limit - position);
 }
 
 function later(one: bigint, other: bigint | undefined): bigint {

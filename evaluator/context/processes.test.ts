@@ -1,13 +1,21 @@
 import { describe, expect, test } from "bun:test";
 import {
   type Bytes,
+  type DecodedRecord,
   type ExecRecord,
   type ExitRecord,
+  encodeRecord,
   type ForkRecord,
   type ProcessKey,
+  RECORD_HEADER,
   RecordKind,
+  RING_ENTRY,
+  writeProcessKey,
+  writeRingEntry,
 } from "../../bpf/event.gen.ts";
+import type { Lineage } from "../event/normalise.ts";
 import { fromUtf8 } from "../event/text.ts";
+import { RecordView } from "../input/view.ts";
 import { Processes } from "./processes.ts";
 
 const LIMITS = { entriesMax: 1000, ancestorsMax: 4 };
@@ -102,6 +110,23 @@ function exit(process: ProcessKey, parent: ProcessKey, comm: string, execId: num
   };
 }
 
+/** The record where it lies in a frame of its own. */
+function viewOf(record: DecodedRecord): RecordView {
+  const bytes = encodeRecord(record);
+  const frame = new Uint8Array((RING_ENTRY.size + bytes.length + 7) & ~7);
+  writeRingEntry(new DataView(frame.buffer), 0, { size: bytes.length, pageOffset: 0 });
+  frame.set(bytes, RING_ENTRY.size);
+  const view = new RecordView();
+  view.open(frame);
+  expect(view.advance() && view.isWhole()).toBe(true);
+  return view;
+}
+
+function observe(processes: Processes, record: DecodedRecord): Lineage {
+  const view = viewOf(record);
+  return processes.lineageOf(view, processes.observe(view));
+}
+
 function names(list: Bytes[]): string[] {
   return list.map(String);
 }
@@ -109,19 +134,19 @@ function names(list: Bytes[]): string[] {
 describe("lineage", () => {
   test("outlives the parent, also when the process in the middle has gone", () => {
     const processes = new Processes("boot", LIMITS);
-    processes.observe(exec(key(10), key(1), "/bin/shell", 1));
-    processes.observe(fork(key(11), key(10), "shell", 1));
-    processes.observe(fork(key(12), key(11), "shell", 1));
-    processes.observe(exit(key(11), key(10), "shell", 1));
-    processes.observe(exit(key(10), key(1), "shell", 1));
-    const lineage = processes.observe(exec(key(12), key(1), "/bin/late", 2));
+    observe(processes, exec(key(10), key(1), "/bin/shell", 1));
+    observe(processes, fork(key(11), key(10), "shell", 1));
+    observe(processes, fork(key(12), key(11), "shell", 1));
+    observe(processes, exit(key(11), key(10), "shell", 1));
+    observe(processes, exit(key(10), key(1), "shell", 1));
+    const lineage = observe(processes, exec(key(12), key(1), "/bin/late", 2));
     expect(names(lineage.ancestors)).toEqual(["shell(11)", "shell(10)"]);
   });
 
   test("follows the creator, not a parent that was forged", () => {
     const processes = new Processes("boot", LIMITS);
-    processes.observe(exec(key(10), key(1), "/bin/attacker", 1));
-    const lineage = processes.observe(fork(key(11), key(10), "attacker", 1, key(1)));
+    observe(processes, exec(key(10), key(1), "/bin/attacker", 1));
+    const lineage = observe(processes, fork(key(11), key(10), "attacker", 1, key(1)));
     expect(names(lineage.ancestors)).toEqual(["attacker(10)"]);
     expect(lineage.parentProcessId).not.toBe(lineage.processId);
   });
@@ -129,47 +154,47 @@ describe("lineage", () => {
   test("is found for a snapshot that names the child before its parent", () => {
     const processes = new Processes("boot", LIMITS);
     const snapshot = (record: ExecRecord): ExecRecord => ({ ...record, kind: RecordKind.snapshot });
-    processes.remember(snapshot(exec(key(30), key(20), "/bin/c", 1)));
-    processes.remember(snapshot(exec(key(20), key(10), "/bin/b", 1)));
-    processes.remember(snapshot(exec(key(10), key(1), "/bin/a", 1)));
-    expect(names(processes.observe(exit(key(30), key(20), "c", 1)).ancestors)).toEqual(["b(20)", "a(10)"]);
+    processes.remember(viewOf(snapshot(exec(key(30), key(20), "/bin/c", 1))));
+    processes.remember(viewOf(snapshot(exec(key(20), key(10), "/bin/b", 1))));
+    processes.remember(viewOf(snapshot(exec(key(10), key(1), "/bin/a", 1))));
+    expect(names(observe(processes, exit(key(30), key(20), "c", 1)).ancestors)).toEqual(["b(20)", "a(10)"]);
   });
 
   test("is bounded, in a chain without end and in a circle", () => {
     const processes = new Processes("boot", LIMITS);
     for (let pid = 2; pid < 5000; pid++) {
-      const { ancestors } = processes.observe(fork(key(pid), key(pid - 1), "x", 1));
+      const { ancestors } = observe(processes, fork(key(pid), key(pid - 1), "x", 1));
       expect(ancestors.length).toBeLessThanOrEqual(4);
     }
     const circle = new Processes("boot", LIMITS);
-    circle.remember({ ...exec(key(1), key(2), "/a", 1), kind: RecordKind.snapshot });
-    circle.remember({ ...exec(key(2), key(1), "/b", 1), kind: RecordKind.snapshot });
-    expect(circle.observe(exit(key(1), key(2), "a", 1)).ancestors.length).toBe(4);
+    circle.remember(viewOf({ ...exec(key(1), key(2), "/a", 1), kind: RecordKind.snapshot }));
+    circle.remember(viewOf({ ...exec(key(2), key(1), "/b", 1), kind: RecordKind.snapshot }));
+    expect(observe(circle, exit(key(1), key(2), "a", 1)).ancestors.length).toBe(4);
   });
 });
 
 describe("the executable", () => {
   test("of a child is its creator's until it executes its own", () => {
     const processes = new Processes("boot", LIMITS);
-    processes.observe(exec(key(10), key(1), "/bin/shell", 7));
-    expect(processes.observe(fork(key(11), key(10), "shell", 7)).exePath as string).toBe("/bin/shell");
-    expect(processes.observe(exec(key(11), key(10), "/bin/true", 8)).exePath as string).toBe("/bin/true");
-    expect(processes.observe(exit(key(11), key(10), "true", 8)).exePath as string).toBe("/bin/true");
+    observe(processes, exec(key(10), key(1), "/bin/shell", 7));
+    expect(observe(processes, fork(key(11), key(10), "shell", 7)).exePath as string).toBe("/bin/shell");
+    expect(observe(processes, exec(key(11), key(10), "/bin/true", 8)).exePath as string).toBe("/bin/true");
+    expect(observe(processes, exit(key(11), key(10), "true", 8)).exePath as string).toBe("/bin/true");
     expect(processes.unattributed).toBe(0);
   });
 
   test("is not known, and counted as such, when the exec between was lost", () => {
     const processes = new Processes("boot", LIMITS);
-    processes.observe(exec(key(10), key(1), "/bin/shell", 7));
-    processes.observe(fork(key(11), key(10), "shell", 7));
-    expect(processes.observe(exit(key(11), key(10), "other", 8)).exePath).toBeNull();
+    observe(processes, exec(key(10), key(1), "/bin/shell", 7));
+    observe(processes, fork(key(11), key(10), "shell", 7));
+    expect(observe(processes, exit(key(11), key(10), "other", 8)).exePath).toBeNull();
     expect(processes.unattributed).toBe(1);
   });
 
   test("a reused pid is another process", () => {
     const processes = new Processes("boot", LIMITS);
-    const first = processes.observe(exec(key(10, 100n), key(1), "/bin/first", 1));
-    const second = processes.observe(fork(key(10, 200n), key(5), "x", 2));
+    const first = observe(processes, exec(key(10, 100n), key(1), "/bin/first", 1));
+    const second = observe(processes, fork(key(10, 200n), key(5), "x", 2));
     expect(second.exePath).toBeNull();
     expect(second.processId).not.toBe(first.processId);
   });
@@ -177,7 +202,12 @@ describe("the executable", () => {
 
 test("a million processes keep the table at its bound, and evictions are counted", () => {
   const processes = new Processes("boot", LIMITS);
-  for (let pid = 1; pid <= 1_000_000; pid++) processes.observe(fork(key(pid), key(1), "x", 1));
+  const view = viewOf(fork(key(1), key(1), "x", 1));
+  const memory = new DataView(view.bytes.buffer);
+  for (let pid = 1; pid <= 1_000_000; pid++) {
+    writeProcessKey(memory, view.start + RECORD_HEADER.at.process, key(pid));
+    processes.observe(view);
+  }
   expect(processes.size).toBe(1000);
   expect(processes.evicted).toBe(999_000);
 }, 120_000);
@@ -185,7 +215,7 @@ test("a million processes keep the table at its bound, and evictions are counted
 test("long argument lists are bounded by their bytes", () => {
   const processes = new Processes("boot", { ...LIMITS, entriesMax: 100_000 });
   const args = "a".repeat(32_000);
-  for (let pid = 1; pid <= 5000; pid++) processes.observe(exec(key(pid), key(1), "/x", 1, "/", args));
+  for (let pid = 1; pid <= 5000; pid++) observe(processes, exec(key(pid), key(1), "/x", 1, "/", args));
   expect(processes.size).toBeLessThan(2500);
   expect(processes.evicted).toBe(5000 - processes.size);
 });
@@ -198,6 +228,6 @@ test("the container is that of the cgroup's name", () => {
     `/system.slice/docker-${id}.scope`,
     `/kubepods/pod1/cri-containerd-${id}.scope/init`,
     "/system.slice/x.service",
-  ].map((cgroup, i) => processes.observe(exec(key(i + 2), key(1), "/x", 1, cgroup)).containerId);
+  ].map((cgroup, i) => observe(processes, exec(key(i + 2), key(1), "/x", 1, cgroup)).containerId);
   expect(containers).toEqual([id, id, id, undefined]);
 });

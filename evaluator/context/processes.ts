@@ -1,150 +1,229 @@
 // The process table: who runs what, and who created whom. Keyed by pid and start time, so that a reused pid is another
 // process; bounded, so that no host can fill it. Lineage is stored when it happens: a parent that has gone is still known.
+//
+// Records are read where they lie, and what has not changed is not touched: most records are about a process whose name and
+// program are known, and for these nothing is made at all.
 
-import { createHash } from "node:crypto";
-import { LRUCache } from "lru-cache";
 import {
-  type DecodedRecord,
-  type ExecRecord,
-  type ExitRecord,
-  type ForkRecord,
-  type ProcessKey,
+  EXEC_RECORD,
+  EXIT_RECORD,
+  FORK_RECORD,
+  PROCESS_KEY,
+  RECORD_HEADER,
   RecordFlag,
   RecordKind,
+  TEXT,
+  TEXT_LIST,
 } from "../../bpf/event.gen.ts";
-import { argsOf, known, type Lineage } from "../event/normalise.ts";
+import { argsOf, type Lineage } from "../event/normalise.ts";
 import type { Bytes } from "../event/text.ts";
+import type { RecordView } from "../input/view.ts";
+import { type Entry, Table } from "./table.ts";
 
 /** Bytes that the table may hold in paths and arguments. */
 const TABLE_SIZE_MAX = 64 * 1024 * 1024;
 /** What an entry costs beside its texts. */
 const ENTRY_SIZE = 256;
 
+const HEADER = RECORD_HEADER.at;
+const KEY = PROCESS_KEY.at;
+const EXEC = EXEC_RECORD.at;
+const EXEC_TEXT = EXEC_RECORD.variable;
+
 /** A program that a process runs: `execId` tells it from the ones before and after. */
 type Image = {
   execId: number;
   exePath: Bytes | null;
-  args: Bytes[];
+  /** The argument list as the record had it. */
+  args: { head: Bytes; tail: Bytes };
   cwd: Bytes | null;
   containerId: string | undefined;
 };
 
-type Process = {
-  processId: string;
-  pid: number;
-  comm: Bytes;
-  image: Image | null;
+const NO_ARGS: Image["args"] = { head: "" as Bytes, tail: "" as Bytes };
+
+/** What is known of a process. */
+export class Process implements Entry {
+  weight = ENTRY_SIZE;
+  used = false;
+  image: Image | null = null;
   /** Null until it is asked for. */
-  ancestors: Bytes[] | null;
-  creator: ProcessKey;
-};
+  ancestors: Bytes[] | null = null;
+  /** Another number whenever comm, image or ancestors change; no two processes ever have the same. */
+  version = 0;
+  /** Null until it is asked for. */
+  processId: string | null = null;
+  comm = "" as Bytes;
+  /** The bytes of `comm`, and what was behind them, in the record that told it. */
+  private word0 = 0;
+  private word1 = 0;
+  private word2 = 0;
+  private word3 = 0;
+
+  constructor(
+    readonly tgid: number,
+    readonly startLow: number,
+    readonly startHigh: number,
+    public creatorTgid: number,
+    public creatorLow: number,
+    public creatorHigh: number,
+  ) {}
+
+  /** Takes in the name that a record has for this process. Returns whether it is another. */
+  rename(record: RecordView): boolean {
+    const at = HEADER.comm;
+    const word0 = record.u32(at);
+    const word1 = record.u32(at + 4);
+    const word2 = record.u32(at + 8);
+    const word3 = record.u32(at + 12);
+    if (word0 === this.word0 && word1 === this.word1 && word2 === this.word2 && word3 === this.word3)
+      return false;
+    this.word0 = word0;
+    this.word1 = word1;
+    this.word2 = word2;
+    this.word3 = word3;
+    this.comm = record.chars(at);
+    return true;
+  }
+}
 
 /** The bounds of the table. */
 export type ProcessLimits = { entriesMax: number; ancestorsMax: number };
 
 /** All processes that were seen, as far as the bounds allow. */
 export class Processes {
-  /** Entries that were given up for newer ones. */
-  evicted = 0;
   /** Records whose process has an executable that nobody knows. */
   unattributed = 0;
-  private readonly table: LRUCache<string, Process>;
+  /** The parent of the record that was observed last, if it is known. */
+  parent: Process | undefined;
+  private readonly table: Table<Process>;
+  private versions = 0;
 
   constructor(
     private readonly bootId: string,
     private readonly limits: ProcessLimits,
   ) {
-    this.table = new LRUCache({
-      max: limits.entriesMax,
-      maxSize: TABLE_SIZE_MAX,
-      sizeCalculation: sizeOf,
-      dispose: (_process, _key, reason) => {
-        if (reason === "evict") this.evicted += 1;
-      },
-    });
+    this.table = new Table(limits.entriesMax, TABLE_SIZE_MAX);
   }
 
   get size(): number {
     return this.table.size;
   }
 
+  /** Entries that were given up for newer ones. */
+  get evicted(): number {
+    return this.table.evicted;
+  }
+
   /** Takes in a record of a snapshot. Its lineage is asked for later: a snapshot may name a child before its parent. */
-  remember(record: DecodedRecord): void {
+  remember(record: RecordView): void {
     this.update(record);
   }
 
   /** Takes in what a record says, and tells what is known of its process now. */
-  observe(record: DecodedRecord): Lineage {
+  observe(record: RecordView): Process {
     const process = this.update(record);
-    const { header } = record;
-    const parent = this.find(header.parent);
-    const image = process.image?.execId === header.execId ? process.image : null;
-    const exePath = ("exePath" in record ? known(record.exePath) : null) ?? image?.exePath ?? null;
-    if (exePath === null && !(header.flags & RecordFlag.kernelThread)) this.unattributed += 1;
+    this.parent = this.find(record, HEADER.parent);
+    if (process.ancestors === null) this.ancestorsOf(process);
+    if (process.image?.execId !== record.u32(HEADER.execId) || process.image.exePath === null) {
+      const isKernelThread = (record.u32(HEADER.flags) & RecordFlag.kernelThread) !== 0;
+      if (!isKernelThread && ownExe(record) === null) this.unattributed += 1;
+    }
+    return process;
+  }
+
+  /** What is known of the process of the record that was observed last. */
+  lineageOf(record: RecordView, process: Process): Lineage {
+    const { parent } = this;
+    const image = imageFor(record, process);
+    const kind = record.u16(HEADER.kind);
+    const isExec = kind === RecordKind.exec;
     return {
-      processId: process.processId,
-      parentProcessId: header.parent.tgid === 0 ? null : (parent?.processId ?? this.identify(header.parent)),
-      exePath,
-      parentComm: "parentComm" in record ? orNull(record.parentComm) : (parent?.comm ?? null),
-      parentExePath:
-        record.kind === RecordKind.exec ? known(record.parentExePath) : (parent?.image?.exePath ?? null),
+      processId: this.identify(process),
+      parentProcessId: this.parentIdOf(record),
+      exePath: ownExe(record) ?? image?.exePath ?? null,
+      parentComm: isExec
+        ? orNull(record.chars(EXEC.parentComm))
+        : kind === RecordKind.fork
+          ? orNull(record.chars(FORK_RECORD.at.parentComm))
+          : (parent?.comm ?? null),
+      parentExePath: isExec
+        ? known(record, EXEC.parentExePath, EXEC_TEXT.parentExePath)
+        : (parent?.image?.exePath ?? null),
       ancestors: this.ancestorsOf(process),
       containerId: image?.containerId,
     };
   }
 
   /** Arguments and working directory of a process, for alerts about events that do not carry them. */
-  imageOf(key: ProcessKey): { args: Bytes[]; cwd: Bytes | null } | null {
-    return this.find(key)?.image ?? null;
+  imageOf(process: Process): { args: Bytes[]; cwd: Bytes | null } | null {
+    const { image } = process;
+    return image && { args: argsOf(image.args), cwd: image.cwd };
   }
 
-  private find(key: ProcessKey): Process | undefined {
-    return this.table.get(keyOf(key));
+  private parentIdOf(record: RecordView): string | null {
+    const key = keyAt(record, HEADER.parent);
+    if (key.tgid === 0) return null;
+    return this.parent ? this.identify(this.parent) : this.identityOf(key);
   }
 
-  private update(record: DecodedRecord): Process {
-    const { header } = record;
-    const key = keyOf(header.process);
-    const before = this.table.get(key);
-    const process: Process = before ?? {
-      processId: this.identify(header.process),
-      pid: header.process.tgid,
-      comm: header.comm,
-      image: null,
-      ancestors: null,
-      creator: header.parent,
-    };
-    if (header.tid === header.process.tgid) process.comm = header.comm;
-    if (!isProcessRecord(record)) {
-      if (!before) this.table.set(key, process);
-      return process;
+  private find(record: RecordView, at: number): Process | undefined {
+    return this.table.get(
+      record.u32(at + KEY.tgid),
+      record.u32(at + KEY.startTime),
+      record.u32(at + KEY.startTime + 4),
+    );
+  }
+
+  private update(record: RecordView): Process {
+    const kind = record.u16(HEADER.kind);
+    const before = this.find(record, HEADER.process);
+    const process = before ?? newProcess(record);
+    if (record.u32(HEADER.tid) === process.tgid || !before) {
+      if (process.rename(record)) this.touch(process);
     }
-    switch (record.kind) {
-      case RecordKind.fork: {
-        const creator = this.find(record.creator);
-        process.creator = record.creator;
-        process.ancestors = [nameOf(record.creatorComm, record.creator.tgid)]
-          .concat(creator ? this.ancestorsOf(creator) : [])
-          .slice(0, this.limits.ancestorsMax);
-        // A child runs its creator's program until it executes its own.
-        process.image = creator?.image?.execId === header.execId ? creator.image : process.image;
+    switch (kind) {
+      case RecordKind.fork:
+        this.fork(record, process);
         break;
-      }
       case RecordKind.exec:
       case RecordKind.snapshot:
-        process.image = imageOf(record);
+        process.image = readImage(record);
+        this.touch(process);
         break;
       case RecordKind.exit:
         // Kept for its children's sake; its arguments serve nobody any more. Image objects are shared, hence the copy.
         this.ancestorsOf(process);
-        this.table.set(key, {
-          ...process,
-          image: process.image && { ...process.image, args: [], cwd: null },
-        });
+        process.image = process.image && { ...process.image, args: NO_ARGS, cwd: null };
+        break;
+      default:
+        if (!before) this.table.add(process);
         return process;
     }
-    this.table.set(key, process);
+    if (!before) this.table.add(process);
+    this.table.reweigh(process, weightOf(process));
     return process;
+  }
+
+  private fork(record: RecordView, process: Process): void {
+    const { creator, creatorComm } = FORK_RECORD.at;
+    const creatorProcess = this.find(record, creator);
+    const { tgid, startLow, startHigh } = keyAt(record, creator);
+    process.creatorTgid = tgid;
+    process.creatorLow = startLow;
+    process.creatorHigh = startHigh;
+    process.ancestors = [nameOf(record.chars(creatorComm), tgid)]
+      .concat(creatorProcess ? this.ancestorsOf(creatorProcess) : [])
+      .slice(0, this.limits.ancestorsMax);
+    // A child runs its creator's program until it executes its own.
+    const image = creatorProcess && imageFor(record, creatorProcess);
+    if (image) process.image = image;
+    this.touch(process);
+  }
+
+  private touch(process: Process): void {
+    this.versions += 1;
+    process.version = this.versions;
   }
 
   /** The ancestors of a process, nearest first: its creator at that moment, the creator's creator, and so on. */
@@ -153,31 +232,72 @@ export class Processes {
     const ancestors: Bytes[] = [];
     // Bounded, so that neither a deep chain nor a circle, which only a forged stream can contain, matters.
     for (let at: Process | undefined = process; ancestors.length < this.limits.ancestorsMax; ) {
-      at = this.find(at.creator);
+      at = this.table.get(at.creatorTgid, at.creatorLow, at.creatorHigh);
       if (!at) break;
-      ancestors.push(nameOf(at.comm, at.pid));
+      ancestors.push(nameOf(at.comm, at.tgid));
       if (at.ancestors) {
         ancestors.push(...at.ancestors);
         break;
       }
     }
     process.ancestors = ancestors.slice(0, this.limits.ancestorsMax);
+    this.touch(process);
     return process.ancestors;
   }
 
+  private identify(process: Process): string {
+    process.processId ??= this.identityOf(process);
+    return process.processId;
+  }
+
   /** An identity that survives the reuse of pids and is the same for every reader: from boot, pid and start time. */
-  private identify({ tgid, startTime }: ProcessKey): string {
-    return createHash("sha256").update(`${this.bootId}/${tgid}/${startTime}`).digest("hex").slice(0, 32);
+  private identityOf({
+    tgid,
+    startLow,
+    startHigh,
+  }: Pick<Process, "tgid" | "startLow" | "startHigh">): string {
+    const startTime = (BigInt(startHigh) << 32n) | BigInt(startLow);
+    return Bun.SHA256.hash(`${this.bootId}/${tgid}/${startTime}`, "hex").slice(0, 32);
   }
 }
 
-/** Is this about the process itself, not about what it did? */
-function isProcessRecord(record: DecodedRecord): record is ExecRecord | ForkRecord | ExitRecord {
-  return record.kind < RecordKind.fileOpen;
+function newProcess(record: RecordView): Process {
+  const { tgid, startLow, startHigh } = keyAt(record, HEADER.process);
+  const parent = keyAt(record, HEADER.parent);
+  return new Process(tgid, startLow, startHigh, parent.tgid, parent.startLow, parent.startHigh);
 }
 
-function keyOf({ tgid, startTime }: ProcessKey): string {
-  return `${tgid}/${startTime}`;
+function keyAt(record: RecordView, at: number): { tgid: number; startLow: number; startHigh: number } {
+  return {
+    tgid: record.u32(at + KEY.tgid),
+    startLow: record.u32(at + KEY.startTime),
+    startHigh: record.u32(at + KEY.startTime + 4),
+  };
+}
+
+/** The program that a process runs, if it is still the one that the record is about. */
+function imageFor(record: RecordView, { image }: Process): Image | null {
+  return image?.execId === record.u32(HEADER.execId) ? image : null;
+}
+
+/** The executable that the record itself names. */
+function ownExe(record: RecordView): Bytes | null {
+  switch (record.u16(HEADER.kind)) {
+    case RecordKind.exec:
+    case RecordKind.snapshot:
+      return known(record, EXEC.exePath, EXEC_TEXT.exePath);
+    case RecordKind.fork:
+      return known(record, FORK_RECORD.at.exePath, FORK_RECORD.variable.exePath);
+    case RecordKind.exit:
+      return known(record, EXIT_RECORD.at.exePath, EXIT_RECORD.variable.exePath);
+    default:
+      return null;
+  }
+}
+
+/** A text; null when the kernel had none. */
+function known(record: RecordView, at: number, text: number): Bytes | null {
+  return record.u32(at + TEXT.at.fullSize) > 0 ? record.text(text) : null;
 }
 
 function nameOf(comm: Bytes, pid: number): Bytes {
@@ -188,31 +308,35 @@ function orNull(comm: Bytes): Bytes | null {
   return comm === "" ? null : comm;
 }
 
-function imageOf(record: ExecRecord): Image {
+function readImage(record: RecordView): Image {
+  const args = record.text(EXEC_TEXT.args);
+  const headSize = record.u32(EXEC.args + TEXT_LIST.at.size);
+  const isCut = headSize < args.length;
   return {
-    execId: record.header.execId,
-    exePath: known(record.exePath),
-    args: argsOf(record.args),
-    cwd: known(record.cwd),
-    containerId: containerOf(record.cgroup.bytes),
+    execId: record.u32(HEADER.execId),
+    exePath: known(record, EXEC.exePath, EXEC_TEXT.exePath),
+    args: isCut
+      ? { head: args.slice(0, headSize) as Bytes, tail: args.slice(headSize) as Bytes }
+      : { head: args, tail: NO_ARGS.tail },
+    cwd: known(record, EXEC.cwd, EXEC_TEXT.cwd),
+    containerId: containerOf(record),
   };
 }
 
 const CONTAINER_ID_LENGTH = 64;
 
 /** The container that a cgroup's path names: a component of 64 hex digits, bare or as in `docker-<id>.scope`. */
-function containerOf(cgroup: Bytes): string | undefined {
-  for (const part of cgroup.split("/").toReversed()) {
+function containerOf(record: RecordView): string | undefined {
+  if (record.textSize(EXEC_TEXT.cgroup) < CONTAINER_ID_LENGTH) return undefined;
+  for (const part of record.text(EXEC_TEXT.cgroup).split("/").toReversed()) {
     const name = part.endsWith(".scope") ? part.slice(part.lastIndexOf("-") + 1, -".scope".length) : part;
     if (name.length === CONTAINER_ID_LENGTH && /^[0-9a-f]+$/.test(name)) return name;
   }
   return undefined;
 }
 
-function sizeOf({ image }: Process): number {
+function weightOf({ image }: Process): number {
   if (!image) return ENTRY_SIZE;
-  return image.args.reduce(
-    (sum, arg) => sum + arg.length + 16,
-    ENTRY_SIZE + (image.exePath?.length ?? 0) + (image.cwd?.length ?? 0),
-  );
+  const { args, exePath, cwd } = image;
+  return ENTRY_SIZE + args.head.length + args.tail.length + (exePath?.length ?? 0) + (cwd?.length ?? 0);
 }

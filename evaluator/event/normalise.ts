@@ -200,13 +200,13 @@ function isCut(list: TextList): boolean {
 }
 
 /** The strings of a list; where its middle was cut out, the pieces beside the gap are strings of their own. */
-export function argsOf(list: TextList): Bytes[] {
+export function argsOf(list: Pick<TextList, "head" | "tail">): Bytes[] {
   const strings = [list.head, list.tail].filter((part) => part.length > 0);
   return strings.flatMap((part) => (part.endsWith("\0") ? part.slice(0, -1) : part).split("\0") as Bytes[]);
 }
 
 /** A text's bytes; null when the kernel had none. */
-export function known(text: Text): Bytes | null {
+function known(text: Text): Bytes | null {
   return text.fullSize > 0 ? text.bytes : null;
 }
 

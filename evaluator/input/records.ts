@@ -62,6 +62,8 @@ export type Frame = { raw: Uint8Array } & (
   | { type: "end" }
 );
 
+/** Where a frame begins in memory, so that records can be read as words; only frames of text have other sizes. */
+const ALIGNMENT = 8;
 const CELLS_MAX = CPU_COUNTERS.size * CPUS_MAX;
 
 /** Splits a stream into frames, whatever pieces it arrives in. */
@@ -108,12 +110,14 @@ export class FrameReader {
 
   /** Moves what is unread to the front. Returns how many bytes fit behind it: at least one frame was always whole. */
   private makeRoom(): number {
-    if (this.end === this.buffer.length || this.start === this.end) {
-      this.buffer.copyWithin(0, this.start, this.end);
-      this.end -= this.start;
-      this.start = 0;
-    }
+    if (this.end === this.buffer.length || this.start === this.end) this.moveToFront();
     return this.buffer.length - this.end;
+  }
+
+  private moveToFront(): void {
+    this.buffer.copyWithin(0, this.start, this.end);
+    this.end -= this.start;
+    this.start = 0;
   }
 
   private *completed(): Generator<Frame> {
@@ -123,6 +127,7 @@ export class FrameReader {
       yield preamble;
     }
     for (;;) {
+      if (this.start % ALIGNMENT !== 0) this.moveToFront();
       const view = new DataView(this.buffer.buffer, this.start, this.end - this.start);
       if (this.ended && view.byteLength > 0) {
         // Streams may follow each other: a recording that outlived a sensor, or captures put together with cat.
@@ -275,7 +280,8 @@ export function frameChecksum(raw: Uint8Array, previous: number): number {
 
 const ZERO = new Uint8Array(4);
 const BUSY = 0x8000_0000;
-const DISCARDED = 0x4000_0000;
+/** Bit 30 of an entry's length: its record was given up. */
+export const DISCARDED = 0x4000_0000;
 
 function checkEntries(view: DataView, streamOffset: number): void {
   let at = 0;
@@ -295,21 +301,6 @@ function checkEntries(view: DataView, streamOffset: number): void {
     at += (RING_ENTRY.size + size + 7) & ~7;
     if (at > view.byteLength)
       throw new StreamError(streamOffset + at, "a record that is longer than its frame");
-  }
-}
-
-/** Where one record lies in a frame's bytes; `next` is where the following entry begins. */
-export type RecordSpan = { start: number; size: number; next: number };
-
-/** The records of a frame that the reader has checked. */
-export function* recordSpans(bytes: Uint8Array): Generator<RecordSpan> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 0; at < bytes.length; ) {
-    const length = view.getUint32(at, true);
-    const size = length & ~DISCARDED;
-    const next = at + ((RING_ENTRY.size + size + 7) & ~7);
-    if ((length & DISCARDED) === 0) yield { start: at + RING_ENTRY.size, size, next };
-    at = next;
   }
 }
 

@@ -276,6 +276,22 @@ describe("the reader", () => {
     );
   });
 
+  test("lays records where they can be read as words, whatever size the frames before them have", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 3000 }), { minLength: 1, maxLength: 10 }), (sizes) => {
+        const reader = new FrameReader();
+        for (let at = 0, i = 0; at < sample.length; i++) {
+          const size = sizes[i % sizes.length] ?? 1;
+          for (const frame of reader.push(sample.subarray(at, at + size)))
+            if (frame.type === "records" || frame.type === "snapshot")
+              expect(frame.bytes.byteOffset % 8).toBe(0);
+          at += size;
+        }
+      }),
+      { numRuns: 50 },
+    );
+  });
+
   test("random bytes behind a true preamble give frames or its own error, with bounded memory", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => {

@@ -11,7 +11,12 @@ export const EVENT_TYPES: ReadonlyMap<number, string> = new Map(
 );
 
 /** The kind under which everything is entered whose kind nobody knows. */
-const UNKNOWN_KIND = 0;
+export const UNKNOWN_KIND = 0;
+
+/** Under which kind a record of a kind is entered. */
+const KNOWN = Uint8Array.from({ length: KINDS_MAX }, (_, kind) =>
+  EVENT_TYPES.has(kind) ? kind : UNKNOWN_KIND,
+);
 
 /** The event type of a record kind, or "unknown". */
 export function typeOf(kind: number): string {
@@ -130,7 +135,7 @@ class Checkpoint {
 
 /** Keeps the books. Who sees something happen to a record counts it up in `of(kind)`. */
 export class Ledger {
-  private readonly totals = new Map<number, Totals>();
+  private readonly totals: readonly Totals[] = Array.from({ length: KINDS_MAX }, () => ({ ...NOTHING }));
   /** The first counters of this stream: what is before them is not ours, but for records that still waited in the ring. */
   private base: Checkpoint | null = null;
   private settled: Checkpoint | null = null;
@@ -154,15 +159,12 @@ export class Ledger {
 
   /** The running totals of a record kind. Those of the kernel side are filled in by `statement`. */
   of(kind: number): Totals {
-    const known = EVENT_TYPES.has(kind) ? kind : UNKNOWN_KIND;
-    const totals = this.totals.get(known) ?? { ...NOTHING };
-    this.totals.set(known, totals);
-    return totals;
+    return this.totals[KNOWN[kind] ?? UNKNOWN_KIND] as Totals;
   }
 
   /** A stream begins whose counters have nothing to do with those before: another boot, or programs attached anew. */
   restart(): void {
-    for (const [kind, totals] of this.totals) Object.assign(totals, this.kernelSide(kind));
+    for (const [kind, totals] of this.totals.entries()) Object.assign(totals, this.kernelSide(kind));
     this.base = this.settled = this.pending = this.last = null;
     this.backlogPassed = false;
     this.restless = 0;
@@ -173,7 +175,7 @@ export class Ledger {
 
   /** A record came out of the ring for the first time. */
   arrive(kind: number, cpu: number, sequence: number): void {
-    const known = EVENT_TYPES.has(kind) ? kind : UNKNOWN_KIND;
+    const known = KNOWN[kind] ?? UNKNOWN_KIND;
     const place = cpu * RINGS_MAX + ringOf(kind);
     if (!this.base || !(sequence >= (this.base.cut[place] ?? Infinity))) {
       this.waited[known] = (this.waited[known] ?? 0) + 1;
