@@ -1,8 +1,26 @@
 // What a rule's conditions mean for one event, one condition at a time: the meaning of the language, without any index.
 
-import { COMM_LENGTH, type Event, type FileEvent, type NetworkEvent } from "../event/event.ts";
+import {
+  COMM_LENGTH,
+  type FileEvent,
+  type FileRename,
+  type NetworkEvent,
+  type ProcessEvent,
+} from "../event/event.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
 import type { Direction, FileMatch, NetworkMatch, ProcessMatch } from "./schema.ts";
+
+type Who = "event_type" | "comm" | "exe_path" | "parent_comm" | "parent_exe_path";
+type Path = Exclude<FileEvent, FileRename>;
+type ProcessSubject = Pick<ProcessEvent, Who>;
+type FileSubject = Pick<Path, Who | "path"> | Pick<FileRename, Who | "old_filename" | "new_filename">;
+type NetworkSubject = Pick<
+  NetworkEvent,
+  Who | "family" | "local_addr" | "local_port" | "remote_addr" | "remote_port"
+>;
+
+/** What rules and detections look at in an event. */
+export type Subject = ProcessSubject | FileSubject | NetworkSubject;
 
 /** A rule's name as it is compared: a path with the executable, anything else with the first bytes of the comm. */
 export type Name = { is: "exe" | "comm"; bytes: Bytes };
@@ -47,12 +65,12 @@ export function patternFits(pattern: Bytes, path: Bytes): boolean {
 }
 
 /** The paths that an event is about: a rename has two names. */
-export function pathsOf(event: FileEvent): Bytes[] {
+export function pathsOf(event: FileSubject): Bytes[] {
   return event.event_type === "file_rename" ? [event.old_filename, event.new_filename] : [event.path];
 }
 
 /** Inbound is judged by the local port, outbound by the remote one. */
-export function portOf(event: NetworkEvent): {
+export function portOf(event: NetworkSubject): {
   direction: Direction;
   port: number | null;
   addr: string | null;
@@ -64,7 +82,7 @@ export function portOf(event: NetworkEvent): {
 
 /** The two processes that a process rule is about, as they are at this moment; null for other events and for exits. */
 export function processesOf(
-  event: Event,
+  event: Subject,
 ): { name: Bytes; exe: Bytes | null; parentName: Bytes | null; parentExe: Bytes | null } | null {
   if (event.event_type !== "process_start" && event.event_type !== "process_relationship") return null;
   return {
@@ -131,7 +149,7 @@ const NO_FACTS: Facts = {
 };
 
 /** Checks all conditions. Null when one does not hold. */
-export function factsOf(match: Compiled, event: Event): Facts | null {
+export function factsOf(match: Compiled, event: Subject): Facts | null {
   switch (match.type) {
     case "process": {
       const found = processesOf(event);
@@ -177,11 +195,11 @@ export function factsOf(match: Compiled, event: Event): Facts | null {
 }
 
 /** Is this a `file_*` event? */
-export function isFileEvent(event: Event): event is FileEvent {
+export function isFileEvent(event: Subject): event is FileSubject {
   return event.event_type.startsWith("file_");
 }
 
 /** Is this a `network_*` event? */
-export function isNetworkEvent(event: Event): event is NetworkEvent {
+export function isNetworkEvent(event: Subject): event is NetworkSubject {
   return event.event_type.startsWith("network_");
 }

@@ -56,7 +56,10 @@ const PATHS = [
   "/x/y/z",
 ];
 const ENTRIES = ["/etc", "/etc/", "/", "/etc/passwd", "/a", "/x/y/", "/a/b.service"];
-const PATTERNS = ["*.service", "*", "/etc/*", "/a/b.service", "*cron*", "/etc/*.service", "*a*b*"];
+const PATTERNS = [
+  ...["*.service", "*", "/etc/*", "/a/b.service", "*cron*", "/etc/*.service", "*a*b*"],
+  ...["/e*", "*.d*", "*/cr*/*", "/etc/cron.d/*x*"],
+];
 const PORTS = [1, 80, 4444, 65535];
 
 const bytes = (words: string[]) =>

@@ -1,8 +1,7 @@
 // The rule engine: asks only the rules that the index offers, and these in full.
 
-import type { Event } from "../event/event.ts";
 import { compileIndex } from "./compile.ts";
-import { type Facts, factsOf } from "./conditions.ts";
+import { type Facts, factsOf, type Subject } from "./conditions.ts";
 import type { Rule } from "./schema.ts";
 
 /** A rule that matched, and what of the event it was. */
@@ -11,7 +10,7 @@ export type Match = { rule: Rule } & Facts;
 /** Rules, ready for events. */
 export type Engine = {
   /** The rules that match, in the order of the rules. */
-  evaluate(event: Event): Match[];
+  evaluate(event: Subject): Match[];
   /** The ids of the rules that see events of this type: what is blind when one of them is lost. */
   watching(type: string): string[];
 };

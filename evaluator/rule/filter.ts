@@ -1,0 +1,225 @@
+// Could any rule or detection match? Asked of the bytes of a record, before anything is made of them: "no" is certain, "perhaps"
+// means that the rules have to be asked.
+//
+// Nearly all files and connections are of no interest to any rule, and to find that out is what most records cost. So the
+// keys of all rules are put into tables of hashes, whose size makes no difference to a look-up. One pass over a path takes
+// its hash at each "/" and stops where no rule looks further; one pass from the end finds endings, by the few sizes that those
+// with this last byte have; and if rules look for parts of paths, one more pass finds these. What shares a hash with another
+// by chance costs a question to the rules, and nothing else.
+
+import { FILE_RECORD, NETWORK_RECORD, RECORD_HEADER, RecordKind } from "../../bpf/event.gen.ts";
+import type { Bytes } from "../event/text.ts";
+import type { RecordView } from "../input/view.ts";
+import type { Compiled } from "./conditions.ts";
+import { keysOf } from "./keys.ts";
+
+/** What a rule looks at, as bits. */
+const FILE_BITS: Record<string, number> = { file_open: 1, file_write: 2, file_rename: 4, file_unlink: 8 };
+const OUTBOUND = 16;
+const INBOUND = 32;
+/** Longer keys begin with this one. */
+const FURTHER = 64;
+
+const PATH = FILE_RECORD.variable.path;
+const NEW_PATH = FILE_RECORD.variable.newPath;
+const SLASH = 0x2f;
+const PORTS = 65536;
+
+/** The keys of rules and detections, to be looked for in records of files and network. */
+export class Filter {
+  private readonly paths: Marks;
+  private readonly endings: Marks;
+  private readonly parts: Marks;
+  private readonly ports = new Uint8Array(PORTS);
+  /** Sizes of endings, by their last byte. */
+  private readonly endingSizes: (number[] | undefined)[] = [];
+  /** Is there a part of three bytes? */
+  private hasShortPart = false;
+  /** What rules look at whose keys are in any path. */
+  private anyPath = 0;
+
+  constructor(matches: readonly Compiled[]) {
+    const paths = new Map<number, number>();
+    const endings = new Map<number, number>();
+    const parts = new Map<number, number>();
+    for (const match of matches) {
+      const bits = bitsOf(match);
+      for (const key of keysOf(match)) {
+        if (key.of === "port") this.ports[key.port] = (this.ports[key.port] ?? 0) | bits;
+        else if (key.of === "anyPath") this.anyPath |= bits;
+        else if (key.of === "path") addPath(paths, key.bytes, bits);
+        else if (key.of === "ending") this.addEnding(endings, key.bytes, bits);
+        else if (key.of === "part") {
+          mark(parts, wordOf(key.bytes), bits);
+          this.hasShortPart ||= key.bytes.length < 4;
+        }
+      }
+    }
+    this.paths = new Marks(paths);
+    this.endings = new Marks(endings);
+    this.parts = new Marks(parts);
+  }
+
+  /** Could something match this record of a file or of the network? It must be whole. */
+  couldMatch(record: RecordView): boolean {
+    switch (record.u16(RECORD_HEADER.at.kind)) {
+      case RecordKind.fileOpen:
+        return this.couldMatchPath(record, PATH, FILE_BITS["file_open"] ?? 0);
+      case RecordKind.fileWrite:
+        return this.couldMatchPath(record, PATH, FILE_BITS["file_write"] ?? 0);
+      case RecordKind.fileUnlink:
+        return this.couldMatchPath(record, PATH, FILE_BITS["file_unlink"] ?? 0);
+      case RecordKind.fileRename: {
+        const bit = FILE_BITS["file_rename"] ?? 0;
+        return this.couldMatchPath(record, PATH, bit) || this.couldMatchPath(record, NEW_PATH, bit);
+      }
+      case RecordKind.connect:
+        return ((this.ports[record.u16(NETWORK_RECORD.at.remotePort)] ?? 0) & OUTBOUND) !== 0;
+      case RecordKind.bind:
+      case RecordKind.listen:
+      case RecordKind.accept:
+        return ((this.ports[record.u16(NETWORK_RECORD.at.localPort)] ?? 0) & INBOUND) !== 0;
+      default:
+        return true;
+    }
+  }
+
+  private couldMatchPath(record: RecordView, text: number, bit: number): boolean {
+    if (this.anyPath & bit) return true;
+    const { bytes } = record;
+    const start = record.textStart(text);
+    const end = record.textEnd(text);
+    return (
+      ((this.paths.all & bit) !== 0 && this.hasPath(bytes, start, end, bit)) ||
+      ((this.endings.all & bit) !== 0 && this.hasEnding(bytes, start, end, bit)) ||
+      ((this.parts.all & bit) !== 0 && this.hasPart(bytes, start, end, bit))
+    );
+  }
+
+  private hasPath(bytes: Uint8Array, start: number, end: number, bit: number): boolean {
+    let hash = SEED;
+    for (let at = start; at < end; at++) {
+      const byte = bytes[at] ?? 0;
+      if (byte === SLASH) {
+        const bits = this.paths.get(hash);
+        if (bits & bit) return true;
+        if ((bits & FURTHER) === 0) return false;
+      }
+      hash = Math.imul(hash ^ byte, PRIME);
+    }
+    return (this.paths.get(hash) & bit) !== 0;
+  }
+
+  private hasEnding(bytes: Uint8Array, start: number, end: number, bit: number): boolean {
+    const sizes = end > start ? this.endingSizes[bytes[end - 1] ?? 0] : undefined;
+    if (!sizes) return false;
+    let hash = SEED;
+    let at = end;
+    for (let i = 0; i < sizes.length; i++) {
+      const first = end - (sizes[i] ?? 0);
+      if (first < start) return false;
+      while (at > first) hash = Math.imul(hash ^ (bytes[--at] ?? 0), PRIME);
+      if (this.endings.get(hash) & bit) return true;
+    }
+    return false;
+  }
+
+  private hasPart(bytes: Uint8Array, start: number, end: number, bit: number): boolean {
+    let word = 0;
+    for (let at = start; at < end; at++) {
+      word = (word << 8) | (bytes[at] ?? 0);
+      if (this.parts.get(word) & bit) return true;
+      if (this.hasShortPart && this.parts.get(word & 0xffffff) & bit) return true;
+    }
+    return false;
+  }
+
+  private addEnding(endings: Map<number, number>, ending: Bytes, bits: number): void {
+    const last = ending.charCodeAt(ending.length - 1);
+    const sizes = new Set(this.endingSizes[last]).add(ending.length);
+    this.endingSizes[last] = [...sizes].toSorted((a, b) => a - b);
+    mark(endings, hashOf(reversed(ending)), bits);
+  }
+}
+
+/** What a rule looks at. */
+function bitsOf(match: Compiled): number {
+  switch (match.type) {
+    case "process":
+      return 0;
+    case "file":
+      return match.operations.reduce((bits, operation) => bits | (FILE_BITS[operation] ?? 0), 0);
+    case "network": {
+      const bits = match.directions.map((direction) => (direction === "outbound" ? OUTBOUND : INBOUND));
+      return bits.length === 0 ? OUTBOUND | INBOUND : bits.reduce<number>((all, one) => all | one, 0);
+    }
+  }
+}
+
+/** Marks a path, and that something goes on behind each folder above it. */
+function addPath(paths: Map<number, number>, path: Bytes, bits: number): void {
+  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1))
+    mark(paths, hashOf(path.slice(0, at) as Bytes), FURTHER);
+  mark(paths, hashOf(path), bits);
+}
+
+function mark(marks: Map<number, number>, hash: number, bits: number): void {
+  marks.set(hash, (marks.get(hash) ?? 0) | bits);
+}
+
+/** FNV-1a, of 32 bits. */
+const SEED = 0x811c9dc5 | 0;
+const PRIME = 0x01000193;
+
+function hashOf(bytes: Bytes): number {
+  let hash = SEED;
+  for (let at = 0; at < bytes.length; at++) hash = Math.imul(hash ^ bytes.charCodeAt(at), PRIME);
+  return hash;
+}
+
+function reversed(bytes: Bytes): Bytes {
+  return Array.from({ length: bytes.length }, (_, i) => bytes[bytes.length - 1 - i]).join("") as Bytes;
+}
+
+/** The last four bytes as one number. */
+function wordOf(bytes: Bytes): number {
+  let word = 0;
+  for (let at = 0; at < bytes.length; at++) word = (word << 8) | bytes.charCodeAt(at);
+  return word;
+}
+
+/** So many places for each mark: most look-ups end at the first one, which is empty. */
+const SPARSE = 4;
+
+/** Bits by a hash, 0 for all others. */
+class Marks {
+  /** What any of them has. */
+  readonly all: number;
+  private readonly hashes: Int32Array;
+  private readonly bits: Uint8Array;
+
+  constructor(marks: ReadonlyMap<number, number>) {
+    const size = 2 ** Math.ceil(Math.log2(Math.max(marks.size, 1) * SPARSE));
+    this.hashes = new Int32Array(size);
+    this.bits = new Uint8Array(size);
+    this.all = [...marks.values()].reduce((all, bits) => all | bits, 0);
+    for (const [hash, bits] of marks) {
+      let place = this.placeOf(hash);
+      while (this.bits[place] !== 0) place = (place + 1) & (size - 1);
+      this.hashes[place] = hash;
+      this.bits[place] = bits;
+    }
+  }
+
+  get(hash: number): number {
+    for (let place = this.placeOf(hash); ; place = (place + 1) & (this.bits.length - 1)) {
+      const bits = this.bits[place] ?? 0;
+      if (bits === 0 || this.hashes[place] === hash) return bits;
+    }
+  }
+
+  private placeOf(hash: number): number {
+    const mixed = Math.imul(hash, 0x9e3779b1);
+    return (mixed ^ (mixed >>> 15)) & (this.bits.length - 1);
+  }
+}

@@ -1,0 +1,58 @@
+// What can be looked up in an event before any rule is asked: a rule can only match an event that has one of its keys. The
+// index of the engine and the filter before it are both made of these.
+
+import type { Bytes } from "../event/text.ts";
+import type { Compiled, Name } from "./conditions.ts";
+
+/** One of these must be in an event. */
+export type Key =
+  | { of: "comm" | "exe" | "parentComm" | "parentExe"; bytes: Bytes }
+  | { of: "port"; port: number }
+  /** The path itself or a folder above it, without the "/" at its end. */
+  | { of: "path"; bytes: Bytes }
+  | { of: "ending"; bytes: Bytes }
+  /** Three or four bytes that are somewhere in the path. */
+  | { of: "part"; bytes: Bytes }
+  | { of: "anyPath" };
+
+/** Fewer bytes than the one are in too many paths to be worth a look; more than the other are not looked at. */
+const PART_SIZE_MIN = 3;
+const PART_SIZE_MAX = 4;
+
+/** The keys of a rule's or detection's match part. */
+export function keysOf(match: Compiled): Key[] {
+  switch (match.type) {
+    case "network":
+      return match.ports.map((port) => ({ of: "port", port }));
+    case "process":
+      return match.processNames.length > 0
+        ? match.processNames.map((name) => nameKey(name, "comm", "exe"))
+        : match.parentNames.map((name) => nameKey(name, "parentComm", "parentExe"));
+    case "file":
+      return match.paths.length > 0
+        ? match.paths.map((path) => ({ of: "path", bytes: withoutSlash(path) }))
+        : match.patterns.map(patternKey);
+  }
+}
+
+function nameKey<Is extends Key["of"]>({ is, bytes }: Name, comm: Is, exe: Is): { of: Is; bytes: Bytes } {
+  return { of: is === "comm" ? comm : exe, bytes };
+}
+
+function withoutSlash(path: Bytes): Bytes {
+  return path.endsWith("/") ? (path.slice(0, -1) as Bytes) : path;
+}
+
+/** The ending if there is one, else the folder before the first star, else a part that is long enough. */
+function patternKey(pattern: Bytes): Key {
+  const parts = pattern.split("*") as Bytes[];
+  const [first, last] = [parts[0] as Bytes, parts.at(-1) as Bytes];
+  if (parts.length === 1) return { of: "path", bytes: withoutSlash(pattern) };
+  if (last !== "") return { of: "ending", bytes: last };
+  const folder = first.slice(0, Math.max(first.lastIndexOf("/"), 0)) as Bytes;
+  if (folder !== "") return { of: "path", bytes: folder };
+  const longest = parts.reduce((best, part) => (part.length > best.length ? part : best));
+  return longest.length < PART_SIZE_MIN
+    ? { of: "anyPath" }
+    : { of: "part", bytes: longest.slice(-PART_SIZE_MAX) as Bytes };
+}
