@@ -11,24 +11,19 @@ import {
   Tamper,
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, ringOf } from "../bpf/kinds.ts";
-import { type Process, Processes, type ProcessLimits } from "./context/processes.ts";
-import { type Event, SCHEMA_VERSION } from "./event/event.ts";
-import { normalise, type Origin, wallTime } from "./event/normalise.ts";
+import { Decider, type DeciderSettings, type Decision } from "./decide.ts";
+import { SCHEMA_VERSION } from "./event/event.ts";
+import { wallTime } from "./event/normalise.ts";
 import type { Bytes } from "./event/text.ts";
 import type { Counters, Frame } from "./input/records.ts";
 import { RecordView } from "./input/view.ts";
-import type { Alert } from "./output/alert.ts";
-import { alertOf } from "./output/alert.ts";
 import { Canaries } from "./output/canaries.ts";
 import { EVENT_TYPES, type Findings, Ledger, type Loss, typeOf, UNKNOWN_KIND } from "./output/ledger.ts";
 import type { Shortfall } from "./output/outputs.ts";
-import type { Engine } from "./rule/engine.ts";
+import type { Tally } from "./output/summary.ts";
 
 /** What is written, one line each; `kind` is the record kind behind an event or alert. */
-export type Output =
-  | { is: "event"; kind: number; record: Event }
-  | { is: "alert"; kind: number; record: Alert }
-  | { is: "notice"; record: Notice };
+export type Output = Decision | { is: "notice"; record: Notice };
 
 /** What a line about the stream itself can be about. */
 type NoticeType =
@@ -51,15 +46,7 @@ type NoticeType =
 /** A line about the stream itself. Keys are written in the object's order. */
 export type Notice = { event_type: NoticeType; timestamp_ns: bigint } & Record<string, unknown>;
 
-export type CoreSettings = {
-  engine: Engine;
-  /** Writes into an event what built-in detections see in it. */
-  annotate: (event: Event) => void;
-  limits: ProcessLimits;
-  /** Events are decided upon, but only alerts are written. */
-  alertsOnly: boolean;
-  /** How many file and network events are written per second of boot time; 0: all. Those with an alert always are. */
-  eventsPerSecond: number;
+export type CoreSettings = DeciderSettings & {
   /** Boot time between two health lines, ns. */
   healthInterval: bigint;
   /** Resident memory in KiB; null where it would make two replays differ. */
@@ -88,12 +75,11 @@ export class Core {
   readonly ledger = new Ledger();
   /** All records before these positions of the rings have been handled. */
   positions: bigint[] = RINGS.map(() => 0n);
-  alerts = 0;
   malformed = 0;
   unsupported = 0;
   /** First and last time of a record, ns of wall time. */
   span: { from: bigint; to: bigint } | null = null;
-  readonly alertsBySeverity = new Map<string, number>();
+  private readonly decider: Decider;
   private stream: StreamPreamble | null = null;
   private readonly canaries = new Canaries();
   /** Types of events whose hooks are attached. */
@@ -104,21 +90,20 @@ export class Core {
   private refused = 0n;
   private refusedBefore = 0n;
   private silentSince: bigint | null = null;
-  private origin: Origin = { bootId: "", hostId: null, wallOffset: 0n };
-  private processes: Processes;
   private redeliverUntil: bigint[] = [];
   private started: bigint | null = null;
   private now = 0n;
   /** When the last counters were read: nobody knows what was lost after that. */
   private counted = 0n;
   private nextHealth: bigint | null = null;
-  private limited = { second: -1n, count: 0 };
   private readonly record = new RecordView();
-  private evictedBefore = 0;
-  private unattributedBefore = 0;
 
   constructor(private readonly settings: CoreSettings) {
-    this.processes = new Processes("", settings.limits);
+    this.decider = new Decider(settings, this.ledger);
+  }
+
+  get tally(): Tally {
+    return this.decider.tally;
   }
 
   /** Has a stream begun? */
@@ -132,7 +117,7 @@ export class Core {
       case "preamble":
         return this.begin(frame.preamble);
       case "clock":
-        this.origin = { ...this.origin, wallOffset: frame.wallOffset };
+        this.decider.origin = { ...this.decider.origin, wallOffset: frame.wallOffset };
         this.now = frame.time;
         return [];
       case "coverage":
@@ -167,7 +152,7 @@ export class Core {
   silent(seconds: number): Output[] {
     if (!this.stream || this.silentSince !== null) return [];
     this.silentSince = this.now;
-    const since = wallTime(this.now + this.origin.wallOffset);
+    const since = wallTime(this.now + this.decider.origin.wallOffset);
     return [
       this.notice("sensor_silent", { types: this.attached, since, reason: `no word for ${seconds} s` }),
     ];
@@ -196,19 +181,17 @@ export class Core {
     const stopped = this.counted;
     const bootId = dashed(Buffer.from(preamble.bootId).toString("hex"));
     const hostId = Buffer.from(preamble.hostId).toString("hex");
-    const sameBoot = this.stream !== null && this.origin.bootId === bootId;
+    const sameBoot = this.stream !== null && this.decider.origin.bootId === bootId;
     if (!sameBoot || this.stream?.instance !== preamble.instance) {
       this.ledger.restart();
       this.positions = RINGS.map(() => 0n);
     }
     if (!sameBoot) {
-      this.evictedBefore += this.processes.evicted;
-      this.unattributedBefore += this.processes.unattributed;
-      this.processes = new Processes(bootId, this.settings.limits);
+      this.decider.restart(bootId);
       this.nextHealth = null;
     }
     this.stream = preamble;
-    this.origin = { ...this.origin, bootId, hostId: /^0+$/.test(hostId) ? null : hostId };
+    this.decider.origin = { ...this.decider.origin, bootId, hostId: /^0+$/.test(hostId) ? null : hostId };
     this.canaries.begin();
     this.refusedBefore += this.refused;
     this.refused = 0n;
@@ -216,7 +199,9 @@ export class Core {
     this.silentSince = null;
     if (!sameBoot || before?.instance === preamble.instance || preamble.attached <= stopped) return [];
     // Nobody can say what happened between the last word of the old programs and the first of the new ones.
-    const [from, to] = [stopped, preamble.attached].map((time) => wallTime(time + this.origin.wallOffset));
+    const [from, to] = [stopped, preamble.attached].map((time) =>
+      wallTime(time + this.decider.origin.wallOffset),
+    );
     return [this.notice("gap", { from, to, duration_ns: preamble.attached - stopped })];
   }
 
@@ -228,26 +213,26 @@ export class Core {
     this.attached = events
       .filter(([type, facts]) => types.has(type) && facts?.attached === true)
       .map(([type]) => type);
-    const since = wallTime((this.stream?.attached ?? 0n) + this.origin.wallOffset);
+    const since = wallTime((this.stream?.attached ?? 0n) + this.decider.origin.wallOffset);
     return this.notice("coverage", { ...coverage, attached_since: since });
   }
 
   private handleSnapshot(bytes: Uint8Array): Output[] {
     const { record } = this;
     for (record.open(bytes); record.advance(); ) {
-      if (record.isWhole()) this.processes.remember(record);
+      if (record.isWhole()) this.decider.remember(record);
       else this.countMalformed(record);
     }
     return [];
   }
 
   private handleRecords(bytes: Uint8Array, ring: number, position: bigint): Output[] {
-    const { record, ledger, processes } = this;
-    const outputs: Output[] = [];
-    const [before = 0n, redeliverUntil = 0n] = [this.positions[ring], this.redeliverUntil[ring]];
-    const repeatedSize = sizeBelow(before, position);
-    const redeliveredSize = sizeBelow(redeliverUntil, position);
-    let last = 0;
+    const { record, ledger } = this;
+    const outputs: Decision[] = [];
+    const repeatedSize = sizeBelow(this.positions[ring], position);
+    const redeliveredSize = sizeBelow(this.redeliverUntil[ring], position);
+    let end = 0;
+    let [firstEvent, lastEvent] = [-1, -1];
     for (record.open(bytes); record.advance(); ) {
       const kind = record.hasHeader ? record.u16(HEADER.kind) : UNKNOWN_KIND;
       const totals = ledger.of(kind);
@@ -256,10 +241,10 @@ export class Core {
         totals.repeated += 1;
         continue;
       }
-      last = record.next;
-      if (!record.hasHeader) ledger.arrive(UNKNOWN_KIND, 0, 0);
-      else ledger.arrive(kind, record.u16(HEADER.cpu), record.u64(HEADER.sequence));
-      if (!record.isWhole() || !EVENT_TYPES.has(kind)) {
+      end = record.next;
+      if (record.hasHeader) ledger.arrive(kind, record.u16(HEADER.cpu), record.u64(HEADER.sequence));
+      else ledger.arrive(UNKNOWN_KIND, 0, 0);
+      if (!EVENT_TYPES.has(kind) || !record.isWhole()) {
         totals.malformed += 1;
         this.countMalformed(record);
         continue;
@@ -268,55 +253,22 @@ export class Core {
       if (record.u32(HEADER.flags) & RecordFlag.canary) {
         totals.canaries += 1;
         this.canaries.arrive(kind, ring, position + BigInt(record.next));
-        continue;
+      } else if (this.decider.decide(record, record.next <= redeliveredSize, outputs)) {
+        lastEvent = record.start + HEADER.time;
+        if (firstEvent < 0) firstEvent = lastEvent;
       }
-      const process = processes.observe(record);
-      if (record.u32(HEADER.flags) & RecordFlag.lineage) {
-        totals.lineage += 1;
-        continue;
-      }
-      const lineage = processes.lineageOf(record, process);
-      const event = normalise(record.decode(), lineage, this.origin, record.next <= redeliveredSize);
-      if (event) this.decide(event, kind, process, outputs);
     }
-    if (last > 0) this.positions[ring] = position + BigInt(last);
+    if (end > 0) this.positions[ring] = position + BigInt(end);
+    if (firstEvent >= 0) this.passTime(bytes, firstEvent, lastEvent);
     return outputs;
   }
 
-  /** What becomes of an event: it is annotated, matched, and written or not. */
-  private decide(event: Event, kind: number, process: Process, outputs: Output[]): void {
-    this.settings.annotate(event);
-    const wall = event.timestamp_ns + this.origin.wallOffset;
-    this.span = { from: this.span?.from ?? wall, to: wall };
-    this.now = event.timestamp_ns;
-    const totals = this.ledger.of(kind);
-    const matches = this.settings.engine.evaluate(event);
-    if (this.settings.alertsOnly) totals.withheld += 1;
-    else if (matches.length === 0 && this.overLimit(event)) totals.rate_limited += 1;
-    else {
-      totals.written += 1;
-      outputs.push({ is: "event", kind, record: event });
-    }
-    for (const match of matches) {
-      const image = event.event_type === "process_start" ? event : this.processes.imageOf(process);
-      totals.matched += 1;
-      this.alerts += 1;
-      this.alertsBySeverity.set(
-        match.rule.severity,
-        (this.alertsBySeverity.get(match.rule.severity) ?? 0) + 1,
-      );
-      const context = { args: image?.args ?? null, cwd: image?.cwd ?? null };
-      outputs.push({ is: "alert", kind, record: alertOf(match, event, context) });
-    }
-  }
-
-  /** Is this file or network event beyond what is written in one second of the stream? */
-  private overLimit(event: Event): boolean {
-    if (this.settings.eventsPerSecond === 0 || event.event_type.startsWith("process_")) return false;
-    const second = event.timestamp_ns / SECOND_NS;
-    if (second !== this.limited.second) this.limited = { second, count: 0 };
-    this.limited.count += 1;
-    return this.limited.count > this.settings.eventsPerSecond;
+  /** Events came whose times are at these places of a frame. */
+  private passTime(bytes: Uint8Array, first: number, last: number): void {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const wallOf = (time: bigint) => time + this.decider.origin.wallOffset;
+    this.now = view.getBigUint64(last, true);
+    this.span = { from: this.span?.from ?? wallOf(view.getBigUint64(first, true)), to: wallOf(this.now) };
   }
 
   /** Of what sort is a record that does not decode? */
@@ -355,7 +307,7 @@ export class Core {
     this.silentSince = null;
     const { silent, heard, forged } = this.canaries.report(counters, this.positions);
     for (const { types, since, reason } of silent) {
-      const from = wallTime(since + this.origin.wallOffset);
+      const from = wallTime(since + this.decider.origin.wallOffset);
       outputs.push(
         this.notice("sensor_silent", { types, since: from, reason, rules_blind: this.blind(types) }),
       );
@@ -382,7 +334,7 @@ export class Core {
   }
 
   private loss({ stage, kind, ring, cpu, reason, count, from, to }: Loss): Output {
-    const [start, end] = [from, to].map((time) => wallTime(time + this.origin.wallOffset));
+    const [start, end] = [from, to].map((time) => wallTime(time + this.decider.origin.wallOffset));
     const types =
       kind === null
         ? ALL_EVENT_KINDS.filter((one) => ringOf(one.kind) === ring).map(({ type }) => type)
@@ -426,17 +378,17 @@ export class Core {
     return this.notice("health", {
       raw_events_read: ledger.received,
       normalized_events_output: ledger.written,
-      alerts_output: this.alerts,
+      alerts_output: this.tally.alerts,
       userspace_filtered: ledger.withheld,
       userspace_rate_limited: ledger.rate_limited,
       userspace_invalid_schema: this.malformed,
       userspace_unsupported_kind: this.unsupported,
       userspace_output_failures: outputs.reduce((sum, { failed }) => sum + failed, 0),
-      process_table_size: this.processes.size,
+      process_table_size: this.decider.processCount,
       pending_exec_source_size: 0,
-      process_records_evicted: this.evictedBefore + this.processes.evicted,
+      process_records_evicted: this.decider.evicted,
       pending_sources_evicted: 0,
-      unattributed: this.unattributedBefore + this.processes.unattributed,
+      unattributed: this.decider.unattributed,
       uptime_secs: Number((this.now - (this.started ?? this.now)) / SECOND_NS),
       rss_kb: this.settings.memory(),
       connections_refused: Number(this.refusedBefore + this.refused),
@@ -452,10 +404,10 @@ export class Core {
       record: {
         event_type: type,
         timestamp_ns: this.now,
-        time: wallTime(this.now + this.origin.wallOffset),
+        time: wallTime(this.now + this.decider.origin.wallOffset),
         schema_version: SCHEMA_VERSION,
-        host_id: this.origin.hostId,
-        boot_id: this.origin.bootId,
+        host_id: this.decider.origin.hostId,
+        boot_id: this.decider.origin.bootId,
         ...facts,
       },
     };
@@ -463,8 +415,8 @@ export class Core {
 }
 
 /** How many of a frame's bytes are below a position of its ring. */
-function sizeBelow(limit: bigint, position: bigint): number {
-  return limit <= position ? 0 : Number(limit - position);
+function sizeBelow(limit: bigint | undefined, position: bigint): number {
+  return limit === undefined || limit <= position ? 0 : Number(limit - position);
 }
 
 function later(one: bigint, other: bigint | undefined): bigint {

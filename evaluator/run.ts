@@ -12,11 +12,12 @@ import type { Coloring } from "./output/compact.ts";
 import type { Statement } from "./output/ledger.ts";
 import { warnings } from "./output/notice.ts";
 import { type Format, Outputs, type Shortfall } from "./output/outputs.ts";
-import { counting, replaySummary, summary, type Tally } from "./output/summary.ts";
+import { replaySummary, summary } from "./output/summary.ts";
 import { OutputError } from "./output/writer.ts";
 import { becomeUser } from "./privileges.ts";
 import { compileDetections } from "./rule/detections.ts";
 import { compileRules } from "./rule/engine.ts";
+import { compileFilter } from "./rule/filter.ts";
 import type { Rule } from "./rule/schema.ts";
 
 export type RunOptions = {
@@ -226,7 +227,6 @@ class Pipeline {
   private readonly outputs: Outputs<Output>;
   private readonly started = performance.now();
   private readonly strict: boolean;
-  private readonly tally: Tally = { truncated: 0, matches: new Map() };
 
   constructor(
     { config, rules }: Loaded,
@@ -242,8 +242,9 @@ class Pipeline {
     };
     this.outputs = new Outputs(config.output, { format: options.output, color: options.color }, told);
     this.core = new Core({
-      engine: counting(compileRules(rules), this.tally),
-      annotate: compileDetections(config.detections),
+      engine: compileRules(rules),
+      detections: compileDetections(config.detections),
+      filter: compileFilter(rules, config.detections),
       limits: {
         entriesMax: config.performance.max_process_cache_entries,
         ancestorsMax: config.process.ancestors_max,
@@ -331,7 +332,7 @@ class Pipeline {
   async finish(now: boolean, rules?: readonly Rule[]): Promise<void> {
     await this.outputs.close(now);
     const { shortfalls } = this.outputs;
-    for (const line of rules ? replaySummary(this.core, this.tally, rules) : []) say(line);
+    for (const line of rules ? replaySummary(this.core, rules) : []) say(line);
     say(summary(this.core, shortfalls, performance.now() - this.started));
     if (this.strict && !isWhole(this.core.ledger.statement(), shortfalls)) {
       throw new Failure(Exit.lost, "--strict: not everything that happened is in the output");

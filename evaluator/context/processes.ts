@@ -15,7 +15,7 @@ import {
   TEXT,
   TEXT_LIST,
 } from "../../bpf/event.gen.ts";
-import { argsOf, type Lineage } from "../event/normalise.ts";
+import { argsOf, type Lineage, type ProcessNames } from "../event/normalise.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
 import { type Entry, Table } from "./table.ts";
@@ -95,7 +95,7 @@ export class Processes {
   /** Records whose process has an executable that nobody knows. */
   unattributed = 0;
   /** The parent of the record that was observed last, if it is known. */
-  parent: Process | undefined;
+  private parent: Process | undefined;
   private readonly table: Table<Process>;
   private versions = 0;
 
@@ -132,16 +132,13 @@ export class Processes {
     return process;
   }
 
-  /** What is known of the process of the record that was observed last. */
-  lineageOf(record: RecordView, process: Process): Lineage {
+  /** What the process of the record that was observed last is called, and its parent. */
+  namesOf(record: RecordView, process: Process): ProcessNames {
     const { parent } = this;
-    const image = imageFor(record, process);
     const kind = record.u16(HEADER.kind);
     const isExec = kind === RecordKind.exec;
     return {
-      processId: this.identify(process),
-      parentProcessId: this.parentIdOf(record),
-      exePath: ownExe(record) ?? image?.exePath ?? null,
+      exePath: ownExe(record) ?? imageFor(record, process)?.exePath ?? null,
       parentComm: isExec
         ? orNull(record.chars(EXEC.parentComm))
         : kind === RecordKind.fork
@@ -150,8 +147,17 @@ export class Processes {
       parentExePath: isExec
         ? known(record, EXEC.parentExePath, EXEC_TEXT.parentExePath)
         : (parent?.image?.exePath ?? null),
+    };
+  }
+
+  /** All that is known of the process of the record that was observed last. */
+  lineageOf(record: RecordView, process: Process): Lineage {
+    return {
+      ...this.namesOf(record, process),
+      processId: this.identify(process),
+      parentProcessId: this.parentIdOf(record),
       ancestors: this.ancestorsOf(process),
-      containerId: image?.containerId,
+      containerId: imageFor(record, process)?.containerId,
     };
   }
 

@@ -22,13 +22,17 @@ export type Origin = {
   wallOffset: bigint;
 };
 
-/** What is known of a record's process from the records before it. */
-export type Lineage = {
-  processId: string;
-  parentProcessId: string | null;
+/** The names of a record's process and of its parent, as far as they are known. */
+export type ProcessNames = {
   exePath: Bytes | null;
   parentComm: Bytes | null;
   parentExePath: Bytes | null;
+};
+
+/** What is known of a record's process from the records before it. */
+export type Lineage = ProcessNames & {
+  processId: string;
+  parentProcessId: string | null;
   ancestors: Bytes[];
   containerId: string | undefined;
 };
@@ -37,13 +41,13 @@ export type Lineage = {
 const CORE_DUMPED = 0x80;
 const UNSET = 0xffff_ffff;
 
-/** Makes the event of a record; null for a snapshot, which is not an event. */
+/** Makes the event of a record. That of a snapshot is none. */
 export function normalise(
   record: DecodedRecord,
   lineage: Lineage,
   origin: Origin,
   redelivered: boolean,
-): Event | null {
+): Event {
   const { header } = record;
   const common = commonOf(record, lineage, origin, redelivered);
   switch (record.kind) {
@@ -102,7 +106,7 @@ export function normalise(
       };
     }
     case RecordKind.snapshot:
-      return null;
+      throw new TypeError("a record of a snapshot is no event");
     case RecordKind.fileOpen:
     case RecordKind.fileWrite:
     case RecordKind.fileRename:

@@ -11,6 +11,7 @@ import {
   decodeRecord,
   RECORD_HEADER,
   RECORD_LAYOUTS,
+  RecordFlag,
   RING_ENTRY,
   TEXT,
   TEXT_LIST,
@@ -22,6 +23,7 @@ type Variable = { fixedSize: number; places: Int32Array; isList: Uint8Array };
 
 const VARIABLES: ReadonlyMap<number, Variable> = variableParts();
 const TEXTS_MAX = Math.max(...VARIABLES.values().map(({ places }) => places.length));
+const UNREADABLE = RecordFlag.argsUnreadable | RecordFlag.envUnreadable;
 const CHARS_SIZE = 16;
 const U32 = 2 ** 32;
 
@@ -31,6 +33,8 @@ export class RecordView {
   start = 0;
   size = 0;
   next = 0;
+  /** Is a text shorter than the kernel had it, or were arguments or environment not readable? Known with `isWhole`. */
+  isCut = false;
   /** The frame's memory. Its first byte is at a multiple of 8, as the first of every record. */
   bytes: Uint8Array = new Uint8Array(0);
   private words: Uint32Array = new Uint32Array(0);
@@ -79,6 +83,7 @@ export class RecordView {
     const { places, isList } = variable;
     const end = this.start + this.size;
     let at = this.start + variable.fixedSize;
+    this.isCut = (this.u32(RECORD_HEADER.at.flags) & UNREADABLE) !== 0;
     for (let i = 0; i < places.length; i++) {
       const place = base + (places[i] ?? 0);
       let size = words[place + TEXT.at.size / 4] ?? 0;
@@ -88,6 +93,7 @@ export class RecordView {
         fullSize = words[place + TEXT_LIST.at.fullSize / 4] ?? 0;
       }
       if (size > fullSize || size > end - at) return false;
+      if (size < fullSize) this.isCut = true;
       starts[i] = at;
       at += size;
     }

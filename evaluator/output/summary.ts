@@ -2,23 +2,27 @@
 
 import { wallTime } from "../event/normalise.ts";
 import { fromUtf8 } from "../event/text.ts";
-import type { Engine } from "../rule/engine.ts";
 import { type Rule, SEVERITIES } from "../rule/schema.ts";
 import { shown } from "./compact.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Shortfall } from "./outputs.ts";
 
+/** What was found in records. */
+export type Tally = {
+  alerts: number;
+  bySeverity: Map<string, number>;
+  byRule: Map<string, number>;
+  /** Events with a text that was cut. */
+  truncated: number;
+};
+
 /** What a summary is about. */
 export type Totals = {
-  alerts: number;
-  alertsBySeverity: ReadonlyMap<string, number>;
+  tally: Tally;
   ledger: Ledger;
   /** First and last time of a record, ns of wall time. */
   span: { from: bigint; to: bigint } | null;
 };
-
-/** What the rules have seen: events with a cut field, and matches by rule id. */
-export type Tally = { truncated: number; matches: Map<string, number> };
 
 const MOST_SEVERE_FIRST = SEVERITIES.toReversed();
 /** So many rules are listed. */
@@ -31,12 +35,12 @@ export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): s
   const { decoded, canaries, lineage, malformed, balanced, ...rest } = run.ledger.statement();
   const events = decoded - canaries - lineage;
   const rate = Math.round(events / Math.max(elapsedMs / 1000, 0.001));
-  const bySeverity = MOST_SEVERE_FIRST.filter((severity) => run.alertsBySeverity.has(severity))
-    .map((severity) => `${run.alertsBySeverity.get(severity)} ${severity}`)
+  const bySeverity = MOST_SEVERE_FIRST.filter((severity) => run.tally.bySeverity.has(severity))
+    .map((severity) => `${run.tally.bySeverity.get(severity)} ${severity}`)
     .join(", ");
   const parts = [
     `${count(events, "event")} (${rate.toLocaleString("en-US")}/s)`,
-    `${count(run.alerts, "alert")}${bySeverity ? ` (${bySeverity})` : ""}`,
+    `${count(run.tally.alerts, "alert")}${bySeverity ? ` (${bySeverity})` : ""}`,
     `${(rest.lost + rest.discarded + rest.missed + rest.abandoned).toLocaleString("en-US")} lost`,
     malformed > 0 && `${malformed.toLocaleString("en-US")} malformed`,
     ...outputs.map(({ path, failed }) => failed > 0 && `${count(failed, "line")} not written to ${path}`),
@@ -46,33 +50,20 @@ export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): s
   return parts.filter((part) => part !== false).join(", ");
 }
 
-/** The same engine, with a tally of what passes through it. */
-export function counting(engine: Engine, tally: Tally): Engine {
-  return {
-    ...engine,
-    evaluate(event) {
-      if (event.truncated) tally.truncated += 1;
-      const matches = engine.evaluate(event);
-      for (const { rule } of matches) tally.matches.set(rule.id, (tally.matches.get(rule.id) ?? 0) + 1);
-      return matches;
-    },
-  };
-}
-
 /** What a replay came to, beside the one line: time range, what was cut, alerts by rule, rules that never matched. */
-export function replaySummary(run: Totals, tally: Tally, rules: readonly Rule[]): string[] {
-  const { malformed } = run.ledger.statement();
+export function replaySummary({ tally, ledger, span }: Totals, rules: readonly Rule[]): string[] {
+  const { malformed } = ledger.statement();
   const enabled = rules.filter((rule) => rule.enabled);
-  const idle = enabled.filter(({ id }) => !tally.matches.has(id)).map(({ id }) => id);
+  const idle = enabled.filter(({ id }) => !tally.byRule.has(id)).map(({ id }) => id);
   const matched = MOST_SEVERE_FIRST.flatMap((severity) =>
     enabled
-      .filter((rule) => rule.severity === severity && tally.matches.has(rule.id))
-      .map((rule) => ({ ...rule, count: tally.matches.get(rule.id) ?? 0 }))
+      .filter((rule) => rule.severity === severity && tally.byRule.has(rule.id))
+      .map((rule) => ({ ...rule, count: tally.byRule.get(rule.id) ?? 0 }))
       .toSorted((a, b) => b.count - a.count),
   );
   const width = Math.max(...matched.map(({ id }) => id.length), 0);
   const lines = [
-    `${timeRange(run.span)}; ${malformed.toLocaleString("en-US")} malformed, ${tally.truncated.toLocaleString("en-US")} truncated`,
+    `${timeRange(span)}; ${malformed.toLocaleString("en-US")} malformed, ${tally.truncated.toLocaleString("en-US")} truncated`,
     ...matched.slice(0, RULES_MAX).map(({ severity, count: number, id, name }) => {
       const columns = [
         severity.padEnd(8),

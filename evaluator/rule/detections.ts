@@ -1,20 +1,31 @@
 // Built-in detections annotate file and network events; they raise no alert.
 
-import type { Annotation, Event } from "../event/event.ts";
-import { compileMatch, factsOf, isFileEvent, isNetworkEvent } from "./conditions.ts";
+import type { Event } from "../event/event.ts";
+import { type Bytes, fromUtf8 } from "../event/text.ts";
+import { compileMatch, factsOf, isFileEvent, isNetworkEvent, type Subject } from "./conditions.ts";
 import type { Detection } from "./schema.ts";
 
-/** Says what detections see in an event: the first that matches names the type, all that match are listed. */
-export function compileDetections(detections: readonly Detection[]): (event: Event) => void {
-  const compiled = detections.map(({ name, match }) => ({ name, match: compileMatch(match) }));
-  return (event) => {
-    if (!isFileEvent(event) && !isNetworkEvent(event)) return;
-    const names = compiled.filter(({ match }) => factsOf(match, event)).map(({ name }) => name);
-    const annotation: Annotation = {
-      alert: names.length > 0,
-      detection_type: names[0] ?? null,
-      detections: names.length > 0 ? names : undefined,
-    };
-    Object.assign(event, annotation);
+/** Detections, ready for events. */
+export type Detections = {
+  /** The names of those that match, in their order. */
+  namesFor(subject: Subject): Bytes[];
+};
+
+/** Compiles detections once. */
+export function compileDetections(detections: readonly Detection[]): Detections {
+  const compiled = detections.map(({ name, match }) => ({
+    name: fromUtf8(name),
+    match: compileMatch(match),
+  }));
+  return {
+    namesFor: (subject) => compiled.filter(({ match }) => factsOf(match, subject)).map(({ name }) => name),
   };
+}
+
+/** Writes into an event what detections see in it: the first of them names the type, all are listed. */
+export function annotate(event: Event, names: Bytes[]): void {
+  if (names.length === 0 || (!isFileEvent(event) && !isNetworkEvent(event))) return;
+  event.alert = true;
+  event.detection_type = names[0] ?? null;
+  event.detections = names;
 }

@@ -4,7 +4,7 @@ import type { Event, FileEvent, NetworkEvent, ProcessEvent } from "../event/even
 import { type Bytes, fromUtf8 } from "../event/text.ts";
 import { ndjson } from "../output/ndjson.ts";
 import { compileMatch, factsOf, pathFits, patternFits } from "./conditions.ts";
-import { compileDetections } from "./detections.ts";
+import { annotate, compileDetections } from "./detections.ts";
 import { compileRules } from "./engine.ts";
 import { explain } from "./explain.ts";
 import { parseJson, readEvent } from "./given.ts";
@@ -273,7 +273,7 @@ describe("paths and patterns", () => {
 });
 
 test("the first detection that matches names the type, all that match are listed, and others leave no mark", () => {
-  const annotate = compileDetections([
+  const detections = compileDetections([
     { name: "none", match: { type: "file", paths: ["/nowhere"], patterns: [], operations: ["file_open"] } },
     { name: "first", match: { type: "file", paths: ["/etc/"], patterns: [], operations: ["file_open"] } },
     { name: "second", match: { type: "file", paths: [], patterns: ["*.conf"], operations: ["file_open"] } },
@@ -289,9 +289,9 @@ test("the first detection that matches names the type, all that match are listed
       ...FILE_FACTS,
     }) as unknown as FileEvent;
   const seen = open("/etc/x.conf");
-  annotate(seen);
+  annotate(seen, detections.namesFor(seen));
   expect(seen).toMatchObject({ alert: true, detection_type: "first", detections: ["first", "second"] });
   const other = open("/x");
-  annotate(other);
+  annotate(other, detections.namesFor(other));
   expect(other).toMatchObject({ alert: false, detection_type: null, detections: undefined });
 });

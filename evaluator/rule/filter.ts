@@ -10,8 +10,9 @@
 import { FILE_RECORD, NETWORK_RECORD, RECORD_HEADER, RecordKind } from "../../bpf/event.gen.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
-import type { Compiled } from "./conditions.ts";
+import { type Compiled, compileMatch } from "./conditions.ts";
 import { keysOf } from "./keys.ts";
+import type { Detection, Rule } from "./schema.ts";
 
 /** What a rule looks at, as bits. */
 const FILE_BITS: Record<string, number> = { file_open: 1, file_write: 2, file_rename: 4, file_unlink: 8 };
@@ -25,7 +26,13 @@ const NEW_PATH = FILE_RECORD.variable.newPath;
 const SLASH = 0x2f;
 const PORTS = 65536;
 
-/** The keys of rules and detections, to be looked for in records of files and network. */
+/** The filter for what enabled rules and detections look for. */
+export function compileFilter(rules: readonly Rule[], detections: readonly Detection[]): Filter {
+  const looking = [...rules.filter(({ enabled }) => enabled), ...detections];
+  return new Filter(looking.map(({ match }) => compileMatch(match)));
+}
+
+/** The keys of rules and detections, to be looked for in records. */
 export class Filter {
   private readonly paths: Marks;
   private readonly endings: Marks;
@@ -35,6 +42,7 @@ export class Filter {
   private readonly endingSizes: (number[] | undefined)[] = [];
   /** Is there a part of three bytes? */
   private hasShortPart = false;
+  private hasProcessRules = false;
   /** What rules look at whose keys are in any path. */
   private anyPath = 0;
 
@@ -43,6 +51,7 @@ export class Filter {
     const endings = new Map<number, number>();
     const parts = new Map<number, number>();
     for (const match of matches) {
+      this.hasProcessRules ||= match.type === "process";
       const bits = bitsOf(match);
       for (const key of keysOf(match)) {
         if (key.of === "port") this.ports[key.port] = (this.ports[key.port] ?? 0) | bits;
@@ -60,7 +69,7 @@ export class Filter {
     this.parts = new Marks(parts);
   }
 
-  /** Could something match this record of a file or of the network? It must be whole. */
+  /** Could something match this record? It must be whole. */
   couldMatch(record: RecordView): boolean {
     switch (record.u16(RECORD_HEADER.at.kind)) {
       case RecordKind.fileOpen:
@@ -79,8 +88,12 @@ export class Filter {
       case RecordKind.listen:
       case RecordKind.accept:
         return ((this.ports[record.u16(NETWORK_RECORD.at.localPort)] ?? 0) & INBOUND) !== 0;
+      case RecordKind.exec:
+      case RecordKind.fork:
+        // Their names are strings already, and there are few of them.
+        return this.hasProcessRules;
       default:
-        return true;
+        return false;
     }
   }
 

@@ -1,0 +1,158 @@
+// What becomes of the record of an event: what it says of its process is taken in, rules and detections are asked, and it is
+// written together with the alerts that it raises, or counted as not written, with the reason.
+//
+// Nearly no record is of interest to any rule. So as little is made of it as has to be: nothing at all, when no rule looks for
+// it and only alerts are written; the few texts that rules compare, when one might match; the whole event, when it is written
+// or when a rule has matched.
+
+import { RECORD_HEADER, RecordFlag, RecordKind } from "../bpf/event.gen.ts";
+import { type Process, Processes, type ProcessLimits } from "./context/processes.ts";
+import type { Event } from "./event/event.ts";
+import { Instant } from "./event/instant.ts";
+import { normalise, type Origin } from "./event/normalise.ts";
+import type { Bytes } from "./event/text.ts";
+import type { RecordView } from "./input/view.ts";
+import { type Alert, alertOf } from "./output/alert.ts";
+import type { Ledger, Totals } from "./output/ledger.ts";
+import type { Tally } from "./output/summary.ts";
+import { annotate, type Detections } from "./rule/detections.ts";
+import type { Engine, Match } from "./rule/engine.ts";
+import type { Filter } from "./rule/filter.ts";
+import { subjectOf } from "./rule/subject.ts";
+
+/** What is written for a record; `kind` is the record's. */
+export type Decision =
+  | { is: "event"; kind: number; record: Event }
+  | { is: "alert"; kind: number; record: Alert };
+
+export type DeciderSettings = {
+  engine: Engine;
+  detections: Detections;
+  /** Knows what the engine's rules and the detections look for. */
+  filter: Filter;
+  limits: ProcessLimits;
+  /** Events are decided upon, but only alerts are written. */
+  alertsOnly: boolean;
+  /** How many file and network events are written per second of boot time; 0: all. Those with an alert always are. */
+  eventsPerSecond: number;
+};
+
+const HEADER = RECORD_HEADER.at;
+const NO_MATCHES: Match[] = [];
+const NO_NAMES: Bytes[] = [];
+
+/** Decides about one record after the other. */
+export class Decider {
+  /** Where the records come from. */
+  origin: Origin = { bootId: "", hostId: null, wallOffset: 0n };
+  readonly tally: Tally = { alerts: 0, bySeverity: new Map(), byRule: new Map(), truncated: 0 };
+  private processes: Processes;
+  private evictedBefore = 0;
+  private unattributedBefore = 0;
+  private readonly time = new Instant();
+  private limited = { second: -1, count: 0 };
+
+  constructor(
+    private readonly settings: DeciderSettings,
+    private readonly ledger: Ledger,
+  ) {
+    this.processes = new Processes("", settings.limits);
+  }
+
+  /** Another boot has begun: its processes have nothing to do with those before. */
+  restart(bootId: string): void {
+    this.evictedBefore = this.evicted;
+    this.unattributedBefore = this.unattributed;
+    this.processes = new Processes(bootId, this.settings.limits);
+  }
+
+  /** How many processes are known. */
+  get processCount(): number {
+    return this.processes.size;
+  }
+
+  /** Processes that were given up for newer ones. */
+  get evicted(): number {
+    return this.evictedBefore + this.processes.evicted;
+  }
+
+  /** Records whose process has an executable that nobody knows. */
+  get unattributed(): number {
+    return this.unattributedBefore + this.processes.unattributed;
+  }
+
+  /** Takes in a process that was running when the stream began. */
+  remember(record: RecordView): void {
+    this.processes.remember(record);
+  }
+
+  /** Decides about a whole record of a known kind, and adds what is written. Returns false when it is no event. */
+  decide(record: RecordView, redelivered: boolean, written: Decision[]): boolean {
+    const kind = record.u16(HEADER.kind);
+    const totals = this.ledger.of(kind);
+    const process = this.processes.observe(record);
+    if (record.u32(HEADER.flags) & RecordFlag.lineage) {
+      totals.lineage += 1;
+      return false;
+    }
+    if (record.isCut) this.tally.truncated += 1;
+    const isLookedFor = this.settings.filter.couldMatch(record);
+    let event: Event | null = null;
+    let matches = NO_MATCHES;
+    let detections = NO_NAMES;
+    if (isLookedFor) {
+      if (kind >= RecordKind.connect) event = this.eventOf(record, process, redelivered);
+      const subject = event ?? subjectOf(record, this.processes.namesOf(record, process));
+      matches = this.settings.engine.evaluate(subject);
+      detections = this.settings.detections.namesFor(subject);
+    }
+    const isWritten = this.account(record, totals, matches.length > 0);
+    if (!isWritten && matches.length === 0) return true;
+    event ??= this.eventOf(record, process, redelivered);
+    annotate(event, detections);
+    if (isWritten) written.push({ is: "event", kind, record: event });
+    totals.matched += matches.length;
+    for (const match of matches)
+      written.push({ is: "alert", kind, record: this.raise(match, event, process) });
+    return true;
+  }
+
+  /** Enters in the books what becomes of an event. Returns whether it is written. */
+  private account(record: RecordView, totals: Totals, hasMatched: boolean): boolean {
+    if (this.settings.alertsOnly) totals.withheld += 1;
+    else if (!hasMatched && this.isOverLimit(record)) totals.rate_limited += 1;
+    else {
+      totals.written += 1;
+      return true;
+    }
+    return false;
+  }
+
+  /** Is this file or network event beyond what is written in one second of the stream? */
+  private isOverLimit(record: RecordView): boolean {
+    const { eventsPerSecond } = this.settings;
+    if (eventsPerSecond === 0 || record.u16(HEADER.kind) < RecordKind.fileOpen) return false;
+    this.time.set(record.u32(HEADER.time), record.u32(HEADER.time + 4));
+    const { seconds } = this.time;
+    if (seconds !== this.limited.second) this.limited = { second: seconds, count: 0 };
+    this.limited.count += 1;
+    return this.limited.count > eventsPerSecond;
+  }
+
+  private eventOf(record: RecordView, process: Process, redelivered: boolean): Event {
+    return normalise(record.decode(), this.processes.lineageOf(record, process), this.origin, redelivered);
+  }
+
+  private raise(match: Match, event: Event, process: Process): Alert {
+    const { tally } = this;
+    tally.alerts += 1;
+    countUp(tally.bySeverity, match.rule.severity);
+    countUp(tally.byRule, match.rule.id);
+    const image = event.event_type === "process_start" ? event : this.processes.imageOf(process);
+    return alertOf(match, event, { args: image?.args ?? null, cwd: image?.cwd ?? null });
+  }
+}
+
+function countUp(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}

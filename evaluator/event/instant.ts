@@ -1,0 +1,21 @@
+// A time of the kernel in seconds and nanoseconds, exactly, without a bigint: these cost 100 to 200 ns for each division.
+
+const SECOND_NS = 1_000_000_000;
+const HALF = 65536;
+
+/** A 64-bit number of nanoseconds, taken apart. */
+export class Instant {
+  seconds = 0;
+  nanos = 0;
+
+  /** Takes the two halves of the number. Long division, in steps that a double holds exactly. */
+  set(low: number, high: number): void {
+    const first = Math.floor(high / SECOND_NS);
+    const second = (high - first * SECOND_NS) * HALF + (low >>> 16);
+    const secondQuotient = Math.floor(second / SECOND_NS);
+    const third = (second - secondQuotient * SECOND_NS) * HALF + (low & 0xffff);
+    const thirdQuotient = Math.floor(third / SECOND_NS);
+    this.seconds = (first * HALF + secondQuotient) * HALF + thirdQuotient;
+    this.nanos = third - thirdQuotient * SECOND_NS;
+  }
+}
