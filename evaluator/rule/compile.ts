@@ -68,17 +68,30 @@ function listsOf(rules: readonly Rule[]): Lists {
     part: new Map(),
     anyPath: new Map(),
   };
-  const enabled = rules.filter((rule) => rule.enabled);
-  for (const [order, rule] of enabled.entries()) {
-    const compiled = { rule, order, match: compileMatch(rule.match) };
-    for (const key of keysOf(compiled.match)) {
-      const text = "bytes" in key ? key.bytes : "port" in key ? key.port : "";
-      const list = lists[key.of].get(text);
-      if (!list) lists[key.of].set(text, [compiled]);
-      else if (list.at(-1) !== compiled) list.push(compiled);
+  const compiled = rules
+    .filter(({ enabled }) => enabled)
+    .map((rule, order) => ({ rule, order, match: compileMatch(rule.match) }));
+  // Many rules are about the same shells, each with parents of its own: what few rules share is looked up.
+  const sharers = new Map<string, number>();
+  const nameOf = (key: Key) => `${key.of} ${textOf(key)}`;
+  for (const { match } of compiled)
+    for (const key of keysOf(match).flat()) sharers.set(nameOf(key), (sharers.get(nameOf(key)) ?? 0) + 1);
+  const sharersOf = (keys: Key[]) => keys.reduce((sum, key) => sum + (sharers.get(nameOf(key)) ?? 0), 0);
+
+  for (const rule of compiled) {
+    const choices = keysOf(rule.match);
+    const keys = choices.reduce((best, other) => (sharersOf(other) < sharersOf(best) ? other : best));
+    for (const key of keys) {
+      const list = lists[key.of].get(textOf(key));
+      if (!list) lists[key.of].set(textOf(key), [rule]);
+      else if (list.at(-1) !== rule) list.push(rule);
     }
   }
   return lists;
+}
+
+function textOf(key: Key): string | number {
+  return "bytes" in key ? key.bytes : "port" in key ? key.port : "";
 }
 
 /** A path and each folder above it, as they are in the keys of rules. */

@@ -55,11 +55,11 @@ test("a record that a rule matches is never passed over, and most others are", (
         }
       },
     ),
-    { numRuns: 3000 },
+    { numRuns: 1500 },
   );
-  expect(seen.matched).toBeGreaterThan(1000);
+  expect(seen.matched).toBeGreaterThan(500);
   expect(seen.passedOver).toBeGreaterThan(3 * seen.asked);
-});
+}, 60_000);
 
 describe("the filter", () => {
   const facts = {

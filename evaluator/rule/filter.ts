@@ -53,7 +53,7 @@ export class Filter {
     for (const match of matches) {
       this.hasProcessRules ||= match.type === "process";
       const bits = bitsOf(match);
-      for (const key of keysOf(match)) {
+      for (const key of keysOf(match)[0] ?? []) {
         if (key.of === "port") this.ports[key.port] = (this.ports[key.port] ?? 0) | bits;
         else if (key.of === "anyPath") this.anyPath |= bits;
         else if (key.of === "path") addPath(paths, key.bytes, bits);

@@ -19,19 +19,21 @@ export type Key =
 const PART_SIZE_MIN = 3;
 const PART_SIZE_MAX = 4;
 
-/** The keys of a rule's or detection's match part. */
-export function keysOf(match: Compiled): Key[] {
+/** The keys of a rule's or detection's match part, or of each of the parts that must match together: one will do. */
+export function keysOf(match: Compiled): Key[][] {
   switch (match.type) {
     case "network":
-      return match.ports.map((port) => ({ of: "port", port }));
+      return [match.ports.map((port) => ({ of: "port", port }))];
     case "process":
-      return match.processNames.length > 0
-        ? match.processNames.map((name) => nameKey(name, "comm", "exe"))
-        : match.parentNames.map((name) => nameKey(name, "parentComm", "parentExe"));
+      return [
+        match.parentNames.map((name) => nameKey(name, "parentComm", "parentExe")),
+        match.processNames.map((name) => nameKey(name, "comm", "exe")),
+      ].filter((keys) => keys.length > 0);
     case "file":
-      return match.paths.length > 0
-        ? match.paths.map((path) => ({ of: "path", bytes: withoutSlash(path) }))
-        : match.patterns.map(patternKey);
+      return [
+        match.paths.map((path): Key => ({ of: "path", bytes: withoutSlash(path) })),
+        match.patterns.map(patternKey),
+      ].filter((keys) => keys.length > 0);
   }
 }
 
