@@ -42,6 +42,18 @@ type Image = {
 
 const NO_ARGS: Image["args"] = { head: "" as Bytes, tail: "" as Bytes };
 
+/** What somebody has made of a lineage, and all that it depends on. */
+type Rendering = {
+  text: Bytes;
+  version: number;
+  isOfImage: boolean;
+  /** The parent's version, or 0 and its key if it is not known. */
+  parentVersion: number;
+  parentTgid: number;
+  parentLow: number;
+  parentHigh: number;
+};
+
 /** What is known of a process. */
 export class Process implements Entry {
   weight = ENTRY_SIZE;
@@ -53,6 +65,8 @@ export class Process implements Entry {
   version = 0;
   /** Null until it is asked for. */
   processId: string | null = null;
+  /** The lineage of the last record about a file or the network, as it is written. */
+  rendering: Rendering | null = null;
   comm = "" as Bytes;
   /** The bytes of `comm`, and what was behind them, in the record that told it. */
   private word0 = 0;
@@ -159,6 +173,41 @@ export class Processes {
       ancestors: this.ancestorsOf(process),
       containerId: imageFor(record, process)?.containerId,
     };
+  }
+
+  /** What `keepRendering` was given for the process of the record that was observed last, if it still holds. */
+  renderingOf(record: RecordView, process: Process): Bytes | null {
+    const { rendering } = process;
+    const { parent } = this;
+    if (
+      rendering === null ||
+      rendering.version !== process.version ||
+      rendering.parentVersion !== (parent?.version ?? 0) ||
+      rendering.isOfImage !== (imageFor(record, process) !== null)
+    )
+      return null;
+    if (parent) return rendering.text;
+    const { tgid, startLow, startHigh } = keyAt(record, HEADER.parent);
+    return rendering.parentTgid === tgid &&
+      rendering.parentLow === startLow &&
+      rendering.parentHigh === startHigh
+      ? rendering.text
+      : null;
+  }
+
+  /** Keeps what was made of the lineage of the record that was observed last, one about a file or the network. */
+  keepRendering(record: RecordView, process: Process, text: Bytes): void {
+    const { tgid, startLow, startHigh } = keyAt(record, HEADER.parent);
+    process.rendering = {
+      text,
+      version: process.version,
+      isOfImage: imageFor(record, process) !== null,
+      parentVersion: this.parent?.version ?? 0,
+      parentTgid: tgid,
+      parentLow: startLow,
+      parentHigh: startHigh,
+    };
+    this.table.reweigh(process, weightOf(process));
   }
 
   /** Arguments and working directory of a process, for alerts about events that do not carry them. */
@@ -341,8 +390,9 @@ function containerOf(record: RecordView): string | undefined {
   return undefined;
 }
 
-function weightOf({ image }: Process): number {
-  if (!image) return ENTRY_SIZE;
+function weightOf({ image, rendering }: Process): number {
+  const weight = ENTRY_SIZE + (rendering?.text.length ?? 0);
+  if (!image) return weight;
   const { args, exePath, cwd } = image;
-  return ENTRY_SIZE + args.head.length + args.tail.length + (exePath?.length ?? 0) + (cwd?.length ?? 0);
+  return weight + args.head.length + args.tail.length + (exePath?.length ?? 0) + (cwd?.length ?? 0);
 }

@@ -70,7 +70,8 @@ function lastOf(path: Bytes): Bytes {
   return path.slice(path.lastIndexOf("/") + 1) as Bytes;
 }
 
-function flagNames(flags: number): string[] {
+/** The names of an open's flags. */
+export function flagNames(flags: number): string[] {
   const mode = ACCESS_MODES[flags & 3];
   const names = FLAGS.filter(([bit]) => (flags & bit) !== 0).map(([, name]) => name);
   return mode === undefined ? names : [mode, ...names];
@@ -84,6 +85,6 @@ const CALL_NAMES = new Map<number, string>(
 );
 
 /** The name of a call, as in the kernel's tables of them. */
-function callName(call: number): string {
+export function callName(call: number): string {
   return CALL_NAMES.get(call) ?? "unknown";
 }

@@ -4,8 +4,8 @@ import { type NetworkRecord, RecordKind } from "../../bpf/event.gen.ts";
 import type { Common, NetworkEvent } from "./event.ts";
 import { type Bytes, errorName } from "./text.ts";
 
-const AF_UNIX = 1;
-const AF_INET = 2;
+export const AF_UNIX = 1;
+export const AF_INET = 2;
 const PROTOCOLS: Record<number, string> = {
   1: "icmp",
   6: "tcp",
@@ -30,7 +30,7 @@ export function networkEvent(record: NetworkRecord, common: Common): NetworkEven
   const facts = {
     ...common,
     family: unix ? ("unix" as const) : four ? ("ipv4" as const) : ("ipv6" as const),
-    protocol: (unix ? UNIX_TYPES[record.type] : PROTOCOLS[record.protocol]) ?? String(record.protocol),
+    protocol: protocolName(record.family, record.type, record.protocol),
     direction: kind === RecordKind.connect ? ("outbound" as const) : ("inbound" as const),
     local_addr: mapped ? unmapped(record.localAddr) : show(record.localAddr),
     local_port: unix ? null : record.localPort,
@@ -53,13 +53,18 @@ export function networkEvent(record: NetworkRecord, common: Common): NetworkEven
   }
 }
 
+/** The name of what is spoken over a socket. */
+export function protocolName(family: number, type: number, protocol: number): string {
+  return (family === AF_UNIX ? UNIX_TYPES[type] : PROTOCOLS[protocol]) ?? String(protocol);
+}
+
 /** A path as it was bound, without the NUL that some callers count as part of it; an abstract name (unix(7)) as it is. */
 function unixName(bytes: Bytes): Bytes {
   return bytes.startsWith("\0") ? bytes : (bytes.replace(/\0.*$/s, "") as Bytes);
 }
 
 /** An IPv4 host seen through an IPv6 socket: ::ffff:a.b.c.d on either side. */
-function isMapped(...addresses: Uint8Array[]): boolean {
+export function isMapped(...addresses: Uint8Array[]): boolean {
   return addresses.some(
     (bytes) => bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff,
   );
@@ -71,7 +76,11 @@ function unmapped(bytes: Uint8Array): string {
 }
 
 function addressOf(bytes: Uint8Array, four: boolean): string {
-  if (four) return bytes.subarray(0, 4).join(".");
+  return four ? bytes.subarray(0, 4).join(".") : sixOf(bytes);
+}
+
+/** An IPv6 address as RFC 5952 wants it. */
+export function sixOf(bytes: Uint8Array): string {
   const groups = Array.from({ length: 8 }, (_, i) => ((bytes[i * 2] ?? 0) << 8) | (bytes[i * 2 + 1] ?? 0));
   const { start, length } = longestZeros(groups);
   const hex = (part: number[]) => part.map((group) => group.toString(16)).join(":");

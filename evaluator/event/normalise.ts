@@ -220,17 +220,23 @@ function sourceOf(source: number): "execve" | "execveat" | "kernel" {
 }
 
 const SECOND_NS = 1_000_000_000n;
-let shownSecond = -1n;
-let shownPrefix = "";
 
 /** Wall time in ns since 1970 as RFC 3339 with nanoseconds, UTC. Times outside of the years 0 to 9999 are shown as the epoch. */
 export function wallTime(ns: bigint): string {
   const second = ns / SECOND_NS - (ns % SECOND_NS < 0n ? 1n : 0n);
+  return `${wallSecond(Number(second))}${(ns - second * SECOND_NS).toString().padStart(9, "0")}Z`;
+}
+
+let shownSecond = 0;
+let shownPrefix = "1970-01-01T00:00:00.";
+
+/** The same as far as the point behind the seconds. */
+export function wallSecond(second: number): string {
   if (second !== shownSecond) {
     shownSecond = second;
-    const date = new Date(Number(second) * 1000);
+    const date = new Date(second * 1000);
     const year = date.getUTCFullYear();
     shownPrefix = (year >= 0 && year <= 9999 ? date : new Date(0)).toISOString().slice(0, 20);
   }
-  return `${shownPrefix}${(ns - second * SECOND_NS).toString().padStart(9, "0")}Z`;
+  return shownPrefix;
 }
