@@ -11,7 +11,7 @@ import {
   Tamper,
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, ringOf } from "../bpf/kinds.ts";
-import { Decider, type DeciderSettings, type Decision } from "./decide.ts";
+import { Decider, type DeciderSettings, type Sink } from "./decide.ts";
 import { SCHEMA_VERSION } from "./event/event.ts";
 import { wallTime } from "./event/normalise.ts";
 import type { Bytes } from "./event/text.ts";
@@ -19,11 +19,9 @@ import type { Counters, Frame } from "./input/records.ts";
 import { RecordView } from "./input/view.ts";
 import { Canaries } from "./output/canaries.ts";
 import { EVENT_TYPES, type Findings, Ledger, type Loss, typeOf, UNKNOWN_KIND } from "./output/ledger.ts";
+import { ALERT, NOTICE } from "./output/lines.ts";
 import type { Shortfall } from "./output/outputs.ts";
 import type { Tally } from "./output/summary.ts";
-
-/** What is written, one line each; `kind` is the record kind behind an event or alert. */
-export type Output = Decision | { is: "notice"; record: Notice };
 
 /** What a line about the stream itself can be about. */
 type NoticeType =
@@ -70,7 +68,10 @@ const TAMPERED: Record<number, string> = {
 /** The rings whose records are read. */
 const RINGS = Object.values(Ring);
 
-/** Decides what every frame means. The caller writes what it returns, tells of failures, then acknowledges `positions`. */
+/**
+ * Decides what every frame means. Events and alerts go to the sink; the caller writes what `handle` returns behind them, tells
+ * the ledger what became of every line, then acknowledges the records.
+ */
 export class Core {
   readonly ledger = new Ledger();
   /** All records before these positions of the rings have been handled. */
@@ -98,8 +99,11 @@ export class Core {
   private nextHealth: bigint | null = null;
   private readonly record = new RecordView();
 
-  constructor(private readonly settings: CoreSettings) {
-    this.decider = new Decider(settings, this.ledger);
+  constructor(
+    private readonly settings: CoreSettings,
+    sink: Sink,
+  ) {
+    this.decider = new Decider(settings, this.ledger, sink);
   }
 
   get tally(): Tally {
@@ -111,8 +115,8 @@ export class Core {
     return this.stream !== null;
   }
 
-  /** Handles the next frame of the stream. */
-  handle(frame: Frame): Output[] {
+  /** Handles the next frame of the stream. Returns what is to be said of the stream itself. */
+  handle(frame: Frame): Notice[] {
     switch (frame.type) {
       case "preamble":
         return this.begin(frame.preamble);
@@ -126,9 +130,11 @@ export class Core {
         this.losers = new Map(frame.losers.map((loser) => [`${loser.kind} ${loser.comm}`, loser]));
         return [];
       case "snapshot":
-        return this.handleSnapshot(frame.bytes);
+        this.handleSnapshot(frame.bytes);
+        return [];
       case "records":
-        return this.handleRecords(frame.bytes, frame.ring, frame.position);
+        this.handleRecords(frame.bytes, frame.ring, frame.position);
+        return [];
       case "counters":
         return this.count(frame.counters);
       case "end":
@@ -137,19 +143,19 @@ export class Core {
   }
 
   /** The stream ended without saying so: the sensor was killed, or the capture was cut. What came after its last counters is not known. */
-  cut(): Output[] {
+  cut(): Notice[] {
     if (!this.stream) return [];
     this.ledger.cut();
     return [this.notice("sensor_gone", { types: this.attached }), this.health()];
   }
 
   /** The reader of the stream stops, and leaves the rest of it to the next one. */
-  leave(): Output[] {
+  leave(): Notice[] {
     return this.stream ? [this.health()] : [];
   }
 
   /** Nothing has come for a while, by the clock of whoever reads the stream; `heard` tells when something does again. */
-  silent(seconds: number): Output[] {
+  silent(seconds: number): Notice[] {
     if (!this.stream || this.silentSince !== null) return [];
     this.silentSince = this.now;
     const since = wallTime(this.now + this.decider.origin.wallOffset);
@@ -158,25 +164,28 @@ export class Core {
     ];
   }
 
-  /** The line of an output of `handle` got out. */
-  wrote(output: Output): void {
-    if (output.is === "notice") return;
-    const totals = this.ledger.of(output.kind);
-    if (output.is === "event") totals.lines += 1;
-    else totals.alert_lines += 1;
+  /** The line of this owner got out. */
+  wrote(owner: number): void {
+    if (owner === NOTICE) return;
+    const totals = this.ledger.of(owner & ~ALERT);
+    if (owner & ALERT) totals.alert_lines += 1;
+    else totals.lines += 1;
   }
 
   /** It did not; `torn` when it had been taken for one that did, because its beginning had got out. */
-  lost(output: Output, torn: boolean): void {
-    if (output.is === "notice") return;
-    const totals = this.ledger.of(output.kind);
-    if (output.is === "event") totals.write_failed += 1;
-    else totals.alert_write_failed += 1;
-    if (torn && output.is === "event") totals.lines -= 1;
-    else if (torn) totals.alert_lines -= 1;
+  lost(owner: number, torn: boolean): void {
+    if (owner === NOTICE) return;
+    const totals = this.ledger.of(owner & ~ALERT);
+    if (owner & ALERT) {
+      totals.alert_write_failed += 1;
+      if (torn) totals.alert_lines -= 1;
+    } else {
+      totals.write_failed += 1;
+      if (torn) totals.lines -= 1;
+    }
   }
 
-  private begin(preamble: StreamPreamble): Output[] {
+  private begin(preamble: StreamPreamble): Notice[] {
     const before = this.stream;
     const stopped = this.counted;
     const bootId = dashed(Buffer.from(preamble.bootId).toString("hex"));
@@ -205,7 +214,7 @@ export class Core {
     return [this.notice("gap", { from, to, duration_ns: preamble.attached - stopped })];
   }
 
-  private coverage(coverage: Record<string, unknown>): Output {
+  private coverage(coverage: Record<string, unknown>): Notice {
     const events = Object.entries(
       (coverage["events"] ?? {}) as Record<string, { attached?: unknown } | null>,
     );
@@ -217,18 +226,16 @@ export class Core {
     return this.notice("coverage", { ...coverage, attached_since: since });
   }
 
-  private handleSnapshot(bytes: Uint8Array): Output[] {
+  private handleSnapshot(bytes: Uint8Array): void {
     const { record } = this;
     for (record.open(bytes); record.advance(); ) {
       if (record.isWhole()) this.decider.remember(record);
       else this.countMalformed(record);
     }
-    return [];
   }
 
-  private handleRecords(bytes: Uint8Array, ring: number, position: bigint): Output[] {
+  private handleRecords(bytes: Uint8Array, ring: number, position: bigint): void {
     const { record, ledger } = this;
-    const outputs: Decision[] = [];
     const repeatedSize = sizeBelow(this.positions[ring], position);
     const redeliveredSize = sizeBelow(this.redeliverUntil[ring], position);
     let end = 0;
@@ -253,14 +260,13 @@ export class Core {
       if (record.u32(HEADER.flags) & RecordFlag.canary) {
         totals.canaries += 1;
         this.canaries.arrive(kind, ring, position + BigInt(record.next));
-      } else if (this.decider.decide(record, record.next <= redeliveredSize, outputs)) {
+      } else if (this.decider.decide(record, record.next <= redeliveredSize)) {
         lastEvent = record.start + HEADER.time;
         if (firstEvent < 0) firstEvent = lastEvent;
       }
     }
     if (end > 0) this.positions[ring] = position + BigInt(end);
     if (firstEvent >= 0) this.passTime(bytes, firstEvent, lastEvent);
-    return outputs;
   }
 
   /** Events came whose times are at these places of a frame. */
@@ -284,7 +290,7 @@ export class Core {
     else this.malformed += 1;
   }
 
-  private count(counters: Counters): Output[] {
+  private count(counters: Counters): Notice[] {
     this.now = this.counted = counters.time;
     this.started ??= counters.time;
     this.redeliverUntil = counters.redeliverUntil;
@@ -301,8 +307,8 @@ export class Core {
   }
 
   /** What the sensor's acts and its looking around have brought to light. */
-  private watch(counters: Counters): Output[] {
-    const outputs: Output[] = [];
+  private watch(counters: Counters): Notice[] {
+    const outputs: Notice[] = [];
     if (this.silentSince !== null) outputs.push(this.notice("sensor_heard", { types: this.attached }));
     this.silentSince = null;
     const { silent, heard, forged } = this.canaries.report(counters, this.positions);
@@ -324,7 +330,7 @@ export class Core {
     return outputs;
   }
 
-  private found({ losses, mismatches }: Findings): Output[] {
+  private found({ losses, mismatches }: Findings): Notice[] {
     const outputs = losses.map((loss) => this.loss(loss));
     if (losses.length > 0) this.losersBefore = this.losers;
     for (const { law, cpu, of, left, right } of mismatches) {
@@ -333,7 +339,7 @@ export class Core {
     return outputs;
   }
 
-  private loss({ stage, kind, ring, cpu, reason, count, from, to }: Loss): Output {
+  private loss({ stage, kind, ring, cpu, reason, count, from, to }: Loss): Notice {
     const [start, end] = [from, to].map((time) => wallTime(time + this.decider.origin.wallOffset));
     const types =
       kind === null
@@ -372,7 +378,7 @@ export class Core {
     return ids.size > named.length ? [...named, `and ${ids.size - named.length} more`] : named;
   }
 
-  private health(): Output {
+  private health(): Notice {
     const ledger = this.ledger.statement();
     const outputs = this.settings.shortfalls();
     return this.notice("health", {
@@ -398,18 +404,16 @@ export class Core {
     });
   }
 
-  private notice(type: NoticeType, facts: Record<string, unknown>): Output {
+  private notice(type: NoticeType, facts: Record<string, unknown>): Notice {
+    const { hostId, bootId, wallOffset } = this.decider.origin;
     return {
-      is: "notice",
-      record: {
-        event_type: type,
-        timestamp_ns: this.now,
-        time: wallTime(this.now + this.decider.origin.wallOffset),
-        schema_version: SCHEMA_VERSION,
-        host_id: this.decider.origin.hostId,
-        boot_id: this.decider.origin.bootId,
-        ...facts,
-      },
+      event_type: type,
+      timestamp_ns: this.now,
+      time: wallTime(this.now + wallOffset),
+      schema_version: SCHEMA_VERSION,
+      host_id: hostId,
+      boot_id: bootId,
+      ...facts,
     };
   }
 }

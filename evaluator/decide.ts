@@ -13,6 +13,7 @@ import { normalise, type Origin } from "./event/normalise.ts";
 import type { Bytes } from "./event/text.ts";
 import type { RecordView } from "./input/view.ts";
 import { type Alert, alertOf } from "./output/alert.ts";
+import type { EventWriter } from "./output/events.ts";
 import type { Ledger, Totals } from "./output/ledger.ts";
 import type { Tally } from "./output/summary.ts";
 import { annotate, type Detections } from "./rule/detections.ts";
@@ -20,10 +21,13 @@ import type { Engine, Match } from "./rule/engine.ts";
 import type { Filter } from "./rule/filter.ts";
 import { subjectOf } from "./rule/subject.ts";
 
-/** What is written for a record; `kind` is the record's. */
-export type Decision =
-  | { is: "event"; kind: number; record: Event }
-  | { is: "alert"; kind: number; record: Alert };
+/** Where lines go, in order. The kind is that of the record behind a line. */
+export type Sink = {
+  event: (kind: number, event: Event) => void;
+  alert: (kind: number, alert: Alert) => void;
+  /** Takes events of files and of the network as records; null where it cannot. */
+  readonly direct: EventWriter | null;
+};
 
 export type DeciderSettings = {
   engine: Engine;
@@ -43,10 +47,9 @@ const NO_NAMES: Bytes[] = [];
 
 /** Decides about one record after the other. */
 export class Decider {
-  /** Where the records come from. */
-  origin: Origin = { bootId: "", hostId: null, wallOffset: 0n };
   readonly tally: Tally = { alerts: 0, bySeverity: new Map(), byRule: new Map(), truncated: 0 };
   private processes: Processes;
+  private from: Origin = { bootId: "", hostId: null, wallOffset: 0n };
   private evictedBefore = 0;
   private unattributedBefore = 0;
   private readonly time = new Instant();
@@ -55,8 +58,19 @@ export class Decider {
   constructor(
     private readonly settings: DeciderSettings,
     private readonly ledger: Ledger,
+    private readonly sink: Sink,
   ) {
     this.processes = new Processes("", settings.limits);
+  }
+
+  /** Where the records come from. */
+  get origin(): Origin {
+    return this.from;
+  }
+
+  set origin(origin: Origin) {
+    this.from = origin;
+    this.sink.direct?.setOrigin(origin);
   }
 
   /** Another boot has begun: its processes have nothing to do with those before. */
@@ -86,34 +100,39 @@ export class Decider {
     this.processes.remember(record);
   }
 
-  /** Decides about a whole record of a known kind, and adds what is written. Returns false when it is no event. */
-  decide(record: RecordView, redelivered: boolean, written: Decision[]): boolean {
+  /** Decides about a whole record of a known kind, and hands on what is written. Returns false when it is no event. */
+  decide(record: RecordView, redelivered: boolean): boolean {
+    const { settings, sink, processes } = this;
     const kind = record.u16(HEADER.kind);
     const totals = this.ledger.of(kind);
-    const process = this.processes.observe(record);
+    const process = processes.observe(record);
     if (record.u32(HEADER.flags) & RecordFlag.lineage) {
       totals.lineage += 1;
       return false;
     }
     if (record.isCut) this.tally.truncated += 1;
-    const isLookedFor = this.settings.filter.couldMatch(record);
     let event: Event | null = null;
     let matches = NO_MATCHES;
     let detections = NO_NAMES;
-    if (isLookedFor) {
+    if (settings.filter.couldMatch(record)) {
       if (kind >= RecordKind.connect) event = this.eventOf(record, process, redelivered);
-      const subject = event ?? subjectOf(record, this.processes.namesOf(record, process));
-      matches = this.settings.engine.evaluate(subject);
-      detections = this.settings.detections.namesFor(subject);
+      const subject = event ?? subjectOf(record, processes.namesOf(record, process));
+      matches = settings.engine.evaluate(subject);
+      detections = settings.detections.namesFor(subject);
     }
     const isWritten = this.account(record, totals, matches.length > 0);
-    if (!isWritten && matches.length === 0) return true;
+    if (matches.length === 0 && detections.length === 0) {
+      if (!isWritten) return true;
+      if (sink.direct && kind >= RecordKind.fileOpen) {
+        sink.direct.add(record, process, processes, redelivered);
+        return true;
+      }
+    }
     event ??= this.eventOf(record, process, redelivered);
     annotate(event, detections);
-    if (isWritten) written.push({ is: "event", kind, record: event });
+    if (isWritten) sink.event(kind, event);
     totals.matched += matches.length;
-    for (const match of matches)
-      written.push({ is: "alert", kind, record: this.raise(match, event, process) });
+    for (const match of matches) sink.alert(kind, this.raise(match, event, process));
     return true;
   }
 

@@ -1,7 +1,7 @@
 // What the subcommands do: a source of bytes, the core, the output, in a loop.
 
 import type { Loaded } from "./config.ts";
-import { Core, type Output } from "./core.ts";
+import { Core, type Notice } from "./core.ts";
 import { Exit, Failure } from "./exit.ts";
 import { type Capture, CaptureWriter, openCapture, readCapture } from "./input/capture.ts";
 import { type Frame, FrameReader, StreamError } from "./input/records.ts";
@@ -224,24 +224,27 @@ class Pipeline {
   /** Why lines were not written that should have been; null when they were. */
   failure: Failure | null = null;
   private readonly core: Core;
-  private readonly outputs: Outputs<Output>;
+  private readonly outputs: Outputs;
   private readonly started = performance.now();
   private readonly strict: boolean;
+  /** Lines about the stream that nobody has been told of in words. */
+  private readonly notices: Notice[] = [];
 
   constructor(
     { config, rules }: Loaded,
     options: RunOptions,
     memory: () => number | null,
-    private readonly onAlert: (alert: Alert) => void = () => {},
+    onAlert: (alert: Alert) => void = () => {},
   ) {
     this.strict = options.strict === true;
     const told = {
-      wrote: (output: Output) => this.core.wrote(output),
-      lost: (output: Output, torn: boolean) => this.core.lost(output, torn),
+      wrote: (owner: number) => this.core.wrote(owner),
+      lost: (owner: number, torn: boolean) => this.core.lost(owner, torn),
       say,
     };
-    this.outputs = new Outputs(config.output, { format: options.output, color: options.color }, told);
-    this.core = new Core({
+    const look = { format: options.output, color: options.color };
+    const outputs = new Outputs(config.output, look, told);
+    const settings = {
       engine: compileRules(rules),
       detections: compileDetections(config.detections),
       filter: compileFilter(rules, config.detections),
@@ -253,7 +256,16 @@ class Pipeline {
       alertsOnly: options.alertsOnly ?? config.agent.mode === "detect",
       healthInterval: BigInt(config.health.interval_s) * SECOND_NS,
       memory,
-      shortfalls: () => this.outputs.shortfalls,
+      shortfalls: () => outputs.shortfalls,
+    };
+    this.outputs = outputs;
+    this.core = new Core(settings, {
+      direct: outputs.direct,
+      event: (kind, event) => outputs.event(kind, event),
+      alert(kind, alert) {
+        onAlert(alert);
+        outputs.alert(kind, alert);
+      },
     });
   }
 
@@ -293,7 +305,6 @@ class Pipeline {
     const reader = new FrameReader();
     let ended = false;
     for await (const piece of acknowledge ? this.listened(pieces) : pieces) {
-      let outputs: Output[] = [];
       const handled: bigint[] = [];
       let failure: unknown = null;
       try {
@@ -301,17 +312,16 @@ class Pipeline {
           recording?.write(frame);
           if (frame.type === "counters" || frame.type === "end") {
             // What is said of the ledger then is about lines that were written.
-            await this.write(outputs);
-            outputs = [];
+            await this.outputs.flush();
           }
-          outputs.push(...this.core.handle(frame));
+          this.add(this.core.handle(frame));
           ended = frame.type === "end";
           if (frame.type === "records") handled[frame.ring] = frame.position + BigInt(frame.bytes.length);
         }
       } catch (error) {
         failure = error;
       }
-      await Promise.all([this.write(outputs), recording?.flush()]);
+      await Promise.all([this.flush(), recording?.flush()]);
       if (failure !== null) throw failure;
       if (this.closed) return "cut";
       handled.forEach((position, ring) => acknowledge?.(ring, position));
@@ -319,7 +329,8 @@ class Pipeline {
     if (ended) return "end";
     if (acknowledge && reader.offset === 0) return "nothing";
     await recording?.cut();
-    await this.write(leaves?.aborted ? this.core.leave() : this.core.cut());
+    this.add(leaves?.aborted ? this.core.leave() : this.core.cut());
+    await this.flush();
     if (!acknowledge) reader.finish();
     return "cut";
   }
@@ -339,12 +350,15 @@ class Pipeline {
     }
   }
 
-  private async write(outputs: Output[]): Promise<void> {
-    if (outputs.length === 0) return;
-    const notices = outputs.flatMap((output) => (output.is === "notice" ? [output.record] : []));
-    warnings(notices).forEach(say);
-    for (const output of outputs) if (output.is === "alert") this.onAlert(output.record);
-    await this.outputs.write(outputs);
+  private add(notices: Notice[]): void {
+    this.notices.push(...notices);
+    for (const notice of notices) this.outputs.notice(notice);
+  }
+
+  /** Writes what waits. */
+  private async flush(): Promise<void> {
+    warnings(this.notices.splice(0)).forEach(say);
+    await this.outputs.flush();
   }
 
   /** The pieces of a live stream. A sensor that does not even count any more is silent, which is said once. */
@@ -356,8 +370,10 @@ class Pipeline {
       const silence = new Promise<"silence">((resolve) => {
         timer = setTimeout(() => resolve("silence"), SILENT_MS);
       });
-      if ((await Promise.race([next, silence])) === "silence")
-        await this.write(this.core.silent(SILENT_MS / 1000));
+      if ((await Promise.race([next, silence])) === "silence") {
+        this.add(this.core.silent(SILENT_MS / 1000));
+        await this.flush();
+      }
       clearTimeout(timer);
       const { done, value } = await next;
       if (done) return;

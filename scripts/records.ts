@@ -16,7 +16,7 @@ import {
 import { RecordView } from "../evaluator/input/view.ts";
 
 /** The entries of a frame that holds these records. */
-export function framed(records: readonly Uint8Array[]): Uint8Array {
+function framed(records: readonly Uint8Array[]): Uint8Array {
   const sizeOf = (record: Uint8Array) => (RING_ENTRY.size + record.length + 7) & ~7;
   const frame = new Uint8Array(records.reduce((size, record) => size + sizeOf(record), 0));
   let at = 0;

@@ -9,6 +9,7 @@ import type { Bytes } from "../event/text.ts";
 import { Exit, Failure } from "../exit.ts";
 import { ALERT_FIELDS, type Alert } from "../output/alert.ts";
 import { type Coloring, colored, compact } from "../output/compact.ts";
+import { Lines } from "../output/lines.ts";
 import { warnings } from "../output/notice.ts";
 import { LineWriter, STDOUT } from "../output/writer.ts";
 import { parseJson, readEvent, readFields } from "../rule/given.ts";
@@ -18,6 +19,8 @@ import { colorOption } from "./options.ts";
 const STDIN = 0;
 /** So many are shown at once. */
 const LINES_MAX = 256;
+/** Nobody asks whose lines got out. */
+const OWNER = 0;
 /** Lines that the stream says about itself. */
 const NOTICE = /^(coverage|health|loss|gap|ledger_mismatch|sensor_\w+|tampered)$/;
 
@@ -42,22 +45,19 @@ async function show(file: string, { color }: { color: Coloring }): Promise<void>
 }
 
 async function showLines(file: string, input: Readable, color: boolean): Promise<void> {
-  const writer = new LineWriter<Bytes>(STDOUT, (line) => line, {
-    wrote() {},
-    lost() {},
-    say: (line) => console.error(`warder: ${line}`),
-  });
+  const say = (line: string) => console.error(`warder: ${line}`);
+  const writer = new LineWriter(STDOUT, { wrote() {}, lost() {}, say });
   const name = file === "-" ? "standard input" : file;
   let number = 0;
-  let lines: Bytes[] = [];
+  const lines = new Lines();
   try {
     for await (const line of createInterface({ input, crlfDelay: Infinity })) {
       number += 1;
-      if (line.trim() !== "") lines.push(shownLine(`${name}:${number}`, line, color));
-      if (lines.length < LINES_MAX && input.readableLength > 0) continue;
+      if (line.trim() !== "") lines.add(shownLine(`${name}:${number}`, line, color), OWNER);
+      if (lines.count < LINES_MAX && input.readableLength > 0) continue;
       await writer.write(lines);
       if (writer.closed) return; // nobody reads any more
-      lines = [];
+      lines.clear();
     }
   } finally {
     await writer.write(lines);

@@ -41,11 +41,11 @@ export class ByteBuffer {
     this.bytes = larger;
   }
 
-  put(constant: Uint8Array): void {
+  put(piece: Uint8Array): void {
     const { bytes, end } = this;
-    const size = constant.length;
-    if (size > LOOP_MAX) bytes.set(constant, end);
-    else for (let i = 0; i < size; i++) bytes[end + i] = constant[i] ?? 0;
+    const size = piece.length;
+    if (size > LOOP_MAX) bytes.set(piece, end);
+    else for (let i = 0; i < size; i++) bytes[end + i] = piece[i] ?? 0;
     this.end = end + size;
   }
 

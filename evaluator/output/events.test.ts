@@ -4,8 +4,8 @@ import { RecordKind } from "../../bpf/event.gen.ts";
 import { anyRecord, viewOf } from "../../scripts/records.ts";
 import { Processes } from "../context/processes.ts";
 import { normalise, type Origin } from "../event/normalise.ts";
-import { ByteBuffer } from "./bytes.ts";
 import { EventWriter } from "./events.ts";
+import { Lines } from "./lines.ts";
 import { ndjson } from "./ndjson.ts";
 
 const LIMITS = { entriesMax: 6, ancestorsMax: 3 };
@@ -29,8 +29,8 @@ test("a line straight from the record is the line of its event, byte for byte, w
         maxLength: 30,
       }),
       (from, records) => {
-        const buffer = new ByteBuffer();
-        const writer = new EventWriter(buffer);
+        const lines = new Lines();
+        const writer = new EventWriter(lines);
         writer.setOrigin(from);
         const quick = new Processes(from.bootId, LIMITS);
         const plain = new Processes(from.bootId, LIMITS);
@@ -41,9 +41,10 @@ test("a line straight from the record is the line of its event, byte for byte, w
             const process = quick.observe(view);
             const lineage = plain.lineageOf(view, plain.observe(view));
             if (record.kind < RecordKind.fileOpen) continue;
-            buffer.end = 0;
-            writer.put(view, process, quick, redelivered);
-            const line = buffer.bytes.toString("latin1", 0, buffer.end);
+            lines.clear();
+            writer.add(view, process, quick, redelivered);
+            const line = lines.buffer.bytes.toString("latin1", 0, lines.endOf(0));
+            expect([lines.count, lines.ownerOf(0)]).toEqual([1, record.kind]);
             expect(line).toBe(ndjson(normalise(record, lineage, from, redelivered)));
             seen.set(record.kind, (seen.get(record.kind) ?? 0) + 1);
             redeliveries += Number(redelivered);

@@ -27,6 +27,7 @@ import { type Bytes, errorName } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
 import { type ByteBuffer, constant } from "./bytes.ts";
 import { typeOf } from "./ledger.ts";
+import type { Lines } from "./lines.ts";
 import { ndjson } from "./ndjson.ts";
 import { jsonText } from "./text.ts";
 
@@ -39,30 +40,30 @@ const NANOS = 1_000_000_000;
 
 /** The key of a text, and that of its exact bytes. */
 type TextKey = { open: Uint8Array; name: string };
-const textKey = (name: string): TextKey => ({ open: constant(`,"${name}":"`), name });
-const key = (name: string) => constant(`,"${name}":`);
+const textKeyOf = (name: string): TextKey => ({ open: constant(`,"${name}":"`), name });
+const keyOf = (name: string) => constant(`,"${name}":`);
 const QUOTE = constant('"');
 const DASH = constant("-");
 const DOT = constant(".");
 const NULL = constant("null");
 const [TRUE, FALSE] = [constant("true"), constant("false")];
 const TIME = constant(',"time":"');
-const [PID, TID, PPID] = [constant('","pid":'), key("tid"), key("ppid")];
-const [UID, GID, EUID, EGID] = [key("uid"), key("gid"), key("euid"), key("egid")];
-const COMM = textKey("comm");
+const [PID, TID, PPID] = [constant('","pid":'), keyOf("tid"), keyOf("ppid")];
+const [UID, GID, EUID, EGID] = [keyOf("uid"), keyOf("gid"), keyOf("euid"), keyOf("egid")];
+const COMM = textKeyOf("comm");
 const REDELIVERED = constant(',"redelivered":true');
-const FILENAME_KEY = textKey("filename");
+const FILENAME_KEY = textKeyOf("filename");
 const NO_FILENAME = constant(',"filename":null');
-const PATH_KEY = textKey("path");
-const RESOLVED_PATH = textKey("resolved_path");
-const OLD_FILENAME = textKey("old_filename");
-const NEW_FILENAME = textKey("new_filename");
-const [COUNT, CREATED, INODE, DEVICE] = [key("count"), key("created"), key("inode"), key("device")];
-const [NLINK, MODE, ERROR] = [key("nlink"), key("mode"), key("error")];
+const PATH_KEY = textKeyOf("path");
+const RESOLVED_PATH = textKeyOf("resolved_path");
+const OLD_FILENAME = textKeyOf("old_filename");
+const NEW_FILENAME = textKeyOf("new_filename");
+const [COUNT, CREATED, INODE, DEVICE] = [keyOf("count"), keyOf("created"), keyOf("inode"), keyOf("device")];
+const [NLINK, MODE, ERROR] = [keyOf("nlink"), keyOf("mode"), keyOf("error")];
 const NO_FILE = constant(',"inode":null,"device":null,"nlink":null,"mode":null');
-const [LOCAL_ADDR, LOCAL_PORT] = [key("local_addr"), key("local_port")];
-const [REMOTE_ADDR, REMOTE_PORT] = [key("remote_addr"), key("remote_port")];
-const [SOCKET_FD, RESULT, BACKLOG] = [key("socket_fd"), key("result"), key("backlog")];
+const [LOCAL_ADDR, LOCAL_PORT] = [keyOf("local_addr"), keyOf("local_port")];
+const [REMOTE_ADDR, REMOTE_PORT] = [keyOf("remote_addr"), keyOf("remote_port")];
+const [SOCKET_FD, RESULT, BACKLOG] = [keyOf("socket_fd"), keyOf("result"), keyOf("backlog")];
 const NOTHING_DETECTED = constant(',"alert":false,"detection_type":null');
 const END = constant("}\n");
 
@@ -94,7 +95,11 @@ export class EventWriter {
   private shownSecond = Number.NaN;
   private shownPrefix: Uint8Array = new Uint8Array(0);
 
-  constructor(private readonly buffer: ByteBuffer) {}
+  private readonly buffer: ByteBuffer;
+
+  constructor(private readonly lines: Lines) {
+    this.buffer = lines.buffer;
+  }
 
   /** Records come from there, from now on. */
   setOrigin({ bootId, hostId, wallOffset }: Origin): void {
@@ -106,8 +111,8 @@ export class EventWriter {
     this.offsetSeconds = Number((wallOffset - nanos) / SECOND_NS);
   }
 
-  /** Puts the line of a record of a file or of the network whose process was observed just now. */
-  put(record: RecordView, process: Process, processes: Processes, redelivered: boolean): void {
+  /** Adds the line of a record of a file or of the network whose process was observed just now. */
+  add(record: RecordView, process: Process, processes: Processes, redelivered: boolean): void {
     const { buffer } = this;
     const kind = record.u16(HEADER.kind);
     const lineage = processes.renderingOf(record, process) ?? render(record, process, processes);
@@ -119,6 +124,7 @@ export class EventWriter {
     if (kind >= RecordKind.connect) this.putNetwork(record, kind);
     else this.putFile(record, kind);
     buffer.put(END);
+    this.lines.close(kind);
   }
 
   private putBeginning(record: RecordView, kind: number): void {

@@ -18,6 +18,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Bytes } from "../event/text.ts";
 import { type FileSettings, OutputFile } from "./file.ts";
+import { Lines } from "./lines.ts";
 import { Segments } from "./segments.ts";
 import { LineWriter } from "./writer.ts";
 
@@ -31,15 +32,25 @@ function lines(count: number, size: number, from = 0): Bytes[] {
   );
 }
 
+function linesOf(texts: readonly Bytes[]): Lines {
+  const all = new Lines();
+  for (const text of texts) all.add(text, 0);
+  return all;
+}
+
 /** A file `out.ndjson` with its writer, and what they say. */
 function outputTo(folder: string, settings: Partial<FileSettings> = {}) {
   const said: string[] = [];
   const say = (line: string) => void said.push(line);
   const all = { path: join(folder, "out.ndjson"), rotateSize: 0, rotateAgeMs: 0, compress: true, keep: 0 };
   const file = new OutputFile({ ...all, ...settings }, say);
-  const writer = new LineWriter<Bytes>(file, (line) => line, { wrote() {}, lost() {}, say });
+  const target = new LineWriter(file, { wrote() {}, lost() {}, say });
+  const writer = {
+    write: (texts: readonly Bytes[]) => target.write(linesOf(texts)),
+    between: (step: () => void) => target.between(step),
+  };
   const close = async () => {
-    await writer.close();
+    await target.close();
     await file.close(false);
   };
   return { file, writer, said, close };
@@ -311,13 +322,16 @@ test(
       writeFileSync(
         program,
         `import { OutputFile } from ${JSON.stringify(join(import.meta.dir, "file.ts"))};
+       import { Lines } from ${JSON.stringify(join(import.meta.dir, "lines.ts"))};
        import { LineWriter } from ${JSON.stringify(join(import.meta.dir, "writer.ts"))};
        const settings = { path: process.argv[2], rotateSize: ${MIB}, rotateAgeMs: 0, compress: true, keep: 0 };
        const file = new OutputFile(settings, () => {});
-       const writer = new LineWriter(file, (line) => line, { wrote() {}, lost() {}, say() {} });
+       const writer = new LineWriter(file, { wrote() {}, lost() {}, say() {} });
        for (let id = Number(process.argv[3]); ; id += 500) {
          const line = (i) => '{"event_type":"test","id":' + (id + i) + ',"more":"' + "x".repeat(300) + '"}\\n';
-         await writer.write(Array.from({ length: 500 }, (_, i) => line(i)));
+         const lines = new Lines();
+         for (let i = 0; i < 500; i++) lines.add(line(i), 0);
+         await writer.write(lines);
          process.stdout.write(id + 500 + "\\n");
        }`,
       );

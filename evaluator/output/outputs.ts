@@ -2,18 +2,13 @@
 
 import { isatty } from "node:tty";
 import type { Event } from "../event/event.ts";
-import type { Bytes } from "../event/text.ts";
 import type { Alert } from "./alert.ts";
-import { type Coloring, colored, compact } from "./compact.ts";
+import { type Coloring, colored, compact, type Style } from "./compact.ts";
+import { EventWriter } from "./events.ts";
 import { OutputFile } from "./file.ts";
+import { ALERT, Lines, NOTICE } from "./lines.ts";
 import { ndjson } from "./ndjson.ts";
 import { LineWriter, STDOUT, type Told } from "./writer.ts";
-
-/** What is written: an event, an alert, or a line about the stream itself. */
-type Item =
-  | { is: "event"; record: Event }
-  | { is: "alert"; record: Alert }
-  | { is: "notice"; record: object };
 
 export type Format = "json" | "compact";
 
@@ -38,18 +33,22 @@ export type Shortfall = { path: string; failed: number };
 const MIB = 1024 * 1024;
 const AGE_CHECK_MS = 1000;
 
+/** An output: lines that wait, who writes them where, and how they look; without a style they are JSON. */
+type Output = { lines: Lines; writer: LineWriter; file: OutputFile | null; style: Style | null };
+
 /** The main output, which gets every line, and beside it the one that gets no events. */
-export class Outputs<Line extends Item> {
-  private readonly main: LineWriter<Line>;
-  private readonly alerts: LineWriter<Line> | null = null;
-  private readonly files = new Map<LineWriter<Line>, OutputFile>();
+export class Outputs {
+  /** Puts events of files and the network into the main output without an event; null where lines are not JSON. */
+  readonly direct: EventWriter | null;
+  private readonly main: Output;
+  private readonly alerts: Output | null = null;
   private readonly ageCheck: NodeJS.Timeout | null;
 
   /**
    * Opens what has to be opened, as this process's user. `told` hears what becomes of the main output's lines.
    * @throws OutputError
    */
-  constructor(settings: OutputSettings, look: Look, told: Told<Line>) {
+  constructor(settings: OutputSettings, look: Look, told: Told) {
     const open = (path: string) =>
       new OutputFile(
         {
@@ -61,65 +60,81 @@ export class Outputs<Line extends Item> {
         },
         told.say,
       );
-    const writerTo = (file: OutputFile | null, wanted: Look, listener: Told<Line>) => {
+    const outputTo = (file: OutputFile | null, wanted: Look, listener: Told): Output => {
       const target = file ?? STDOUT;
-      const writer = new LineWriter<Line>(target, rendererFor(target.fd, wanted, settings.format), listener);
-      if (file) this.files.set(writer, file);
-      return writer;
+      const style = styleFor(target.fd, wanted, settings.format);
+      return { lines: new Lines(), writer: new LineWriter(target, listener), file, style };
     };
     const { type, path, alerts_path: alertsPath } = settings;
-    this.main = writerTo(type === "file" && path !== undefined ? open(path) : null, look, told);
+    this.main = outputTo(type === "file" && path !== undefined ? open(path) : null, look, told);
     const others = { wrote() {}, lost() {}, say: told.say };
     if (alertsPath !== undefined)
-      this.alerts = writerTo(open(alertsPath), { ...look, format: settings.format }, others);
+      this.alerts = outputTo(open(alertsPath), { ...look, format: settings.format }, others);
+    this.direct = this.main.style ? null : new EventWriter(this.main.lines);
     this.ageCheck = settings.rotate_age_s === 0 ? null : setInterval(() => this.rotateByAge(), AGE_CHECK_MS);
   }
 
   /** No line gets out any more: the reader of one has gone, or `giveUp` was called. */
   get closed(): boolean {
-    return this.writers.some(({ closed }) => closed);
+    return this.all.some(({ writer }) => writer.closed);
   }
 
   /** What each output lacks. */
   get shortfalls(): Shortfall[] {
-    return this.writers.map(({ target, failed }) => ({ path: target.name, failed }));
+    return this.all.map(({ writer }) => ({ path: writer.target.name, failed: writer.failed }));
   }
 
-  /** Returns when every line was written, or lost. */
-  async write(lines: readonly Line[]): Promise<void> {
-    const rest = this.alerts ? lines.filter(({ is }) => is !== "event") : [];
-    await Promise.all([this.main.write(lines), this.alerts?.write(rest)]);
+  /** Adds the line of an event, whose record is of this kind. */
+  event(kind: number, event: Event): void {
+    const { lines, style } = this.main;
+    lines.add(style ? compact(event, style) : ndjson(event), kind);
+  }
+
+  /** Adds the line of an alert about a record of this kind. */
+  alert(kind: number, alert: Alert): void {
+    for (const { lines, style } of this.all)
+      lines.add(style ? compact(alert, style) : ndjson(alert), ALERT | kind);
+  }
+
+  /** Adds a line about the stream itself, but where lines are for eyes. */
+  notice(notice: object): void {
+    for (const { lines, style } of this.all) if (!style) lines.add(ndjson(notice), NOTICE);
+  }
+
+  /** Returns when every line so far was written, or lost. */
+  async flush(): Promise<void> {
+    await Promise.all(this.all.map(({ writer, lines }) => writer.write(lines)));
+    for (const { lines } of this.all) lines.clear();
   }
 
   /** Opens files anew, because somebody has moved them. */
   reopen(): void {
-    for (const [writer, file] of this.files) writer.between(() => file.reopen());
+    for (const { writer, file } of this.all) if (file) writer.between(() => file.reopen());
   }
 
   /** Ends the waiting for readers that do not read. */
   giveUp(): void {
-    for (const writer of this.writers) writer.giveUp();
+    for (const { writer } of this.all) writer.giveUp();
   }
 
   /** Completes what can be. With `now`, segments stay uncompressed until the next start. */
   async close(now: boolean): Promise<void> {
     if (this.ageCheck) clearInterval(this.ageCheck);
-    for (const writer of this.writers) await writer.close();
-    for (const file of this.files.values()) await file.close(now);
+    for (const { writer } of this.all) await writer.close();
+    for (const { file } of this.all) await file?.close(now);
   }
 
-  private get writers(): LineWriter<Line>[] {
+  private get all(): Output[] {
     return this.alerts ? [this.main, this.alerts] : [this.main];
   }
 
   private rotateByAge(): void {
-    for (const [writer, file] of this.files) if (file.old) writer.between(() => file.rotateByAge());
+    for (const { writer, file } of this.all) if (file?.old) writer.between(() => file.rotateByAge());
   }
 }
 
 /** Lines for a terminal are compact, if nothing else was asked for. */
-function rendererFor(fd: number, { format, color }: Look, setting: Format): (line: Item) => Bytes {
-  const style = { color: colored(color ?? "auto", fd) };
-  if ((format ?? (isatty(fd) ? "compact" : setting)) === "json") return ({ record }) => ndjson(record);
-  return (line) => (line.is === "notice" ? ("" as Bytes) : compact(line.record, style));
+function styleFor(fd: number, { format, color }: Look, setting: Format): Style | null {
+  if ((format ?? (isatty(fd) ? "compact" : setting)) === "json") return null;
+  return { color: colored(color ?? "auto", fd) };
 }

@@ -3,6 +3,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Bytes } from "../event/text.ts";
+import { Lines } from "./lines.ts";
 import { LineWriter, STDOUT, type Target } from "./writer.ts";
 
 /** Lines that are told apart by the number in front. */
@@ -10,20 +11,33 @@ function lines(count: number, size: number, from = 0): Bytes[] {
   return Array.from({ length: count }, (_, i) => `${String(from + i).padEnd(size - 1, ".")}\n` as Bytes);
 }
 
-/** A writer to `fd`, and what it says and loses. */
+/** A writer to `fd`, and what it says and loses. Each line's owner is the number of it. */
 function writerTo(fd: number, target: Partial<Target> = {}) {
   const said: string[] = [];
   const lost: Bytes[] = [];
+  const texts = new Map<number, Bytes>();
   let wrote = 0;
-  const writer = new LineWriter<Bytes>({ ...STDOUT, name: "out", fd, ...target }, (line) => line, {
-    wrote: () => void (wrote += 1),
-    lost(line, torn) {
-      lost.push(line);
-      if (torn) wrote -= 1;
+  const inner = new LineWriter(
+    { ...STDOUT, name: "out", fd, ...target },
+    {
+      wrote: () => void (wrote += 1),
+      lost(owner, torn) {
+        lost.push(texts.get(owner) as Bytes);
+        if (torn) wrote -= 1;
+      },
+      say: (line) => said.push(line),
     },
-    say: (line) => said.push(line),
-  });
-  return { writer, said, lost, wrote: () => wrote };
+  );
+  const writeLines = inner.write.bind(inner);
+  const write = (all: readonly Bytes[]) => {
+    const batch = new Lines();
+    for (const text of all) {
+      texts.set(Number.parseInt(text, 10), text);
+      batch.add(text, Number.parseInt(text, 10));
+    }
+    return writeLines(batch);
+  };
+  return { writer: Object.assign(inner, { write }), said, lost, wrote: () => wrote };
 }
 
 async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
@@ -98,9 +112,12 @@ describe("lines", () => {
 
   test("end when the terminal has gone", async () => {
     const program = `
+      import { Lines } from ${JSON.stringify(join(import.meta.dir, "lines.ts"))};
       import { LineWriter, STDOUT } from ${JSON.stringify(join(import.meta.dir, "writer.ts"))};
-      const writer = new LineWriter(STDOUT, (line) => line, { wrote() {}, lost() {}, say: console.error });
-      while (!writer.closed) await Bun.sleep(5).then(() => writer.write(["line\\n"]));
+      const writer = new LineWriter(STDOUT, { wrote() {}, lost() {}, say: console.error });
+      const lines = new Lines();
+      lines.add("line\\n", 0);
+      while (!writer.closed) await Bun.sleep(5).then(() => writer.write(lines));
       process.exit(writer.failed === 1 ? 42 : 1);`;
     const seen = Promise.withResolvers<void>();
     const terminal = new Bun.Terminal({ data: () => seen.resolve() });
@@ -206,10 +223,13 @@ describe("lines", () => {
       const path = join(folder, "out");
       const program = `
         import { openSync } from "node:fs";
+        import { Lines } from ${JSON.stringify(join(import.meta.dir, "lines.ts"))};
         import { LineWriter, STDOUT } from ${JSON.stringify(join(import.meta.dir, "writer.ts"))};
         const target = { ...STDOUT, name: "out", fd: openSync(${JSON.stringify(path)}, "a"), owned: true };
-        const writer = new LineWriter(target, (line) => line, { wrote() {}, lost() {}, say: console.error });
-        await writer.write(Array.from({ length: 9000 }, (_, i) => String(i).padEnd(100, ".") + "\\n"));
+        const writer = new LineWriter(target, { wrote() {}, lost() {}, say: console.error });
+        const lines = new Lines();
+        for (let i = 0; i < 9000; i++) lines.add(String(i).padEnd(100, ".") + "\\n", 0);
+        await writer.write(lines);
         await writer.close();
         console.log(writer.failed);`;
       const limited = ["sh", "-c", 'ulimit -f 512 && exec "$@"', "sh", process.execPath, "-e", program];

@@ -3,7 +3,7 @@
 
 import { fstatSync, ftruncateSync, write } from "node:fs";
 import { isatty } from "node:tty";
-import type { Bytes } from "../event/text.ts";
+import type { Lines } from "./lines.ts";
 
 /** Where lines go. */
 export type Target = {
@@ -19,12 +19,12 @@ export type Target = {
   makeRoom(size: number): number;
 };
 
-/** Who hears what becomes of the things that are written. */
-export type Told<Item> = {
-  /** The item's line got out. */
-  wrote: (item: Item) => void;
+/** Who hears what becomes of lines, by the numbers of their owners. */
+export type Told = {
+  /** The line got out. */
+  wrote: (owner: number) => void;
   /** It did not, and never will; `torn` when it had been taken for one that did, because its beginning had got out. */
-  lost: (item: Item, torn: boolean) => void;
+  lost: (owner: number, torn: boolean) => void;
   /** Words for the person at the terminal: once when writing begins to fail, and once when it works again. */
   say: (line: string) => void;
 };
@@ -51,10 +51,11 @@ export const STDOUT: Target = {
 /** An output that cannot be used at all, and why, for the person at the terminal. */
 export class OutputError extends Error {}
 
-type Batch<Item> = { items: Item[]; lines: Bytes[]; next: number };
+/** Lines from `first` to before `end`. */
+type Batch = { lines: Lines; first: number; end: number };
 
-/** Writes the lines of items to one target. */
-export class LineWriter<Item> {
+/** Writes lines to one target. */
+export class LineWriter {
   /** Nothing is written any more: the reader has gone, or `giveUp` was called. */
   closed = false;
   /** How many lines were lost. */
@@ -62,7 +63,7 @@ export class LineWriter<Item> {
   /** The last attempt did not work: the reason. Null when it did. */
   private failure: string | null = null;
   /** The rest of a line whose beginning got out and could not be cut off: nothing else is written before it. */
-  private torn: { item: Item; rest: Buffer; written: number } | null = null;
+  private torn: { owner: number; rest: Buffer; written: number } | null = null;
   private busy = false;
   private readonly steps: (() => void)[] = [];
   private release: () => void = () => {};
@@ -70,21 +71,19 @@ export class LineWriter<Item> {
 
   constructor(
     readonly target: Target,
-    /** An item's line with its end; empty when it has none here. */
-    private readonly render: (item: Item) => Bytes,
-    private readonly told: Told<Item>,
+    private readonly told: Told,
   ) {
     this.terminal = isatty(target.fd);
   }
 
-  /** Writes the lines of `items` in order. One call at a time. */
-  async write(items: readonly Item[]): Promise<void> {
+  /** Writes lines in order; they stay as they are until this has ended. One call at a time. */
+  async write(lines: Lines): Promise<void> {
     this.busy = true;
-    for (let next = 0; next < items.length; ) {
+    for (let first = 0; first < lines.count; ) {
       this.takeSteps();
-      const batch = this.batchOf(items, next);
+      const batch = this.batchOf(lines, first);
       await this.writeBatch(batch);
-      next = batch.next;
+      first = batch.end;
     }
     this.busy = false;
     this.takeSteps();
@@ -112,71 +111,62 @@ export class LineWriter<Item> {
     for (const step of this.steps.splice(0)) step();
   }
 
-  private batchOf(items: readonly Item[], first: number): Batch<Item> {
-    const batch: Batch<Item> = { items: [], lines: [], next: first };
-    let room = 0;
-    for (; batch.next < items.length; batch.next++) {
-      const item = items[batch.next] as Item;
-      const line = this.render(item);
-      if (line === "") continue;
-      if (batch.lines.length === 0)
-        room = this.torn ? BATCH_SIZE : Math.min(BATCH_SIZE, this.target.makeRoom(line.length));
-      else if (line.length > room) break;
-      room -= line.length;
-      batch.items.push(item);
-      batch.lines.push(line);
-    }
-    return batch;
+  private batchOf(lines: Lines, first: number): Batch {
+    const start = lines.startOf(first);
+    const room = this.torn
+      ? BATCH_SIZE
+      : Math.min(BATCH_SIZE, this.target.makeRoom(lines.endOf(first) - start));
+    let end = first + 1;
+    while (end < lines.count && lines.endOf(end) - start <= room) end++;
+    return { lines, first, end };
   }
 
-  private async writeBatch(batch: Batch<Item>): Promise<void> {
-    if (batch.lines.length === 0) return;
-    const bytes = Buffer.from(batch.lines.join(""), "latin1");
+  private async writeBatch(batch: Batch): Promise<void> {
+    const { lines, first, end } = batch;
+    const bytes = lines.buffer.bytes.subarray(lines.startOf(first), lines.endOf(end - 1));
     const written = (await this.completeTorn()) ? await this.writeAll(bytes) : 0;
-    const whole = written === bytes.length ? batch.items.length : this.mend(batch, bytes, written);
+    const whole = written === bytes.length ? end : this.mend(batch, bytes, written);
     if (written === bytes.length) this.works();
-    for (const item of batch.items.slice(0, whole)) this.told.wrote(item);
-    for (const item of batch.items.slice(whole)) this.lose(item, false);
+    for (let line = first; line < whole; line++) this.told.wrote(lines.ownerOf(line));
+    for (let line = whole; line < end; line++) this.lose(lines.ownerOf(line), false);
   }
 
-  private lose(item: Item, torn: boolean): void {
+  private lose(owner: number, torn: boolean): void {
     this.failed += 1;
-    this.told.lost(item, torn);
+    this.told.lost(owner, torn);
   }
 
   /**
    * Part of a batch got out: the line within which it ended is cut off, or else completed before anything else.
-   * Returns how many lines count as written.
+   * Returns the first line that does not count as written.
    */
-  private mend({ items, lines }: Batch<Item>, bytes: Buffer, written: number): number {
-    let whole = 0;
-    let end = 0;
-    for (const line of lines) {
-      if (end + line.length > written) break;
-      end += line.length;
-      whole += 1;
-    }
-    if (written === end) return whole;
-    const rest = bytes.subarray(written, end + (lines[whole]?.length ?? 0));
-    this.torn = { item: items[whole] as Item, rest, written: written - end };
-    return this.target.owned && this.cutTorn() ? whole : whole + 1;
+  private mend({ lines, first }: Batch, bytes: Buffer, written: number): number {
+    const start = lines.startOf(first);
+    let line = first;
+    while (lines.endOf(line) - start <= written) line++;
+    const begun = written - (lines.startOf(line) - start);
+    if (begun === 0) return line;
+    // The lines' memory is used again.
+    const rest = Buffer.from(bytes.subarray(written, lines.endOf(line) - start));
+    this.torn = { owner: lines.ownerOf(line), rest, written: begun };
+    return this.target.owned && this.cutTorn() ? line : line + 1;
   }
 
   private async completeTorn(): Promise<boolean> {
     if (!this.torn) return true;
-    const { item, rest, written } = this.torn;
+    const { owner, rest, written } = this.torn;
     const size = await this.writeAll(rest);
-    this.torn = size < rest.length ? { item, rest: rest.subarray(size), written: written + size } : null;
+    this.torn = size < rest.length ? { owner, rest: rest.subarray(size), written: written + size } : null;
     return this.torn === null;
   }
 
   /** Gives up a line whose beginning is out. */
   private dropTorn(): void {
     if (!this.torn) return;
-    const { item } = this.torn;
+    const { owner } = this.torn;
     this.cutTorn();
     this.torn = null;
-    this.lose(item, true);
+    this.lose(owner, true);
   }
 
   /** Cuts the beginning of a line off a file. Returns false where that cannot be: some file systems need room for it. */
