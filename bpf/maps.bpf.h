@@ -19,7 +19,6 @@ enum {
 	FILTERS_MAX = 4096,
 	WRITES_MAX = 65536,
 	COMMS_MAX = 256,
-	PENDING_MAX = 1024,
 	CONNECTING_MAX = 16384,
 	LOSERS_MAX = 256,
 };
@@ -138,7 +137,7 @@ struct {
 	__type(value, __u64);
 } writes SEC(".maps");
 
-/* A rename or removal that a task has begun: the names as they were, in folders that stay as they are until it has ended. */
+/* A rename or removal that a thread has begun: the names as they were, in folders that stay as they are until it has ended. */
 struct pending {
 	struct dentry *dentry;
 	struct inode *inode;
@@ -148,11 +147,14 @@ struct pending {
 	char new_name[256];
 };
 
-/* By thread. */
+/*
+ * By thread, and gone with it: what is denied after it was noted stays noted until the thread's next one, and no thread can
+ * push out the note of another.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, PENDING_MAX);
-	__type(key, __u64);
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
 	__type(value, struct pending);
 } pending SEC(".maps");
 

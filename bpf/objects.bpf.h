@@ -105,21 +105,15 @@ static __always_inline int begin_names(__u16 kind, const struct path *old_folder
 				       const struct path *new_folder, struct dentry *new)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct scratch *scratch;
 	struct pending *names;
 
 	if (by_kernel(task))
 		return 0;
-	if (!is_canary(task) && comm_excluded(task)) {
-		count_filtered(kind);
+	names = bpf_task_storage_get(&pending, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!names) {	/* the kernel has no memory for it */
+		count_discarded(kind, RING_ACTIVITY);
 		return 0;
 	}
-	scratch = claim_scratch(kind, RING_ACTIVITY);
-	if (!scratch)
-		return 0;
-	names = (struct pending *)scratch->bytes;
-	__builtin_memset(names, 0, sizeof(*names));
 	names->dentry = old;
 	names->inode = BPF_CORE_READ(old, d_inode);
 	copy_folder(&names->old_folder, old_folder);
@@ -128,9 +122,6 @@ static __always_inline int begin_names(__u16 kind, const struct path *old_folder
 		copy_folder(&names->new_folder, new_folder);
 		bpf_probe_read_kernel_str(names->new_name, sizeof(names->new_name), BPF_CORE_READ(new, d_name.name));
 	}
-	if (bpf_map_update_elem(&pending, &thread, names, BPF_ANY))
-		count_discarded(kind, RING_ACTIVITY);
-	release_scratch(scratch);
 	return 0;
 }
 
@@ -146,12 +137,11 @@ static __noinline int append_name(struct scratch *scratch, struct text *text, st
 	return 0;
 }
 
-/* Reports the names, if the file system has done what this task asked for. */
+/* Reports the names, if the file system has done what this thread asked for. */
 static __always_inline int end_names(__u16 kind, struct dentry *dentry, int error)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct pending *names = bpf_map_lookup_elem(&pending, &thread);
+	struct pending *names = bpf_task_storage_get(&pending, task, 0, 0);
 	struct syscall syscall = {};
 	struct named named = { .kind = kind };
 	struct path old_folder, new_folder;
@@ -160,20 +150,26 @@ static __always_inline int end_names(__u16 kind, struct dentry *dentry, int erro
 	/* An overlay asks other file systems in turn: those are not what was asked for. */
 	if (!names || names->dentry != dentry)
 		return 0;
-	scratch = error ? 0 : claim_scratch(kind, RING_ACTIVITY);
-	if (scratch) {
-		current_call(task, &syscall);
-		old_folder = names->old_folder;
-		new_folder = names->new_folder;
-		scratch->size = sizeof(struct file_record);
-		append_name(scratch, &named.names[0], &old_folder, names->old_name);
-		if (kind == RECORD_FILE_RENAME)
-			append_name(scratch, &named.names[1], &new_folder, names->new_name);
-		named.inode = names->inode;
-		named.call = call_for(task, &syscall, kind);
-		emit_named(scratch, task, &named);
+	names->dentry = 0;
+	if (error)
+		return 0;
+	if (!is_canary(task) && comm_excluded(task)) {
+		count_filtered(kind);
+		return 0;
 	}
-	bpf_map_delete_elem(&pending, &thread);
+	scratch = claim_scratch(kind, RING_ACTIVITY);
+	if (!scratch)
+		return 0;
+	current_call(task, &syscall);
+	old_folder = names->old_folder;
+	new_folder = names->new_folder;
+	scratch->size = sizeof(struct file_record);
+	append_name(scratch, &named.names[0], &old_folder, names->old_name);
+	if (kind == RECORD_FILE_RENAME)
+		append_name(scratch, &named.names[1], &new_folder, names->new_name);
+	named.inode = names->inode;
+	named.call = call_for(task, &syscall, kind);
+	emit_named(scratch, task, &named);
 	return 0;
 }
 
