@@ -153,12 +153,17 @@ static __always_inline void network_ended(struct task_struct *task, __u32 kind, 
 	__u64 fd = kind == RECORD_ACCEPT ? (__u64)syscall->result : syscall->args[0];
 	struct network_call call = {
 		.address = (void *)syscall->args[1],
-		.result = syscall->result,
+		.result = without_restart(syscall->result),
 		.fd = fd,
 		.call = syscall->call,
 	};
+	struct sock *sk;
 
-	emit_network(task, kind, sock_of(file_of(task, (__u32)fd)), &call);
+	if (kind == RECORD_CONNECT)
+		take_begun(task, &call);
+	/* The descriptor may lead elsewhere by now. */
+	sk = call.begun.sk ? (struct sock *)call.begun.sk : sock_of(file_of(task, (__u32)fd));
+	emit_network(task, kind, sk, &call);
 }
 
 SEC("tp_btf/sys_exit")
@@ -178,7 +183,7 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
 	kind = kind_of(syscall.call);
 	if (!kind || !wanted(kind))
 		return 0;
-	if (failed && kind >= RECORD_CONNECT && (kind != RECORD_CONNECT || (!settings.failed_network && result != -EINPROGRESS)))
+	if (failed && kind > RECORD_CONNECT)
 		return 0;
 	switch (kind) {
 	case RECORD_FILE_OPEN:
@@ -202,23 +207,36 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
 }
 
 /*
- * A TCP connection on its way that no connect() asked for: the first data of TCP Fast Open, or io_uring. The caller's
- * thread sets this state itself.
+ * A TCP connection begins: the thread that asked for it sets this state itself. That of a connect() is noted, and reported
+ * when the call has ended; without one (the first data of TCP Fast Open, io_uring) it is reported here, unless the fentry
+ * profile does it. MPTCP says first that it begins, then its first subflow says to whom.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_tcp_state, struct sock *sk, int old, int new)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct syscall syscall = {};
 	struct network_call call = { .fd = -1, .result = -EINPROGRESS };
+	struct syscall syscall = {};
+	struct begun *noted;
 
 	if (new != TCP_SYN_SENT || task->flags & PF_KTHREAD)
+		return 0;
+	noted = bpf_task_storage_get(&begun, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!noted) {	/* the kernel has no memory for it */
+		count_discarded(RECORD_CONNECT, RING_ACTIVITY);
+		return 0;
+	}
+	if (!is_subflow(sk) || !noted->sk)
+		noted->sk = (__u64)sk;
+	read_remote(sk, noted->remote_addr, &noted->remote_port);
+	if (!wanted(RECORD_CONNECT) || BPF_CORE_READ(sk, sk_protocol) == IPPROTO_MPTCP)
 		return 0;
 	current_call(task, &syscall);
 	call.call = call_for(task, &syscall, RECORD_CONNECT);
 	if (call.call == CALL_CONNECT)
 		return 0;
-	emit_network(task, RECORD_CONNECT, sk, &call);
+	take_begun(task, &call);
+	emit_network(task, RECORD_CONNECT, (struct sock *)call.begun.sk, &call);
 	return 0;
 }
 

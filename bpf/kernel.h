@@ -18,11 +18,14 @@
 #define FMODE_NOACCOUNT 0x20000000
 #define MAY_WRITE 0x02
 #define TCP_SYN_SENT 2
+#define TCP_CLOSE 7
+#define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFREG 0100000
 #define S_IFBLK 0060000
-#define AF_UNSPEC 0
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
@@ -30,7 +33,11 @@
 #define PROT_WRITE 2
 #define MAP_SHARED 1
 #define MAP_SHARED_VALIDATE 3
+#define EINTR 4
+#define EALREADY 114
 #define EINPROGRESS 115
+#define ERESTARTSYS 512		/* the first and the last of the kernel's own */
+#define ERESTART_RESTARTBLOCK 516
 #define O_CREAT 0100
 #define O_EXCL 0200
 #define O_NOCTTY 0400
@@ -164,6 +171,7 @@ struct sock_common {
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
@@ -179,6 +187,10 @@ struct sock {
 struct socket {
 	struct sock *sk;
 	struct file *file;
+};
+
+struct tcp_sock {
+	bool is_mptcp;		/* where the kernel has MPTCP */
 };
 
 struct inet_sock {

@@ -19,7 +19,6 @@ enum {
 	FILTERS_MAX = 4096,
 	WRITES_MAX = 65536,
 	COMMS_MAX = 256,
-	CONNECTING_MAX = 16384,
 	LOSERS_MAX = 256,
 };
 
@@ -158,21 +157,21 @@ struct {
 	__type(value, struct pending);
 } pending SEC(".maps");
 
-/* A connection on its way: the socket, and whom it calls. */
-struct connecting {
-	__u64 sk;
-	__u64 inode;
+/* A TCP connection that a thread has begun, as the socket said when it began: what the call was given may change meanwhile. */
+struct begun {
+	__u64 sk;		/* 0: none, or it has been reported */
 	__u8 remote_addr[16];
-	__u64 remote_port;
+	__u16 remote_port;
+	__u16 reserved[3];
 };
 
-/* Those that were reported before they were made: asking again how far they are is no other connection. */
+/* By thread, and gone with it. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, CONNECTING_MAX);
-	__type(key, struct connecting);
-	__type(value, __u8);
-} connecting SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct begun);
+} begun SEC(".maps");
 
 /* Written by the sensor, through memory that it maps. */
 struct {

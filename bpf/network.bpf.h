@@ -17,7 +17,14 @@ struct network_call {
 	int fd;			/* -1 when it is not known */
 	__u32 call;
 	bool kernel_address;	/* the address is the kernel's copy */
+	struct begun begun;	/* the TCP connection that began in this call */
 };
+
+/* A call that a signal has interrupted has a result of the kernel's own. Its program sees EINTR, or that it is made again. */
+static __always_inline long without_restart(long result)
+{
+	return result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK ? -EINTR : result;
+}
 
 static __always_inline struct sock *sock_of(struct file *file)
 {
@@ -29,21 +36,26 @@ static __always_inline struct sock *sock_of(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
+/* The other end. An IPv4 address takes the first four bytes. */
+static __always_inline void read_remote(struct sock *sk, __u8 *addr, __u16 *port)
+{
+	*port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6)
+		BPF_CORE_READ_INTO((struct in6_addr *)addr, sk, __sk_common.skc_v6_daddr);
+	else
+		BPF_CORE_READ_INTO((__be32 *)addr, sk, __sk_common.skc_daddr);
+}
+
 static __always_inline void fill_addresses(struct network_record *record, struct sock *sk)
 {
 	struct inet_sock *inet = (struct inet_sock *)sk;
 
 	record->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	record->remote_port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (record->family == AF_INET6) {
+	if (record->family == AF_INET6)
 		BPF_CORE_READ_INTO(&record->local_addr, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO(&record->remote_addr, sk, __sk_common.skc_v6_daddr);
-	} else {
-		__be32 local = BPF_CORE_READ(inet, inet_saddr), remote = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-
-		__builtin_memcpy(record->local_addr, &local, sizeof(local));
-		__builtin_memcpy(record->remote_addr, &remote, sizeof(remote));
-	}
+	else
+		BPF_CORE_READ_INTO((__be32 *)record->local_addr, inet, inet_saddr);
+	read_remote(sk, record->remote_addr, &record->remote_port);
 }
 
 /* An address as a caller passes it. */
@@ -61,11 +73,16 @@ static __always_inline void read_asked(struct asked *asked, const struct network
 		bpf_probe_read_user(asked, size, call->address);
 }
 
-/* A connection that failed leaves no address in the socket: the one that was asked for is all there is. */
+/* A connection that failed leaves no address in the socket: that of its beginning, or what was asked for, is all there is. */
 static __always_inline void fill_requested(struct network_record *record, const struct network_call *call)
 {
 	struct asked asked = {};
 
+	if (call->begun.remote_port) {
+		record->remote_port = call->begun.remote_port;
+		__builtin_memcpy(record->remote_addr, call->begun.remote_addr, sizeof(record->remote_addr));
+		return;
+	}
 	read_asked(&asked, call, record->family == AF_INET6 ? 28 : 16);
 	if (asked.family != record->family)
 		return;
@@ -75,15 +92,6 @@ static __always_inline void fill_requested(struct network_record *record, const 
 		__builtin_memcpy(record->remote_addr, asked.bytes + 4, 16);
 	else
 		__builtin_memcpy(record->remote_addr, asked.bytes, 4);
-}
-
-/* A connect to "no family" undoes an earlier one. */
-static __always_inline bool disconnects(const struct network_call *call)
-{
-	struct asked asked = { .family = AF_INET };
-
-	read_asked(&asked, call, sizeof(asked.family));
-	return asked.family == AF_UNSPEC;
 }
 
 /* The name of a Unix socket's listening end: its own where it listens, its peer's where it has connected. */
@@ -103,21 +111,45 @@ static __always_inline void append_unix(struct scratch *scratch, struct text *te
 	append_text(scratch, text, name, size);
 }
 
-/* Has this connection been reported when it began? */
-static __always_inline bool is_repeated(struct sock *sk, const struct network_call *call)
+/* A connection of TCP says itself when it begins, and to whom: see on_tcp_state. */
+static __always_inline bool is_tcp(struct sock *sk)
 {
-	struct network_record addresses = { .family = BPF_CORE_READ(sk, __sk_common.skc_family) };
-	struct connecting key = { .sk = (__u64)sk, .inode = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino) };
-	__u8 begun = 1;
+	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
 
-	fill_addresses(&addresses, sk);
-	__builtin_memcpy(key.remote_addr, addresses.remote_addr, sizeof(key.remote_addr));
-	key.remote_port = addresses.remote_port;
-	if (call->result == -EINPROGRESS) {
-		bpf_map_update_elem(&connecting, &key, &begun, BPF_ANY);
-		return false;
-	}
-	return !bpf_map_delete_elem(&connecting, &key) && !call->result;
+	return BPF_CORE_READ(sk, sk_type) == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
+}
+
+/* Is it a part of an MPTCP connection? Its program knows only of the whole. */
+static __always_inline bool is_subflow(struct sock *sk)
+{
+	struct tcp_sock *tcp = (struct tcp_sock *)sk;
+
+	return bpf_core_field_exists(tcp->is_mptcp) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP &&
+	       BPF_CORE_READ(tcp, is_mptcp);
+}
+
+/* Takes over the connection that this thread has begun, if there is one. */
+static __always_inline void take_begun(struct task_struct *task, struct network_call *call)
+{
+	struct begun *noted = bpf_task_storage_get(&begun, task, 0, 0);
+
+	if (!noted)
+		return;
+	call->begun = *noted;
+	noted->sk = 0;
+}
+
+/* Has a connect() tried to make a connection? One that could not is an attempt only where the settings ask for them. */
+static __always_inline bool is_attempt(struct sock *sk, const struct network_call *call)
+{
+	bool under_way = call->result == -EINPROGRESS || call->result == -EINTR;
+
+	if (call->begun.sk && (!call->result || under_way))
+		return true;
+	if (call->result && !(under_way && is_tcp(sk)))
+		return settings.failed_network && call->result != -EALREADY;
+	/* TCP: it asked how an earlier attempt is getting on. Others: without a peer after it, an earlier one was undone. */
+	return !is_tcp(sk) && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE;
 }
 
 static __noinline int emit_network(struct task_struct *task, __u32 kind, struct sock *sk, struct network_call *call)
@@ -128,12 +160,8 @@ static __noinline int emit_network(struct task_struct *task, __u32 kind, struct 
 
 	if (!sk || (family != AF_INET && family != AF_INET6 && family != AF_UNIX))
 		return 0;
-	if (kind == RECORD_CONNECT && call->address && disconnects(call))
+	if (kind == RECORD_CONNECT && !is_attempt(sk, call))
 		return 0;
-	if (kind == RECORD_CONNECT && family != AF_UNIX && is_repeated(sk, call)) {
-		count_filtered(kind);
-		return 0;
-	}
 	scratch = open_record(kind, RING_ACTIVITY, sizeof(*record), task);
 	if (!scratch)
 		return 0;

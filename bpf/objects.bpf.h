@@ -215,14 +215,19 @@ static __always_inline int socket_ended(void *ctx, __u16 kind, struct socket *so
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct syscall syscall = {};
-	struct network_call call = { .address = address, .kernel_address = true, .result = error_of(ctx), .fd = -1 };
+	struct network_call call = {
+		.address = address,
+		.kernel_address = true,
+		.result = without_restart(error_of(ctx)),
+		.fd = -1,
+	};
 
-	if (by_kernel(task))
-		return 0;
-	if (call.result < 0 && (kind != RECORD_CONNECT || (!settings.failed_network && call.result != -EINPROGRESS)))
+	if (by_kernel(task) || (call.result < 0 && kind != RECORD_CONNECT))
 		return 0;
 	current_call(task, &syscall);
 	call.call = call_for(task, &syscall, kind);
+	if (kind == RECORD_CONNECT)
+		take_begun(task, &call);
 	/* The descriptor that an accept will return is not known yet. */
 	if (kind != RECORD_ACCEPT && call.call != CALL_UNKNOWN && call.call != CALL_IO_URING)
 		call.fd = syscall.args[0];
@@ -234,7 +239,9 @@ static __always_inline int socket_ended(void *ctx, __u16 kind, struct socket *so
 SEC("fexit/__inet_stream_connect")
 int BPF_PROG(on_connect_tcp, struct socket *socket, const void *address)
 {
-	return !address ? 0 : socket_ended(ctx, RECORD_CONNECT, socket, address);
+	struct sock *sk = BPF_CORE_READ(socket, sk);
+
+	return !address || is_subflow(sk) ? 0 : socket_ended(ctx, RECORD_CONNECT, socket, address);
 }
 
 SEC("fexit/inet_dgram_connect")

@@ -47,6 +47,7 @@ const PROFILES: Record<Profile, Hook[]> = {
     { program: "on_unlinked", hook: "fexit/vfs_unlink", serves: ["file_unlink"] },
     { program: "on_rmdir", hook: "fentry/security_path_rmdir", serves: ["file_unlink"] },
     { program: "on_rmdired", hook: "fexit/vfs_rmdir", serves: ["file_unlink"] },
+    { program: "on_tcp_state", hook: "tp_btf/inet_sock_set_state", serves: ["network_connect"] },
     { program: "on_connect_tcp", hook: "fexit/__inet_stream_connect", serves: ["network_connect"] },
     { program: "on_connect_udp", hook: "fexit/inet_dgram_connect", serves: ["network_connect"] },
     { program: "on_connect_unix", hook: "fexit/unix_stream_connect", serves: ["network_connect"] },

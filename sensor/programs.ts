@@ -41,7 +41,7 @@ const OWN_PROCESSES = "own_processes";
 const LOSERS = "losers";
 /** What nobody but the programs writes once it is filled: closed to every other hand, root's included. */
 const FROZEN = [
-  ...[COUNTERS, LOSERS, "scratches", "snapshot_scratch", "exited", "writes", "pending", "connecting"],
+  ...[COUNTERS, LOSERS, "scratches", "snapshot_scratch", "exited", "writes", "pending", "begun"],
   ...["watched_paths", "watched_suffixes", "excluded_paths", "excluded_comms", "env_names"],
 ];
 

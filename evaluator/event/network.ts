@@ -14,6 +14,7 @@ const PROTOCOLS: Record<number, string> = {
   58: "icmpv6",
   132: "sctp",
   136: "udplite",
+  262: "mptcp",
 };
 const UNIX_TYPES: Record<number, string> = { 1: "stream", 2: "dgram", 5: "seqpacket" };
 
