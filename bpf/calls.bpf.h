@@ -50,7 +50,7 @@ static __always_inline void open_ended(struct task_struct *task, struct syscall 
 
 	read_open(syscall, &call, &folder);
 	call.flags = BPF_CORE_READ(file, f_flags) | (call.flags & OPENING_FLAGS);
-	emit_file(task, RECORD_FILE_OPEN, file, &call);
+	emit_file(RECORD_FILE_OPEN, file, &call);
 }
 
 static __always_inline void write_ended(struct task_struct *task, struct syscall *syscall)
@@ -73,43 +73,116 @@ static __always_inline void write_ended(struct task_struct *task, struct syscall
 			return;
 		fd = syscall->args[4];
 		call.count = failed ? 0 : syscall->args[1];
-		call.error = failed ? -syscall->result : 0;
 		break;
 	}
-	emit_file(task, RECORD_FILE_WRITE, file_of(task, (__u32)fd), &call);
+	emit_file(RECORD_FILE_WRITE, file_of(task, (__u32)fd), &call);
+}
+
+/* A name as the caller passed it, taken apart from its end, then the folder that it starts from. */
+struct name {
+	struct walk walk;
+	const char *bytes;
+	__u32 size;
+	__u32 end;		/* of the part that is looked at */
+	__u32 folded;		/* a name and ".." behind it have cancelled out */
+	__u32 *back;		/* names that ".." has taken back, and that are still to come */
+	struct dentry *top;	/* where ".." leads no further: the root of the process */
+	struct vfsmount *top_mnt;
+};
+
+static __always_inline void take_part(struct name *name, __u32 start)
+{
+	const char *part = name->bytes + (start & (PATH_SIZE_MAX - 1));
+	__u32 size = name->end - start;
+
+	if (!size || (size == 1 && part[0] == '.'))
+		return;
+	if (size == 2 && part[0] == '.' && part[1] == '.') {
+		*name->back += 1;
+	} else if (*name->back) {
+		*name->back -= 1;
+		name->folded = 1;
+	} else {
+		prepend_name(&name->walk, part, size, true);
+	}
+}
+
+static long name_step(__u32 step, struct name *name)
+{
+	__u32 at = name->size - 1 - step;
+
+	if (name->bytes[at & (PATH_SIZE_MAX - 1)] == '/') {
+		take_part(name, at + 1);
+		name->end = at;
+	} else if (!at) {
+		take_part(name, 0);
+	}
+	return 0;
+}
+
+/* A step of the walk from that folder. */
+static long folder_step(__u32 step, struct name *name)
+{
+	struct walk *walk = &name->walk;
+	__u32 start = walk->start, full_size = walk->full_size;
+	struct dentry *dentry = walk->dentry;
+	struct mount *mount = walk->mount;
+	long ended;
+
+	if (dentry == name->top && &mount->mnt == name->top_mnt)
+		*name->back = 0;
+	ended = walk_step(step, walk);
+	if (*name->back && walk->mount == mount && !ended) {
+		*name->back -= 1;
+		walk->start = start;
+		walk->full_size = full_size;
+	}
+	return ended;
 }
 
 /*
- * Appends a name of the caller's, behind the folder that it starts from. This profile has no kernel object for it: symlinks
- * and ".." in the name stay as they are.
+ * Appends a name of the caller's, behind the folder that it starts from, without ".", ".." and needless slashes. This profile
+ * has no kernel object for it: a symbolic link in it is not followed. Returns whether ".." may have led elsewhere for that.
  */
-static __noinline int append_user_path(struct scratch *scratch, struct text *text, struct task_struct *task, int dirfd, __u64 name)
+__noinline int append_user_path(struct scratch *scratch, struct text *text, int dirfd, __u64 from)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct name name = {
+		.top = BPF_CORE_READ(task, fs, root.dentry),
+		.top_mnt = BPF_CORE_READ(task, fs, root.mnt),
+	};
+	struct dentry *dentry = name.top;
+	struct vfsmount *mnt = name.top_mnt;
 	struct file *folder;
-	struct vfsmount *mnt;
-	struct dentry *dentry;
-	struct text part = {};
 	char first = 0;
+	long size;
 
-	bpf_probe_read_user(&first, 1, (void *)name);
-	if (first == '/') {
-		mnt = BPF_CORE_READ(task, fs, root.mnt);
-		dentry = BPF_CORE_READ(task, fs, root.dentry);
-	} else if (dirfd == AT_FDCWD) {
+	if (!scratch || !text)
+		return 0;
+	size = bpf_probe_read_user_str(record_end(scratch), PATH_SIZE_MAX, (void *)from);
+	begin_walk(scratch, &name.walk);
+	name.bytes = record_end(scratch);
+	name.back = &scratch->back;
+	scratch->back = 0;
+	if (size > 1) {
+		name.size = name.end = size - 1;
+		bpf_loop(size - 1, name_step, &name, 0);
+		first = name.bytes[0];
+	}
+	if (first != '/' && dirfd == AT_FDCWD) {
 		mnt = BPF_CORE_READ(task, fs, pwd.mnt);
 		dentry = BPF_CORE_READ(task, fs, pwd.dentry);
-	} else {
+	} else if (first != '/') {
 		folder = file_of(task, dirfd);
 		mnt = BPF_CORE_READ(folder, f_path.mnt);
 		dentry = BPF_CORE_READ(folder, f_path.dentry);
 	}
-	append_folder(scratch, text, mnt, dentry);
-	if (first != '/')
-		append_slash(scratch, text);
-	append_user_name(scratch, &part, name);
-	text->size += part.size;
-	text->full_size += part.full_size;
-	return 0;
+	name.walk.dentry = dentry;
+	name.walk.mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	bpf_loop(WALK_STEPS_MAX, folder_step, &name, 0);
+	name.walk.ended = !is_adrift(&name.walk);
+	append_walk(scratch, text, &name.walk);
+	return size < 0 || name.folded;
 }
 
 /* A rename or removal, or an open that failed. */
@@ -142,9 +215,9 @@ static __always_inline void names_ended(struct task_struct *task, __u32 kind, st
 		old_name = syscall->args[1];
 	}
 	scratch->size = sizeof(struct file_record);
-	append_user_path(scratch, &named.names[0], task, old_folder, old_name);
+	named.unsure = append_user_path(scratch, &named.names[0], old_folder, old_name);
 	if (kind == RECORD_FILE_RENAME)
-		append_user_path(scratch, &named.names[1], task, new_folder, new_name);
+		named.unsure |= append_user_path(scratch, &named.names[1], new_folder, new_name);
 	emit_named(scratch, task, &named);
 }
 
@@ -163,7 +236,7 @@ static __always_inline void network_ended(struct task_struct *task, __u32 kind, 
 		take_begun(task, &call);
 	/* The descriptor may lead elsewhere by now. */
 	sk = call.begun.sk ? (struct sock *)call.begun.sk : sock_of(file_of(task, (__u32)fd));
-	emit_network(task, kind, sk, &call);
+	emit_network(kind, sk, &call);
 }
 
 SEC("tp_btf/sys_exit")
@@ -236,7 +309,7 @@ int BPF_PROG(on_tcp_state, struct sock *sk, int old, int new)
 	if (call.call == CALL_CONNECT)
 		return 0;
 	take_begun(task, &call);
-	emit_network(task, RECORD_CONNECT, (struct sock *)call.begun.sk, &call);
+	emit_network(RECORD_CONNECT, (struct sock *)call.begun.sk, &call);
 	return 0;
 }
 

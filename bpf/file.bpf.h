@@ -55,16 +55,17 @@ static __always_inline bool is_canary_file(struct file *file)
 	return !bpf_strncmp(name, sizeof(name), canary);
 }
 
-/* An open or a write, of a file that exists as an object. */
-static __noinline int emit_file(struct task_struct *task, __u32 kind, struct file *file, struct file_call *call)
+__noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = (struct file *)at;
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	bool canary = is_canary(task) && is_canary_file(file);
 	struct walk walk = {};
 	struct scratch *scratch;
 	struct file_record *record;
 
-	if (!file)
+	if (!call)
 		return 0;
 	if (is_canary_child(task) || (!canary && comm_excluded(task))) {
 		count_filtered(kind);
@@ -108,6 +109,17 @@ static __noinline int emit_file(struct task_struct *task, __u32 kind, struct fil
 	return 0;
 }
 
+/* An open or a write by this task, of a file that exists as an object. */
+static __always_inline void emit_file(__u32 kind, struct file *file, struct file_call *call)
+{
+	__u64 at = 0;
+
+	/* Linux 6.1 takes a hook's argument for a number no more; what is read is one. */
+	bpf_probe_read_kernel(&at, sizeof(at), &file);
+	if (at)
+		emit_file_at(kind, at, call);
+}
+
 static __always_inline bool text_passes(struct scratch *scratch, struct text *text, __u64 at)
 {
 	return path_passes(scratch, scratch->bytes + (at & (RECORD_SIZE_MAX - 1)), text->size, text->size < text->full_size);
@@ -121,6 +133,7 @@ struct named {
 	__u32 call;
 	__u32 flags;
 	int error;
+	bool unsure;		/* they may be those of another place: filters let them pass */
 };
 
 static __noinline int emit_named(struct scratch *scratch, struct task_struct *task, struct named *named)
@@ -130,7 +143,7 @@ static __noinline int emit_named(struct scratch *scratch, struct task_struct *ta
 	__u16 kind = named->kind;
 	__u64 size = scratch->size;
 
-	if (!is_canary(task) && !text_passes(scratch, old, sizeof(*record)) &&
+	if (!is_canary(task) && !named->unsure && !text_passes(scratch, old, sizeof(*record)) &&
 	    !(new->full_size && text_passes(scratch, new, sizeof(*record) + old->size))) {
 		count_filtered(kind);
 		release_scratch(scratch);
@@ -147,24 +160,6 @@ static __noinline int emit_named(struct scratch *scratch, struct task_struct *ta
 	record->error = named->error;
 	submit_record(scratch, &activity_ring);
 	return 0;
-}
-
-/* A folder that a name will follow: "/" itself adds nothing, for the name brings its own. */
-static __always_inline void append_folder(struct scratch *scratch, struct text *text, struct vfsmount *mnt, struct dentry *dentry)
-{
-	append_path(scratch, text, mnt, dentry);
-	if (text->full_size != 1)
-		return;
-	scratch->size -= text->size;
-	text->size = text->full_size = 0;
-}
-
-static __always_inline void append_slash(struct scratch *scratch, struct text *text)
-{
-	*(char *)record_end(scratch) = '/';
-	scratch->size += 1;
-	text->size += 1;
-	text->full_size += 1;
 }
 
 #endif

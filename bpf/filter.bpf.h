@@ -42,7 +42,7 @@ static __always_inline void suffix_key(struct scratch *scratch, const void *path
 	scratch->key.bits = kept * 8;
 }
 
-/* Does a path pass the filters? One that was cut at its beginning passes: it cannot be told. */
+/* Does a path pass the filters? One whose beginning is missing passes: it cannot be told. */
 static __noinline bool path_passes(struct scratch *scratch, const void *path, __u32 size, bool cut)
 {
 	bool watched = cut || (!settings.watched_paths && !settings.watched_suffixes);
@@ -66,7 +66,7 @@ static __always_inline bool walk_passes(struct scratch *scratch, struct walk *wa
 {
 	__u32 start = walk->start & (PATH_SIZE_MAX - 1);
 
-	return path_passes(scratch, scratch->walk + start, PATH_SIZE_MAX - start, walk->full_size > PATH_SIZE_MAX);
+	return path_passes(scratch, scratch->walk + start, PATH_SIZE_MAX - start, walk->full_size > PATH_SIZE_MAX || !walk->ended);
 }
 
 static __always_inline bool comm_excluded(struct task_struct *task)

@@ -13,6 +13,8 @@
 #define PF_IO_WORKER 0x00000010
 #define SIGNAL_GROUP_EXIT 0x00000004
 #define TS_COMPAT 0x00000002
+#define ERRNO_MAX 4095
+#define MNT_NS_ANON_INO 0xEFFFFFF7	/* since Linux 6.18; 0 before */
 #define FMODE_EXEC 0x20
 #define FMODE_CREATED 0x100000
 #define FMODE_NOACCOUNT 0x20000000
@@ -125,6 +127,7 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
 };
 
 struct path {

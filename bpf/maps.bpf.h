@@ -36,6 +36,8 @@ struct scratch {
 	__u32 taken;
 	__u32 ring;
 	__u64 size;				/* of the record so far */
+	__u32 back;				/* names that ".." has taken back; here, the verifier takes every value for possible */
+	__u32 reserved;
 	struct path_key key;			/* of a path, for the filters */
 	char suffix[256];			/* the end of one, to be written backwards */
 	char walk[PATH_SIZE_MAX + 256];		/* a path is written here from its end */

@@ -152,13 +152,15 @@ static __always_inline bool is_attempt(struct sock *sk, const struct network_cal
 	return !is_tcp(sk) && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE;
 }
 
-static __noinline int emit_network(struct task_struct *task, __u32 kind, struct sock *sk, struct network_call *call)
+__noinline int emit_network_at(__u32 kind, __u64 at, struct network_call *call)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct sock *sk = (struct sock *)at;
 	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	struct network_record *record;
 	struct scratch *scratch;
 
-	if (!sk || (family != AF_INET && family != AF_INET6 && family != AF_UNIX))
+	if (!call || (family != AF_INET && family != AF_INET6 && family != AF_UNIX))
 		return 0;
 	if (kind == RECORD_CONNECT && !is_attempt(sk, call))
 		return 0;
@@ -183,6 +185,12 @@ static __noinline int emit_network(struct task_struct *task, __u32 kind, struct 
 	}
 	submit_record(scratch, &activity_ring);
 	return 0;
+}
+
+static __always_inline void emit_network(__u32 kind, struct sock *sk, struct network_call *call)
+{
+	if (sk)
+		emit_network_at(kind, (__u64)sk, call);
 }
 
 #endif

@@ -48,7 +48,7 @@ static __always_inline int opened(void *ctx, const char *filename, const struct 
 		return 0;
 	current_call(task, &syscall);
 	call.call = call_for(task, &syscall, RECORD_FILE_OPEN);
-	emit_file(task, RECORD_FILE_OPEN, (struct file *)result, &call);
+	emit_file(RECORD_FILE_OPEN, (struct file *)result, &call);
 	return 0;
 }
 
@@ -79,7 +79,7 @@ int BPF_PROG(on_write, struct file *file, int mask)
 		return 0;
 	current_call(task, &syscall);
 	call.call = call_for(task, &syscall, RECORD_FILE_WRITE);
-	emit_file(task, RECORD_FILE_WRITE, file, &call);
+	emit_file(RECORD_FILE_WRITE, file, &call);
 	return 0;
 }
 
@@ -90,7 +90,7 @@ int BPF_PROG(on_map, struct file *file, unsigned long protection, unsigned long 
 
 	if (error_of(ctx) || !file || !maps_for_writing(protection, flags))
 		return 0;
-	emit_file(bpf_get_current_task_btf(), RECORD_FILE_WRITE, file, &call);
+	emit_file(RECORD_FILE_WRITE, file, &call);
 	return 0;
 }
 
@@ -125,15 +125,19 @@ static __always_inline int begin_names(__u16 kind, const struct path *old_folder
 	return 0;
 }
 
-static __noinline int append_name(struct scratch *scratch, struct text *text, struct path *folder, const char *name)
+__noinline int append_name(struct scratch *scratch, struct text *text, struct pending *names, int which)
 {
-	struct text part = {};
+	struct walk walk = {};
 
-	append_folder(scratch, text, folder->mnt, folder->dentry);
-	append_slash(scratch, text);
-	append_string(scratch, &part, name);
-	text->size += part.size;
-	text->full_size += part.full_size;
+	if (!scratch || !text || !names)
+		return 0;
+	begin_walk(scratch, &walk);
+	prepend_string(&walk, which ? names->new_name : names->old_name);
+	if (which)
+		walk_up(&walk, names->new_folder.mnt, names->new_folder.dentry);
+	else
+		walk_up(&walk, names->old_folder.mnt, names->old_folder.dentry);
+	append_walk(scratch, text, &walk);
 	return 0;
 }
 
@@ -144,7 +148,6 @@ static __always_inline int end_names(__u16 kind, struct dentry *dentry, int erro
 	struct pending *names = bpf_task_storage_get(&pending, task, 0, 0);
 	struct syscall syscall = {};
 	struct named named = { .kind = kind };
-	struct path old_folder, new_folder;
 	struct scratch *scratch;
 
 	/* An overlay asks other file systems in turn: those are not what was asked for. */
@@ -161,12 +164,10 @@ static __always_inline int end_names(__u16 kind, struct dentry *dentry, int erro
 	if (!scratch)
 		return 0;
 	current_call(task, &syscall);
-	old_folder = names->old_folder;
-	new_folder = names->new_folder;
 	scratch->size = sizeof(struct file_record);
-	append_name(scratch, &named.names[0], &old_folder, names->old_name);
+	append_name(scratch, &named.names[0], names, 0);
 	if (kind == RECORD_FILE_RENAME)
-		append_name(scratch, &named.names[1], &new_folder, names->new_name);
+		append_name(scratch, &named.names[1], names, 1);
 	named.inode = names->inode;
 	named.call = call_for(task, &syscall, kind);
 	emit_named(scratch, task, &named);
@@ -231,7 +232,7 @@ static __always_inline int socket_ended(void *ctx, __u16 kind, struct socket *so
 	/* The descriptor that an accept will return is not known yet. */
 	if (kind != RECORD_ACCEPT && call.call != CALL_UNKNOWN && call.call != CALL_IO_URING)
 		call.fd = syscall.args[0];
-	emit_network(task, kind, BPF_CORE_READ(socket, sk), &call);
+	emit_network(kind, BPF_CORE_READ(socket, sk), &call);
 	return 0;
 }
 

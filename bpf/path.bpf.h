@@ -23,7 +23,7 @@ struct walk {
 	__u32 start;			/* of what is written */
 	__u32 full_size;		/* of what was seen */
 	__u32 room;			/* bytes that may be kept */
-	__u32 ended;
+	__u32 ended;			/* 1: at the top of a mount; 2: outside of it */
 };
 
 /* Puts "/name" before what is written, or only counts it when there is no more room. */
@@ -44,6 +44,15 @@ static __always_inline void prepend_name(struct walk *walk, const void *name, __
 	walk->start -= whole;
 }
 
+/* The same for a NUL-terminated string. Its size is found by reading it behind the part of the buffer that the path uses. */
+static __always_inline void prepend_string(struct walk *walk, const char *name)
+{
+	long size = bpf_probe_read_kernel_str(walk->buffer + PATH_SIZE_MAX, 256, name);
+
+	if (size > 1)
+		prepend_name(walk, name, size - 1, true);
+}
+
 static long walk_step(__u32 step, struct walk *walk)
 {
 	struct dentry *dentry = walk->dentry;
@@ -62,10 +71,10 @@ static long walk_step(__u32 step, struct walk *walk)
 		return 0;
 	}
 	if (!parent || parent == dentry) {
-		/* Outside of every mount: a memfd, a pipe. Its bare name is all there is. */
+		/* Outside of its mount. Of a memfd or a pipe, the bare name is all there is. */
 		if (!walk->full_size)
 			prepend_name(walk, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len), false);
-		walk->ended = 1;
+		walk->ended = 2;
 		return 1;
 	}
 	prepend_name(walk, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len), true);
@@ -80,17 +89,12 @@ static long cgroup_step(__u32 step, struct walk *walk)
 	struct kernfs_node *parent = bpf_core_field_exists(struct kernfs_node, __parent) ?
 					     BPF_CORE_READ(node, __parent) :
 					     BPF_CORE_READ(old, parent);
-	const char *name = BPF_CORE_READ(node, name);
-	long size;
 
 	if (!parent) {
 		walk->ended = 1;
 		return 1;
 	}
-	/* The name's size is found by reading it behind the part of the buffer that the path uses. */
-	size = bpf_probe_read_kernel_str(walk->buffer + PATH_SIZE_MAX, 256, name);
-	if (size > 1)
-		prepend_name(walk, name, size - 1, true);
+	prepend_string(walk, BPF_CORE_READ(node, name));
 	walk->node = parent;
 	return 0;
 }
@@ -111,27 +115,65 @@ static __always_inline void append_walk(struct scratch *scratch, struct text *te
 	text->full_size = walk->full_size + !walk->ended;
 }
 
-/* Finds a path as seen from the root of its mount namespace; it stands in scratch->walk from walk->start on. */
-static __always_inline void walk_path(struct scratch *scratch, struct walk *walk, struct vfsmount *mnt, struct dentry *dentry)
+static __always_inline void begin_walk(struct scratch *scratch, struct walk *walk)
 {
-	walk->dentry = dentry;
-	walk->mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 	walk->buffer = scratch->walk;
 	walk->start = PATH_SIZE_MAX;
 	walk->room = PATH_SIZE_MAX;
-	bpf_loop(WALK_STEPS_MAX, walk_step, walk, 0);
 }
 
-/* Appends a path. A NULL dentry appends nothing. */
-static __noinline int append_path(struct scratch *scratch, struct text *text, struct vfsmount *mnt, struct dentry *dentry)
+/*
+ * Is the beginning of a walked path missing, so that it may be anywhere? The mount was taken out of its namespace (umount -l)
+ * or never put into one (open_tree, fsmount); or the file is outside of its mount: opened by handle and without a name yet,
+ * or in a folder that was moved out of the part that is mounted. What is in the kernel alone, such as a memfd, has its name.
+ */
+static __always_inline bool is_adrift(struct walk *walk)
+{
+	struct mount *mount = walk->mount;
+	struct mnt_namespace *ns = BPF_CORE_READ(mount, mnt_ns);
+	__u32 number = BPF_CORE_READ(ns, ns.inum);
+
+	if ((__u64)ns >= (__u64)-ERRNO_MAX)
+		return false;
+	return walk->ended != 1 || !ns || !number || number == MNT_NS_ANON_INO;
+}
+
+/* Puts the path of a folder or file, as seen from the root of its mount namespace, before what the walk has found until now. */
+static __always_inline void walk_up(struct walk *walk, struct vfsmount *mnt, struct dentry *dentry)
+{
+	walk->dentry = dentry;
+	walk->mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	bpf_loop(WALK_STEPS_MAX, walk_step, walk, 0);
+	walk->ended = !is_adrift(walk);
+}
+
+/* Finds a path; it stands in scratch->walk from walk->start on. */
+static __always_inline void walk_path(struct scratch *scratch, struct walk *walk, struct vfsmount *mnt, struct dentry *dentry)
+{
+	begin_walk(scratch, walk);
+	walk_up(walk, mnt, dentry);
+}
+
+/*
+ * Functions that are not static are verified once, however often a program calls them. Their pointers into the kernel are
+ * numbers, because the verifier takes a pointer for memory that the caller has.
+ */
+__noinline int append_path_at(struct scratch *scratch, struct text *text, __u64 mnt, __u64 dentry)
 {
 	struct walk walk = {};
 
-	if (!dentry || !mnt)
+	if (!scratch || !text)
 		return 0;
-	walk_path(scratch, &walk, mnt, dentry);
+	walk_path(scratch, &walk, (struct vfsmount *)mnt, (struct dentry *)dentry);
 	append_walk(scratch, text, &walk);
 	return 0;
+}
+
+/* Appends a path. A NULL dentry appends nothing. */
+static __always_inline void append_path(struct scratch *scratch, struct text *text, struct vfsmount *mnt, struct dentry *dentry)
+{
+	if (mnt && dentry)
+		append_path_at(scratch, text, (__u64)mnt, (__u64)dentry);
 }
 
 /* Appends a cgroup's path in the unified hierarchy. */
