@@ -3,9 +3,13 @@
 #ifndef WARDER_CALLS_BPF_H
 #define WARDER_CALLS_BPF_H
 
+#include <linux/aio_abi.h>
+
 #include "file.bpf.h"
 #include "network.bpf.h"
 #include "syscall.bpf.h"
+
+enum { REQUESTS_MAX = 1024 };	/* requests of one io_submit that are looked at */
 
 /* Flags that the kernel forgets once the file is open. */
 #define OPENING_FLAGS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC)
@@ -53,6 +57,37 @@ static __always_inline void open_ended(struct task_struct *task, struct syscall 
 	emit_file(RECORD_FILE_OPEN, file, &call);
 }
 
+struct batch {
+	__u64 list;		/* of pointers to requests */
+	bool compat;
+};
+
+static long request_ended(__u32 i, struct batch *batch)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file_call call = { .call = CALL_IO_SUBMIT };
+	struct iocb request = {};
+	__u64 at = 0;
+
+	if (batch->compat)
+		bpf_probe_read_user(&at, sizeof(__u32), (void *)batch->list + i * sizeof(__u32));
+	else
+		bpf_probe_read_user(&at, sizeof(__u64), (void *)batch->list + i * sizeof(__u64));
+	bpf_probe_read_user(&request, sizeof(request), (void *)at);
+	if (request.aio_lio_opcode == IOCB_CMD_PWRITE || request.aio_lio_opcode == IOCB_CMD_PWRITEV)
+		emit_file(RECORD_FILE_WRITE, file_of(task, request.aio_fildes), &call);
+	return 0;
+}
+
+/* Asynchronous writes: as many requests as the kernel took. How much each of them wrote turns out later. */
+static __always_inline void requests_ended(struct syscall *syscall)
+{
+	struct batch batch = { .list = syscall->args[2], .compat = syscall->compat };
+
+	if (syscall->result > 0)
+		bpf_loop(syscall->result < REQUESTS_MAX ? syscall->result : REQUESTS_MAX, request_ended, &batch, 0);
+}
+
 static __always_inline void write_ended(struct task_struct *task, struct syscall *syscall)
 {
 	bool failed = syscall->result < 0;
@@ -64,6 +99,9 @@ static __always_inline void write_ended(struct task_struct *task, struct syscall
 	__u64 fd = syscall->args[0];
 
 	switch (syscall->call) {
+	case CALL_IO_SUBMIT:
+		requests_ended(syscall);
+		return;
 	case CALL_SPLICE:
 	case CALL_COPY_FILE_RANGE:
 		fd = syscall->args[2];
@@ -256,7 +294,7 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
 	kind = kind_of(syscall.call);
 	if (!kind || !wanted(kind))
 		return 0;
-	if (failed && kind > RECORD_CONNECT)
+	if (failed && (kind > RECORD_CONNECT || (kind < RECORD_CONNECT && !settings.failed_files)))
 		return 0;
 	switch (kind) {
 	case RECORD_FILE_OPEN:

@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "e8bee9b52dbc8974f0dac8a18080a5b8";
+export const EVENT_ABI = "87714bec6e5e03cd5b5140bef02d2fac";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -95,6 +95,8 @@ export const Call = {
   copyFileRange: 23,
   mmap: 24,
   ioUring: 25,
+  ioSubmit: 26,
+  mprotect: 27,
   rename: 32,
   renameat: 33,
   renameat2: 34,

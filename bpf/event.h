@@ -184,6 +184,8 @@ enum call {
 	CALL_COPY_FILE_RANGE = 23,
 	CALL_MMAP = 24,
 	CALL_IO_URING = 25,		/* a request in a ring, done by the kernel when it likes */
+	CALL_IO_SUBMIT = 26,
+	CALL_MPROTECT = 27,
 	CALL_RENAME = 32,
 	CALL_RENAMEAT = 33,
 	CALL_RENAMEAT2 = 34,

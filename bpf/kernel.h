@@ -33,6 +33,8 @@
 #define AF_INET6 10
 #define AT_FDCWD -100
 #define PROT_WRITE 2
+#define VM_SHARED 8
+#define VM_WRITE 2
 #define MAP_SHARED 1
 #define MAP_SHARED_VALIDATE 3
 #define EINTR 4
@@ -153,6 +155,11 @@ struct open_flags {
 
 struct renamedata {
 	struct dentry *old_dentry;
+};
+
+struct vm_area_struct {
+	unsigned long vm_flags;
+	struct file *vm_file;
 };
 
 struct fdtable {

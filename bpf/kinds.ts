@@ -21,7 +21,7 @@ const EVENT_KINDS = {
       kind: RecordKind.fileWrite,
       words: [
         ...(["write", "writev", "pwrite64", "pwritev", "pwritev2"] as const),
-        ...(["sendfile", "splice", "copy_file_range", "mmap"] as const),
+        ...(["sendfile", "splice", "copy_file_range", "mmap", "mprotect", "io_submit"] as const),
       ],
     },
     file_rename: { kind: RecordKind.fileRename, words: ["rename", "renameat", "renameat2"] },

@@ -94,6 +94,18 @@ int BPF_PROG(on_map, struct file *file, unsigned long protection, unsigned long 
 	return 0;
 }
 
+/* Memory that was mapped for reading can be made writable later. */
+SEC("fexit/security_file_mprotect")
+int BPF_PROG(on_protect, struct vm_area_struct *area, unsigned long asked, unsigned long protection)
+{
+	struct file_call call = { .call = CALL_MPROTECT };
+
+	if (error_of(ctx) || !area->vm_file || !(protection & PROT_WRITE) || (area->vm_flags & (VM_SHARED | VM_WRITE)) != VM_SHARED)
+		return 0;
+	emit_file(RECORD_FILE_WRITE, area->vm_file, &call);
+	return 0;
+}
+
 static __always_inline void copy_folder(struct path *to, const struct path *from)
 {
 	to->mnt = BPF_CORE_READ(from, mnt);

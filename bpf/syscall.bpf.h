@@ -6,13 +6,16 @@
 #include "kernel.h"
 #include "event.h"
 
-enum { CALL_NUMBERS = 512 };
+enum {
+	CALL_NUMBERS = 512,
+	CALL_OLD_MMAP = 255,	/* i386's first mmap; a record names it mmap */
+};
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 static const __u8 calls_64[CALL_NUMBERS] = {
 	[1] = CALL_WRITE, [2] = CALL_OPEN, [9] = CALL_MMAP, [18] = CALL_PWRITE64, [20] = CALL_WRITEV, [40] = CALL_SENDFILE,
 	[42] = CALL_CONNECT, [43] = CALL_ACCEPT, [49] = CALL_BIND, [50] = CALL_LISTEN, [82] = CALL_RENAME, [84] = CALL_RMDIR,
-	[85] = CALL_CREAT, [87] = CALL_UNLINK, [257] = CALL_OPENAT, [263] = CALL_UNLINKAT, [264] = CALL_RENAMEAT,
+	[85] = CALL_CREAT, [87] = CALL_UNLINK, [209] = CALL_IO_SUBMIT, [257] = CALL_OPENAT, [263] = CALL_UNLINKAT, [264] = CALL_RENAMEAT,
 	[275] = CALL_SPLICE, [288] = CALL_ACCEPT4, [296] = CALL_PWRITEV, [304] = CALL_OPEN_BY_HANDLE_AT,
 	[316] = CALL_RENAMEAT2, [326] = CALL_COPY_FILE_RANGE, [328] = CALL_PWRITEV2, [437] = CALL_OPENAT2,
 };
@@ -20,8 +23,8 @@ static const __u8 calls_64[CALL_NUMBERS] = {
 /* arch/x86/entry/syscalls/syscall_32.tbl */
 static const __u8 calls_32[CALL_NUMBERS] = {
 	[4] = CALL_WRITE, [5] = CALL_OPEN, [8] = CALL_CREAT, [10] = CALL_UNLINK, [38] = CALL_RENAME, [40] = CALL_RMDIR,
-	[102] = CALL_SOCKETCALL, [146] = CALL_WRITEV, [181] = CALL_PWRITE64, [187] = CALL_SENDFILE, [192] = CALL_MMAP,
-	[239] = CALL_SENDFILE, [295] = CALL_OPENAT, [301] = CALL_UNLINKAT, [302] = CALL_RENAMEAT, [313] = CALL_SPLICE,
+	[90] = CALL_OLD_MMAP, [102] = CALL_SOCKETCALL, [146] = CALL_WRITEV, [181] = CALL_PWRITE64, [187] = CALL_SENDFILE, [192] = CALL_MMAP,
+	[239] = CALL_SENDFILE, [248] = CALL_IO_SUBMIT, [295] = CALL_OPENAT, [301] = CALL_UNLINKAT, [302] = CALL_RENAMEAT, [313] = CALL_SPLICE,
 	[334] = CALL_PWRITEV, [342] = CALL_OPEN_BY_HANDLE_AT, [353] = CALL_RENAMEAT2, [361] = CALL_BIND, [362] = CALL_CONNECT,
 	[363] = CALL_LISTEN, [364] = CALL_ACCEPT4, [377] = CALL_COPY_FILE_RANGE, [379] = CALL_PWRITEV2, [437] = CALL_OPENAT2,
 };
@@ -83,11 +86,24 @@ static __always_inline void open_envelope(struct syscall *syscall)
 	syscall->args[2] = inside[2];
 }
 
+/* i386's first mmap takes its arguments from memory. */
+static __always_inline void open_old_mmap(struct syscall *syscall)
+{
+	__u32 inside[6] = {};
+
+	bpf_probe_read_user(inside, sizeof(inside), (void *)syscall->args[0]);
+	for (int i = 0; i < 6; i++)
+		syscall->args[i] = inside[i];
+	syscall->call = CALL_MMAP;
+}
+
 static __always_inline void read_call(struct syscall *syscall, struct pt_regs *regs)
 {
 	read_registers(syscall, regs);
 	if (syscall->call == CALL_SOCKETCALL)
 		open_envelope(syscall);
+	else if (syscall->call == CALL_OLD_MMAP)
+		open_old_mmap(syscall);
 }
 
 /* The call that this task is in. */
@@ -106,6 +122,8 @@ static __always_inline __u16 kind_of(__u32 call)
 	case CALL_OPEN ... CALL_OPEN_BY_HANDLE_AT:
 		return RECORD_FILE_OPEN;
 	case CALL_WRITE ... CALL_MMAP:
+	case CALL_IO_SUBMIT:
+	case CALL_MPROTECT:
 		return RECORD_FILE_WRITE;
 	case CALL_RENAME ... CALL_RENAMEAT2:
 		return RECORD_FILE_RENAME;

@@ -41,6 +41,7 @@ const PROFILES: Record<Profile, Hook[]> = {
     { program: "on_open_root", hook: "fexit/do_file_open_root", serves: ["file_open"] },
     { program: "on_write", hook: "fexit/security_file_permission", serves: ["file_write"] },
     { program: "on_map", hook: "fexit/security_mmap_file", serves: ["file_write"] },
+    { program: "on_protect", hook: "fexit/security_file_mprotect", serves: ["file_write"] },
     { program: "on_rename", hook: "fentry/security_path_rename", serves: ["file_rename"] },
     { program: "on_renamed", hook: "fexit/vfs_rename", serves: ["file_rename"] },
     { program: "on_unlink", hook: "fentry/security_path_unlink", serves: ["file_unlink"] },
