@@ -85,7 +85,7 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 	if (!scratch)
 		return 0;
 	walk_path(scratch, &walk, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
-	if (!canary && (!walk_passes(scratch, &walk) || (kind == RECORD_FILE_WRITE && !first_write(task, inode)))) {
+	if (!canary && (!walk_passes(scratch, &walk) || (kind == RECORD_FILE_WRITE && !call->error && !first_write(task, inode)))) {
 		count_filtered(kind);
 		release_scratch(scratch);
 		return 0;
