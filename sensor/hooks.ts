@@ -2,6 +2,7 @@
 
 import { release } from "node:os";
 import { ALL_EVENT_KINDS, type EventType } from "../bpf/kinds.ts";
+import { blindSpots } from "./blind.ts";
 import { openKernelTypes, tryObject } from "./libbpf.ts";
 import type { Settings } from "./settings.ts";
 
@@ -66,39 +67,6 @@ const PROFILES: Record<Profile, Hook[]> = {
 /** All programs of the object. */
 export const PROGRAMS = [...ALWAYS, ...PROFILES.tracepoint, ...PROFILES.fentry].map(({ program }) => program);
 
-/** What cannot be seen, by the event that it is about; in one profile, or in both. */
-const BLIND_SPOTS: [EventType, string, Profile?][] = [
-  ["file_open", "opens by io_uring: not seen", "tracepoint"],
-  [
-    "file_open",
-    "opens: a thread that replaces the descriptor before the call has ended can show another file",
-    "tracepoint",
-  ],
-  ["file_write", "writes by io_uring: not seen", "tracepoint"],
-  ["file_write", "writes: seen when they are permitted, so one that fails later is shown too", "fentry"],
-  ["file_write", "stores to mapped memory: only the mapping is seen"],
-  ["file_write", "truncate and fallocate: not seen; an open with O_TRUNC is a file_open"],
-  [
-    "file_rename",
-    "renames: names are the caller's, behind the folder they start from; symlinks and .. stay as they are",
-    "tracepoint",
-  ],
-  ["file_rename", "renames by io_uring: not seen", "tracepoint"],
-  ["file_rename", "new names by link(2), symlink(2) and linkat(2), of temporary files too: not seen"],
-  [
-    "file_unlink",
-    "unlinks: names are the caller's, behind the folder they start from; symlinks and .. stay as they are",
-    "tracepoint",
-  ],
-  ["file_unlink", "unlinks by io_uring: not seen", "tracepoint"],
-  ["network_connect", "connects of UDP and Unix sockets by io_uring: not seen", "tracepoint"],
-  ["network_connect", "datagrams sent without connect: not seen"],
-  ["network_bind", "binds by io_uring: not seen", "tracepoint"],
-  ["network_listen", "listens by io_uring: not seen", "tracepoint"],
-  ["network_accept", "accepts by io_uring: not seen", "tracepoint"],
-  ["network_connect", "sockets other than TCP, UDP, raw and Unix: not seen"],
-];
-
 const OFF = "switched off by settings";
 const OFF_BUT_ATTACHED = `${OFF}; attached for the lineage of other events, and not written`;
 
@@ -156,10 +124,7 @@ export function chooseHooks(
       chosen.set(program, { program, hook, serves: [...(chosen.get(program)?.serves ?? []), type] });
     }
   }
-  const blind = BLIND_SPOTS.filter(
-    ([type, , only]) => servedBy.has(type) && (only ?? servedBy.get(type)) === servedBy.get(type),
-  );
-  const coverage = { kernel: release(), profile, events, blind_spots: blind.map(([, words]) => words) };
+  const coverage = { kernel: release(), profile, events, blind_spots: blindSpots(servedBy, settings) };
   return { hooks: [...chosen.values()], coverage };
 }
 
