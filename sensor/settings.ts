@@ -1,8 +1,8 @@
 // The part of config.toml that the kernel side and the socket need. The evaluator checks the whole file; here, what this
 // process acts on is checked just as strictly, because it acts as root.
 
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX, FILTER_SIZE_MAX } from "../bpf/event.gen.ts";
@@ -33,17 +33,14 @@ const fits = v.maxBytes(
   FILTER_SIZE_MAX - 2,
   `longer than ${FILTER_SIZE_MAX - 2} bytes, which is what the kernel side compares`,
 );
-const paths = v.optional(
-  v.pipe(v.array(v.pipe(name, v.startsWith("/"), fits)), v.maxLength(FILTERS_MAX)),
-  [],
-);
+const paths = v.optional(v.array(v.pipe(name, v.startsWith("/"), fits)), []);
 /** In the kernel, a pattern is a suffix or a whole path. */
 const pattern = v.pipe(
   name,
   fits,
   v.check(
-    (value) => value.lastIndexOf("*") <= 0,
-    'only a leading "*" can be watched for, such as "*.service"',
+    (value) => /^[*/][^*]*$/.test(value),
+    'expected the end of a path behind a "*", such as "*.service", or a whole path, such as "/etc/shadow"',
   ),
 );
 
@@ -162,7 +159,17 @@ export function readSettings(
     if (!ebpf.enabled || !events[family] || !section.enabled) continue;
     for (const type of wantedTypes(file, family, section.hooks)) wanted.add(type);
   }
+  const watchedFiles = files.watch_patterns.filter((word) => word.startsWith("/"));
+  const watchPaths = [...files.watch_paths, ...watchedFiles];
   const suffixes = files.watch_patterns.filter((word) => word.startsWith("*")).map((word) => word.slice(1));
+  checkRoom(file, "watch_paths and the watch_patterns without *", watchPaths);
+  checkRoom(file, "watch_patterns with *", suffixes);
+  checkRoom(file, "exclude_paths", files.exclude_paths);
+  warnings.push(
+    ...files.watch_paths.flatMap((path) => notReal(file, "watch_paths", path)),
+    ...watchedFiles.flatMap((path) => notReal(file, "watch_patterns", path)),
+    ...files.exclude_paths.flatMap((path) => notReal(file, "exclude_paths", path)),
+  );
   return {
     warnings,
     settings: {
@@ -174,7 +181,7 @@ export function readSettings(
       collectArgs: processes.collect_args,
       collectCwd: processes.collect_cwd,
       envNames: processes.collect_env ? processes.env_names : [],
-      watchPaths: [...files.watch_paths, ...files.watch_patterns.filter((word) => word.startsWith("/"))],
+      watchPaths,
       watchSuffixes: suffixes,
       excludePaths: files.exclude_paths,
       excludeComms: files.exclude_comms,
@@ -185,6 +192,32 @@ export function readSettings(
       canary: health.canary,
     },
   };
+}
+
+function checkRoom(file: string, what: string, entries: string[]): void {
+  if (entries.length <= FILTERS_MAX) return;
+  throw new SettingsError(
+    `${file}: file: ${what}: ${entries.length} entries, and at most ${FILTERS_MAX} have room in the kernel`,
+  );
+}
+
+/** A warning, if files are never called by this path: the kernel side compares the paths that they really have. */
+function notReal(file: string, field: string, path: string): string[] {
+  const real = realPath(path);
+  if (real === path || `${real}/` === path) return [];
+  return [
+    `${file}: file.${field}: ${JSON.stringify(path)} leads to ${JSON.stringify(real)}; files go by their real paths: write that one`,
+  ];
+}
+
+/** Where a path leads, as far as it exists. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    const above = dirname(path);
+    return above === path ? path : join(realPath(above), basename(path));
+  }
 }
 
 function wantedTypes(file: string, family: Family, hooks: string[] | undefined): EventType[] {
