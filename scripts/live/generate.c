@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/io_uring.h>
 #include <linux/openat2.h>
 #include <netinet/in.h>
@@ -164,6 +165,20 @@ static int fresh(const char *folder, const char *name)
 	return fd;
 }
 
+/* An asynchronous write. */
+static long submit(int fd)
+{
+	struct iocb request = { .aio_fildes = fd, .aio_lio_opcode = IOCB_CMD_PWRITE, .aio_buf = (long)"data", .aio_nbytes = 4 };
+	struct iocb *requests[] = { &request };
+	struct io_event done;
+	aio_context_t context = 0;
+
+	if (syscall(SYS_io_setup, 1, &context) || syscall(SYS_io_submit, context, 1, requests) != 1 ||
+	    syscall(SYS_io_getevents, context, 1, 1, &done, NULL) != 1)
+		fail("io_submit");
+	return done.res;
+}
+
 static int calls(const char *folder)
 {
 	struct open_how how = { .flags = O_RDONLY };
@@ -208,6 +223,12 @@ static int calls(const char *folder)
 	fd = fresh(folder, "write32");
 	strcpy(low, "data");
 	wrote("write", call_32(4, fd, (long)low, 4), in(folder, "write32"));
+	fd = fresh(folder, "mmap32");
+	memcpy(low, (unsigned[]){ 0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0 }, 6 * sizeof(unsigned));
+	if (ftruncate(fd, 4096) || (unsigned)call_32(90, (long)low, 0, 0) > -4096u)
+		fail("mmap32");
+	wrote("mmap", 0, in(folder, "mmap32"));
+	fd = fresh(folder, "submitted"), wrote("io_submit", submit(fd), in(folder, "submitted"));
 
 	if (syscall(SYS_rename, in(folder, "write"), in(folder, "r1")))
 		fail("rename");
