@@ -277,6 +277,16 @@ static int remove_denied(const char *folder)
 	return status || unlink(denied);
 }
 
+/* The first write cannot be done, the second is. */
+static int write_badly(const char *folder)
+{
+	int fd = create(in(folder, "written"));
+
+	if (write(fd, (void *)8, 4) >= 0 || errno != EFAULT)
+		fail("a write that was to fail");
+	return write(fd, "data", 4) != 4;
+}
+
 static int exchange(const char *folder)
 {
 	close(create(in(folder, "one")));
@@ -314,7 +324,7 @@ int main(int argc, char **argv)
 		{ "new-names", .in_folder = make_names }, { "open-tree", .in_folder = clone_tree },
 		{ "detached", .in_folder = detach_mount }, { "forgotten", .in_folder = open_forgotten },
 		{ "denied", .in_folder = remove_denied }, { "exchange", .in_folder = exchange },
-		{ "names", .in_folder = odd_names }, { "chroot", .in_folder = change_root },
+		{ "bad-write", .in_folder = write_badly }, { "names", .in_folder = odd_names }, { "chroot", .in_folder = change_root },
 	};
 
 	return act(acts, sizeof(acts) / sizeof(acts[0]), argc, argv);

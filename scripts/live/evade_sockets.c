@@ -146,6 +146,14 @@ static int poll_connect(void)
 	return say_peer(client);
 }
 
+/* Nobody listens there. */
+static int call_nobody(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+
+	return !connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof(address)) || errno != ECONNREFUSED;
+}
+
 static int connect_multipath(void)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
@@ -197,7 +205,7 @@ int main(int argc, char **argv)
 		{ "flip-port", .alone = flip_port }, { "flip-family", .alone = flip_family },
 		{ "swap-descriptor", .alone = swap_descriptor }, { "interrupted", .alone = interrupt },
 		{ "polled", .alone = poll_connect }, { "multipath", .alone = connect_multipath },
-		{ "undone", .alone = undo_connect }, { "unconnected", .alone = send_unconnected },
+		{ "refused", .alone = call_nobody }, { "undone", .alone = undo_connect }, { "unconnected", .alone = send_unconnected },
 		{ "mapped-address", .alone = connect_mapped },
 	};
 

@@ -17,12 +17,14 @@ test.skipIf(reason !== null)(
     });
     const table = await new Response(runner.stdout).text();
     expect(await runner.exited).toBe(0);
-    const outcomes = table.split("\n").filter((line) => /^E\d\d /.test(line));
-    expect(outcomes.length).toBeGreaterThan(30);
+    const outcomes = table.split("\n").filter((line) => /^[EX]\d\d /.test(line));
+    expect(outcomes.length).toBeGreaterThan(45);
     expect(outcomes.filter((line) => / silent/.test(line))).toEqual([]);
     const declared = outcomes.filter((line) => / declared /.test(line)).map((line) => line.slice(0, 3));
-    const uring = table.startsWith("profile fentry") ? [] : ["E06"];
-    expect(declared).toEqual([...uring, "E45", "E47", "E49"]);
+    // X08 is a race, which the right name can win each time.
+    const byCalls = table.startsWith("profile fentry") ? [] : ["E06", "X07", "X16", "X17"];
+    const always = ["E45", "E47", "E49", "X12", "X13", "X18"];
+    expect(declared.filter((id) => id !== "X08")).toEqual([...byCalls, ...always].toSorted());
   },
-  60_000,
+  120_000,
 );

@@ -10,6 +10,7 @@
  *   generate cpus FOLDER            opens one file on each CPU
  *   generate uring FOLDER           opens, writes, renames, removes, connects and accepts through io_uring, without and with its workers
  *   generate fastopen               connects twice with the first data (TCP Fast Open)
+ *   generate ports PORT...          connects to listeners on these ports of a network of its own, as IPv4 and in IPv6 clothes
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -18,6 +19,7 @@
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
 #include <linux/openat2.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -25,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -406,6 +409,39 @@ static int fastopen(void)
 	return 0;
 }
 
+/* No port of this host is touched: each process may have a loopback of its own. */
+static void own_network(void)
+{
+	struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+
+	if (unshare(CLONE_NEWNET) || ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCSIFFLAGS, &loopback))
+		fail("network namespace");
+}
+
+static void call_port(int port)
+{
+	struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	int server = socket(AF_INET, SOCK_STREAM, 0);
+	int clients[] = { socket(AF_INET, SOCK_STREAM, 0), socket(AF_INET6, SOCK_STREAM, 0) };
+
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &six.sin6_addr);
+	if (bind(server, (struct sockaddr *)&four, sizeof(four)) || listen(server, 4))
+		fail("server");
+	if (connect(clients[0], (struct sockaddr *)&four, sizeof(four)) || connect(clients[1], (struct sockaddr *)&six, sizeof(six)))
+		fail("connect");
+	for (int i = 0; i < 2; i++)
+		printf("network_connect 127.0.0.1 %d\n", port);
+}
+
+static int ports(int count, char **numbers)
+{
+	own_network();
+	for (int i = 0; i < count; i++)
+		call_port(atoi(numbers[i]));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t thread;
@@ -422,6 +458,8 @@ int main(int argc, char **argv)
 		return flood(argv[2], atoi(argv[3]));
 	if (argc == 3 && !strcmp(argv[1], "threads"))
 		return pthread_create(&thread, NULL, from_thread, argv[2]) || pthread_join(thread, NULL);
+	if (argc > 2 && !strcmp(argv[1], "ports"))
+		return ports(argc - 2, argv + 2);
 	if (argc == 4 && !strcmp(argv[1], "files"))
 		return files(argv[2], atoi(argv[3]));
 	if (argc != 3 || strcmp(argv[1], "network"))

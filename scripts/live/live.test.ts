@@ -160,6 +160,35 @@ describe.skipIf(reason !== null)("live", () => {
     expect(ledger).toMatchObject({ balanced: true, unaccounted: 0 });
   }, 60_000);
 
+  test("an exit is seen however a process ends", async () => {
+    const cores = bench.path("cores");
+    mkdirSync(cores);
+    const pids: number[] = [];
+    const sensor = await bench.sensor("--no-pin");
+    const evaluator = await bench.evaluator("--once");
+    for (const script of [
+      "kill -KILL $$",
+      "ulimit -c 0; kill -SEGV $$",
+      "ulimit -c unlimited; kill -QUIT $$",
+      "exit 7",
+    ]) {
+      const program = Bun.spawn(["bash", "-c", script], { cwd: cores, stderr: "ignore" });
+      await program.exited;
+      pids.push(program.pid);
+    }
+    await sensor.end("SIGTERM");
+    await evaluator.exited;
+    const exits = pids.map((pid) =>
+      evaluator.lines().filter((line) => line.event_type === "process_exit" && line["pid"] === pid),
+    );
+    expect(exits).toMatchObject([
+      [{ signal: 9, exit_code: null, core_dumped: false }],
+      [{ signal: 11, exit_code: null, core_dumped: false }],
+      [{ signal: 3, exit_code: null, core_dumped: true }],
+      [{ signal: null, exit_code: 7, core_dumped: false }],
+    ]);
+  }, 60_000);
+
   test("while serving, no thread of the sensor has any right, and the evaluator is not root", async () => {
     const sensor = await bench.sensor("--no-pin");
     const evaluator = await bench.evaluator();

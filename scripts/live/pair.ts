@@ -1,6 +1,6 @@
 // A real sensor and a real evaluator, for tests on the running kernel. Each pair has its own folder, socket and bpffs.
 
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -137,6 +137,28 @@ export class Bench {
     const program = this.launch("sensor", [...this.enter(), "env", ...words, ...command]);
     await until(`the sensor (${program.stderrPath})`, () => program.stderr.includes("serving at"));
     return program;
+  }
+
+  /**
+   * Runs `work` beside a pair with these settings. Returns what was written.
+   * @throws Error when either end failed, or something was lost or is not accounted for
+   */
+  async observe(config: string, work: () => Promise<void>, ...args: string[]): Promise<Line[]> {
+    const path = this.path("config.toml");
+    writeFileSync(path, config);
+    const sensor = await this.sensor("--no-pin", "--config", path);
+    const evaluator = await this.evaluator("--once", "--config", path, ...args);
+    await work();
+    const codes = [await sensor.end("SIGTERM"), await evaluator.exited];
+    const lines = evaluator.lines();
+    const ledger = lines.findLast((line) => line.event_type === "health")?.["ledger"] as
+      | Record<string, unknown>
+      | undefined;
+    const books = [...codes, ledger?.["lost"], ledger?.["malformed"], ledger?.["unaccounted"]];
+    if (books.some((number) => number !== 0) || ledger?.["balanced"] !== true) {
+      throw new Error(`the pair ended with ${codes.join(", ")} and ${JSON.stringify(ledger)}`);
+    }
+    return lines;
   }
 
   /** Runs the sensor's program to its end, in the same namespace. */

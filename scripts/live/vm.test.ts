@@ -1,11 +1,13 @@
-// The same programs on a stock distribution kernel, in a virtual machine. That kernel takes fentry programs.
+// The same programs on a stock distribution kernel, in a virtual machine. That kernel takes fentry programs. One machine does
+// all of it, because starting programs is what takes longest in an emulation; the tests are about what it brings back.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { TOOLS } from "./cases.ts";
 import { MACHINE_MS_MAX, noMachine, runInMachine } from "./machine.ts";
-import { asGenerated, compileTools, parseLines, warder } from "./pair.ts";
+import { asGenerated, compileTools, type Line, parseLines, warder } from "./pair.ts";
 
 const reason = noMachine();
 if (reason !== null) console.error(`skipped: a stock kernel in a virtual machine (${reason})`);
@@ -13,30 +15,74 @@ if (reason !== null) console.error(`skipped: a stock kernel in a virtual machine
 const RUNS = 100;
 const FILES = 5000;
 const CONNECTIONS = 1000;
+/** Opens outside of the watch list. Emulated, a million of them would take minutes. */
+const FLOOD = 50_000;
 
-/** Starts the pair; ends it, and waits for the last line. What the evaluator writes is in /tmp/events. */
-const START = `
-start() {
-  rm -f /tmp/events /run/warder/sensor.sock
-  bun sensor/main.ts run --no-pin --config /tmp/config.toml --socket /run/warder/sensor.sock &
+/** Starts a sensor and a reader; ends both, the sensor first. What is kept is brought back at the end. */
+const PREPARE = `
+mkdir -p /tmp/watched /tmp/kept
+sensor() {
+  rm -f /run/warder/sensor.sock
+  bun sensor/main.ts run --no-pin --config $1 --socket /run/warder/sensor.sock &
   sensor=$!
   while kill -0 $sensor && [ ! -S /run/warder/sensor.sock ]; do sleep 0.1; done
-  bun evaluator/main.ts run --once --config /tmp/config.toml -o json "$@" > /tmp/events &
-  evaluator=$!
-  while kill -0 $evaluator && [ ! -s /tmp/events ]; do sleep 0.1; done
+}
+evaluator() {
+  config=$1 output=$2
+  shift 2
+  bun evaluator/main.ts run --once --config $config --socket /run/warder/sensor.sock -o json "$@" > $output &
+  reader=$!
+  while kill -0 $reader && [ ! -s $output ]; do sleep 0.1; done
 }
 end() {
   kill $sensor
-  wait $sensor $evaluator
+  wait $sensor $reader
 }
-mkdir -p /tmp/watched
-printf '[file]\\nwatch_paths = ["/tmp/watched"]\\nwatch_patterns = ["*.service"]\\nexclude_paths = ["/tmp/excluded"]\\n' > /tmp/config.toml
+printf '[file]\\nwatch_paths = ["/tmp/watched"]\\nwatch_patterns = ["*.service"]\\nexclude_paths = ["/tmp/excluded"]\\n' > /tmp/usual
+printf '[file]\\nwatch_paths = ["/tmp/watched"]\\ninclude_failed = true\\n[network]\\ninclude_failed = false\\n' > /tmp/failing
 `;
 
-/** The hooks of the fentry profile. */
+/** Processes, and every way to open, write, rename, remove and connect. The recording is replayed here. */
+const ALL_WAYS = `
+sensor /tmp/usual
+evaluator /tmp/usual /tmp/kept/ways --record /tmp/kept/capture
+bash -c 'for i in {1..${RUNS}}; do /usr/bin/true vm-run-$i; done'
+bun -e 'new Worker("data:text/javascript,postMessage(1)").onmessage = () => process.exit(7)' vm-threads
+generate calls /tmp/watched > /tmp/kept/calls
+generate uring /tmp/watched > /tmp/kept/uring
+generate fastopen > /tmp/kept/fastopen
+end
+`;
+
+/** Many of each. The reader only records: the events are made here, where it takes seconds. */
+const MANY = `
+sensor /tmp/usual
+bun evaluator/main.ts record --socket /run/warder/sensor.sock /tmp/kept/many.zst &
+reader=$!
+generate files /tmp/watched ${FILES} > /tmp/kept/files
+generate network ${CONNECTIONS} > /tmp/kept/network
+: > /tmp/outside
+generate flood /tmp/outside ${FLOOD}
+kill $sensor
+wait $sensor
+kill $reader
+wait $reader
+`;
+
+/** Calls that fail are reported, of files only. */
+const FAILING = `
+sensor /tmp/failing
+evaluator /tmp/failing /tmp/kept/failing
+cat /tmp/watched/absent 2> /dev/null
+evade_files bad-write /tmp/watched
+for act in interrupted polled refused undone; do evade_sockets $act; done > /tmp/kept/ports
+end
+`;
+
+/** The hooks of the fentry profile, but for the tracepoint that says when a connection of TCP begins: no profile has another. */
 const BETTER: Record<string, string[]> = {
   file_open: ["fexit/do_filp_open", "fexit/do_file_open_root"],
-  file_write: ["fexit/security_file_permission", "fexit/security_mmap_file"],
+  file_write: ["fexit/security_file_permission", "fexit/security_mmap_file", "fexit/security_file_mprotect"],
   file_rename: ["fentry/security_path_rename", "fexit/vfs_rename"],
   file_unlink: [
     "fentry/security_path_unlink",
@@ -62,177 +108,188 @@ const ROUNDS = [0, 1, 2, 3].map((round) =>
     .join(","),
 );
 
+const WITHOUT = ROUNDS.map(
+  (without, round) => `
+export WARDER_WITHOUT=${without}
+bun sensor/main.ts probe --no-pin --json --config /tmp/usual > /tmp/kept/probe-${round}
+rm -rf /tmp/watched/*
+sensor /tmp/usual
+evaluator /tmp/usual /tmp/kept/events-${round}
+generate calls /tmp/watched > /tmp/kept/calls-${round}
+generate network 1 > /tmp/kept/network-${round}
+end
+unset WARDER_WITHOUT
+`,
+).join("");
+
+const EVASIONS = `
+bun scripts/live/evasions.ts --tools /usr/bin > /tmp/kept/evasions
+`;
+
 describe.skipIf(reason !== null)("a stock Debian kernel", () => {
   const folder = mkdtempSync(join(tmpdir(), "warder-vm-"));
-  let tools: string[] = [];
-  beforeAll(() => {
-    tools = Object.values(compileTools(folder, ["generate", "evade"]));
-  });
+  const kept = (name: string) => join(folder, name);
+  const text = (name: string) => readFileSync(kept(name), "utf8");
+  const said = (name: string) => text(name).trim().split("\n");
+  let printed = "";
+
+  beforeAll(async () => {
+    const tools = Object.values(compileTools(folder, TOOLS));
+    const script = [PREPARE, ALL_WAYS, MANY, FAILING, WITHOUT, EVASIONS].join("");
+    const { said: output, parts } = await runInMachine(
+      `${script}\ncd /tmp/kept && tar cz * > /tmp/all\nbring /tmp/all\n`,
+      tools,
+    );
+    printed = output;
+    writeFileSync(kept("all"), parts[0] ?? "");
+    expect(Bun.spawnSync(["tar", "xzf", "all"], { cwd: folder }).exitCode).toBe(0);
+  }, MACHINE_MS_MAX);
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  const inMachine = (script: string) => runInMachine(START + script, tools);
+  const ofProcess = (lines: Line[], type: string, process: Line | undefined) =>
+    lines.filter((line) => line.event_type === type && line["process_id"] === process?.["process_id"]);
 
-  test(
-    "gives the same events, each process's end once, and a capture that replays here",
-    async () => {
-      const { said, parts } = await inMachine(`
-start --record /tmp/capture
-bash -c 'for i in {1..${RUNS}}; do /usr/bin/true vm-run-$i; done'
-bun -e 'new Worker("data:text/javascript,postMessage(1)").onmessage = () => process.exit(7)' vm-threads
-end
-bring /tmp/events /tmp/capture
-`);
-      expect(said).toContain("serving at /run/warder/sensor.sock as uid 65534");
-      const live = String(parts[0]);
-      const lines = parseLines(live);
-      const kernel = lines.find((line) => line.event_type === "coverage")?.["kernel"];
-      expect(kernel).toMatch(/^6\.\d+\.\d+-.*cloud/);
+  /** What the tools did to files and sockets, by process, in the order in which these came. */
+  const byTools = (lines: Line[]) =>
+    [
+      ...Map.groupBy(
+        lines.filter(
+          (line) => /^(file|network)_/.test(line.event_type) && line["exe_path"] === "/usr/bin/generate",
+        ),
+        (line) => line["pid"],
+      ).values(),
+    ] as Line[][];
 
-      const starts = lines.filter(
-        (line) =>
-          line.event_type === "process_start" && String((line["args"] as string[])[1]).startsWith("vm-run-"),
-      );
-      expect(new Set(starts.map((line) => (line["args"] as string[])[1])).size).toBe(RUNS);
-      expect(starts.length).toBe(RUNS);
-      for (const start of starts) {
-        expect(start).toMatchObject({
-          exe_path: "/usr/bin/true",
-          comm: "true",
-          parent_comm: "bash",
-          parent_exe_path: "/usr/bin/bash",
-        });
-        const of = (type: string) =>
-          lines.filter((line) => line.event_type === type && line["process_id"] === start["process_id"]);
-        expect(of("process_relationship")).toMatchObject([
-          { exe_path: "/usr/bin/bash", ppid: start["ppid"] },
-        ]);
-        expect(of("process_exit")).toMatchObject([{ exe_path: "/usr/bin/true", exit_code: 0 }]);
-      }
-      const threaded = lines.find(
-        (line) => line.event_type === "process_start" && (line["args"] as string[]).includes("vm-threads"),
-      );
-      const ends = lines.filter(
-        (line) => line.event_type === "process_exit" && line["process_id"] === threaded?.["process_id"],
-      );
-      expect(ends).toMatchObject([{ exit_code: 7, exe_path: "/bin/bun" }]);
-      expect(lines.at(-1)).toMatchObject({
-        event_type: "health",
-        ledger: { lost: 0, unaccounted: 0, balanced: true },
+  test("gives the same events, each process's end once, and a capture that replays here", async () => {
+    expect(printed).toContain("serving at /run/warder/sensor.sock as uid 65534");
+    const live = text("ways");
+    const lines = parseLines(live);
+    expect(lines.find((line) => line.event_type === "coverage")?.["kernel"]).toMatch(/^6\.\d+\.\d+-.*cloud/);
+
+    const starts = lines.filter(
+      (line) =>
+        line.event_type === "process_start" && String((line["args"] as string[])[1]).startsWith("vm-run-"),
+    );
+    expect(new Set(starts.map((line) => (line["args"] as string[])[1])).size).toBe(RUNS);
+    expect(starts.length).toBe(RUNS);
+    for (const start of starts) {
+      expect(start).toMatchObject({
+        exe_path: "/usr/bin/true",
+        comm: "true",
+        parent_comm: "bash",
+        parent_exe_path: "/usr/bin/bash",
       });
+      expect(ofProcess(lines, "process_relationship", start)).toMatchObject([
+        { exe_path: "/usr/bin/bash", ppid: start["ppid"] },
+      ]);
+      expect(ofProcess(lines, "process_exit", start)).toMatchObject([
+        { exe_path: "/usr/bin/true", exit_code: 0 },
+      ]);
+    }
+    const threaded = lines.find(
+      (line) => line.event_type === "process_start" && (line["args"] as string[]).includes("vm-threads"),
+    );
+    expect(ofProcess(lines, "process_exit", threaded)).toMatchObject([
+      { exit_code: 7, exe_path: "/bin/bun" },
+    ]);
+    expect(lines.at(-1)).toMatchObject({
+      event_type: "health",
+      ledger: { lost: 0, unaccounted: 0, balanced: true },
+    });
 
-      const capture = join(folder, "capture");
-      writeFileSync(capture, parts[1] ?? "");
-      const replay = await warder(["replay", "-o", "json", capture]);
-      expect(replay.code).toBe(0);
-      // A replay does not tell the memory of a process that was another.
-      expect(replay.stdout).toBe(live.replaceAll(/"rss_kb":\d+/g, '"rss_kb":null'));
+    const replay = await warder(["replay", "-o", "json", kept("capture")]);
+    expect(replay.code).toBe(0);
+    // A replay does not tell the memory of a process that was another.
+    expect(replay.stdout).toBe(live.replaceAll(/"rss_kb":\d+/g, '"rss_kb":null'));
+  }, 60_000);
+
+  test("sees every way through fentry programs, io_uring's too", () => {
+    const lines = parseLines(text("ways"));
+    expect(lines[0]).toMatchObject({
+      event_type: "coverage",
+      profile: "fentry",
+      events: { file_rename: { hooks: ["fentry/security_path_rename", "fexit/vfs_rename"], reason: null } },
+    });
+    const [calls = [], uring = [], fastopen = []] = byTools(lines);
+    expect(calls.map((line) => asGenerated(line, "syscall"))).toEqual(said("calls"));
+    expect(uring.map((line) => asGenerated(line))).toEqual(
+      said("uring").map((line) => line.replace(" io_uring ", " ")),
+    );
+    for (const line of uring) if ("syscall" in line) expect(line["syscall"]).toBe("io_uring");
+    expect(fastopen.map((line) => asGenerated(line))).toEqual(said("fastopen"));
+  });
+
+  test(`${FILES} of each file event and ${CONNECTIONS} of each connection are exact, and a flood outside of the watch list is none`, async () => {
+    const { code, stdout } = await warder(["replay", "-o", "json", kept("many.zst")]);
+    expect(code).toBe(0);
+    const lines = parseLines(stdout);
+    expect(said("files").length).toBe(4 * FILES);
+    expect(said("network").length).toBe(10 * CONNECTIONS);
+    const [files = [], network = []] = byTools(lines);
+    expect(files.map((line) => asGenerated(line, "inode"))).toEqual(said("files"));
+    expect(network.map((line) => asGenerated(line))).toEqual(said("network"));
+    const { ledger } = lines.at(-1) as unknown as {
+      ledger: { by_kind: Record<string, Record<string, number>> };
+    };
+    expect(ledger).toMatchObject({ lost: 0, discarded: 0, unaccounted: 0, balanced: true });
+    const { attempts = 0, canaries = 0, filtered } = ledger.by_kind["file_open"] ?? {};
+    expect(attempts - canaries).toBe(FILES);
+    expect(filtered).toBeGreaterThanOrEqual(FLOOD);
+  }, 60_000);
+
+  test("calls on files that failed are reported on request; connections that were made are, without", () => {
+    const lines = parseLines(text("failing"));
+    const files = lines.filter((line) => line.event_type.startsWith("file_") && line["comm"] !== "sh");
+    expect(
+      files.map((line) => [line.event_type, line["comm"], line["error"], line["path"]].join(" ")),
+    ).toEqual([
+      "file_open cat ENOENT /tmp/watched/absent",
+      "file_open evade_files  /tmp/watched/written",
+      "file_write evade_files EFAULT /tmp/watched/written",
+      "file_write evade_files  /tmp/watched/written",
+    ]);
+    const calls = lines.filter((line) => line.event_type === "network_connect" && line["family"] === "ipv4");
+    const [interrupted, polled] = said("ports");
+    expect(calls.map((line) => `${String(line["remote_port"])} ${String(line["result"])}`)).toEqual([
+      `${interrupted} null`,
+      `${interrupted} EINTR`,
+      `${polled} null`,
+      `${polled} EINPROGRESS`,
+      "4020 null",
+    ]);
+  });
+
+  test.each([...ROUNDS.entries()])(
+    "round %i: an event whose hook is missing is served otherwise, and probe says so",
+    (round, without) => {
+      const lines = parseLines(text(`events-${round}`));
+      const coverage = lines[0]?.["events"] as Record<
+        string,
+        { hooks: string[]; reason: string | null; attached: boolean }
+      >;
+      expect(JSON.parse(text(`probe-${round}`))).toMatchObject({ runs: true, events: coverage });
+      for (const [type, { hooks, attached, reason: why }] of Object.entries(coverage)) {
+        expect(attached).toBe(true);
+        if (BETTER[type] === undefined) continue;
+        const missing = BETTER[type].filter((hook) => without.split(",").includes(hook));
+        expect(missing.length).toBe(1);
+        expect(hooks).toContain("tp_btf/sys_exit");
+        expect(why).toBe(`${missing[0]} is left out by WARDER_WITHOUT`);
+      }
+      expect(Object.keys(coverage)).toEqual(expect.arrayContaining(Object.keys(BETTER)));
+      // What is said to be seen is seen.
+      const [calls = [], network = []] = byTools(lines);
+      expect(calls.map((line) => asGenerated(line, "syscall"))).toEqual(said(`calls-${round}`));
+      expect(network.map((line) => asGenerated(line))).toEqual(said(`network-${round}`));
     },
-    MACHINE_MS_MAX,
   );
 
-  test(
-    "shows all files and sockets exactly through fentry programs, io_uring's too",
-    async () => {
-      const { said, parts } = await inMachine(`
-start
-generate files /tmp/watched ${FILES} > /tmp/files
-generate calls /tmp/watched > /tmp/calls
-generate uring /tmp/watched > /tmp/uring
-generate network ${CONNECTIONS} > /tmp/network
-generate fastopen > /tmp/fastopen
-end
-bring /tmp/files /tmp/calls /tmp/uring /tmp/network /tmp/fastopen /tmp/events
-`);
-      expect(said).toContain("fexit/do_filp_open");
-      const [files = [], calls = [], uring = [], network = [], fastopen = []] = parts
-        .slice(0, 5)
-        .map((part) => String(part).trim().split("\n"));
-      const lines = parseLines(String(parts[5]));
-      expect(lines[0]).toMatchObject({
-        event_type: "coverage",
-        profile: "fentry",
-        events: { file_rename: { hooks: ["fentry/security_path_rename", "fexit/vfs_rename"], reason: null } },
-      });
-      expect(files.length).toBe(4 * FILES);
-      expect(network.length).toBe(10 * CONNECTIONS);
-
-      const seen = lines.filter(
-        (line) => /^(file|network)_/.test(line.event_type) && line["exe_path"] === "/usr/bin/generate",
-      );
-      const byPid = [...Map.groupBy(seen, (line) => line["pid"]).values()];
-      const shown = byPid.map((events, i) =>
-        events.map((line) => asGenerated(line, (["inode", "syscall"] as const)[i])),
-      );
-      expect(shown[0]).toEqual(files);
-      expect(shown[1]).toEqual(calls);
-      expect(shown[2]).toEqual(uring.map((line) => line.replace(" io_uring ", " ")));
-      expect(shown[3]).toEqual(network);
-      expect(shown[4]).toEqual(fastopen);
-      for (const line of byPid[2]?.filter(({ event_type }) => event_type.startsWith("file_")) ?? []) {
-        expect(line["syscall"]).toBe("io_uring");
-      }
-      expect(lines.at(-1)).toMatchObject({
-        event_type: "health",
-        ledger: { lost: 0, unaccounted: 0, balanced: true },
-      });
-    },
-    MACHINE_MS_MAX,
-  );
-
-  test(
-    "falls back for each event whose hook is missing, says so, and no evasion is silent",
-    async () => {
-      const { said, parts } = await inMachine(`
-for without in ${ROUNDS.join(" ")}; do
-  export WARDER_WITHOUT=$without
-  bun sensor/main.ts probe --no-pin --json --config /tmp/config.toml > /tmp/probe
-  start
-  generate calls /tmp/watched > /tmp/calls
-  generate network 1 > /tmp/network
-  end
-  rm -rf /tmp/watched/*
-  bring /tmp/probe /tmp/events /tmp/calls /tmp/network
-done
-unset WARDER_WITHOUT
-bun scripts/live/evasions.ts --tools /usr/bin
-`);
-      const usual = new Map<string, string[]>();
-      for (const round of ROUNDS.keys()) {
-        const [probe, events, calls, network] = parts.slice(4 * round, 4 * round + 4).map(String);
-        const without = ROUNDS[round]?.split(",") ?? [];
-        const lines = parseLines(events ?? "");
-        const coverage = lines[0]?.["events"] as Record<
-          string,
-          { hooks: string[]; reason: string | null; attached: boolean }
-        >;
-        expect(JSON.parse(probe ?? "")).toMatchObject({ runs: true, events: coverage });
-        for (const [type, { hooks, attached, reason: why }] of Object.entries(coverage)) {
-          expect(attached).toBe(true);
-          const better = BETTER[type];
-          if (better === undefined) continue;
-          const missing = better.filter((hook) => without.includes(hook));
-          expect(missing.length).toBe(1);
-          expect(hooks).toContain("tp_btf/sys_exit");
-          expect(why).toBe(`${missing[0]} is left out by WARDER_WITHOUT`);
-          usual.set(type, hooks);
-        }
-        // What is said to be seen is seen.
-        const seen = lines.filter((line) => line["exe_path"] === "/usr/bin/generate");
-        const file = seen.filter((line) => line.event_type.startsWith("file_"));
-        expect(file.map((line) => asGenerated(line, "syscall"))).toEqual((calls ?? "").trim().split("\n"));
-        const connections = seen.filter((line) => line.event_type.startsWith("network_"));
-        expect(connections.map((line) => asGenerated(line))).toEqual((network ?? "").trim().split("\n"));
-      }
-      expect([...usual.keys()].toSorted()).toEqual(Object.keys(BETTER).toSorted());
-
-      expect(said).toContain("profile fentry");
-      const table = said.slice(said.indexOf("profile fentry")).split("\n");
-      const outcomes = table.filter((line) => /^E\d\d /.test(line));
-      expect(outcomes.length).toBeGreaterThan(30);
-      expect(outcomes.filter((line) => line.includes(" silent"))).toEqual([]);
-      const declared = outcomes.filter((line) => / declared /.test(line)).map((line) => line.slice(0, 3));
-      expect(declared).toEqual(["E45", "E47", "E49"]);
-    },
-    MACHINE_MS_MAX,
-  );
+  test("no evasion is silent", () => {
+    const outcomes = said("evasions").filter((line) => /^[EX]\d\d /.test(line));
+    expect(text("evasions")).toStartWith("profile fentry");
+    expect(outcomes.length).toBeGreaterThan(45);
+    expect(outcomes.filter((line) => line.includes(" silent"))).toEqual([]);
+    const declared = outcomes.filter((line) => / declared /.test(line)).map((line) => line.slice(0, 3));
+    expect(declared).toEqual(["E45", "E47", "E49", "X12", "X13", "X18"]);
+  });
 });
