@@ -166,9 +166,9 @@ export function readSettings(
   checkRoom(file, "watch_patterns with *", suffixes);
   checkRoom(file, "exclude_paths", files.exclude_paths);
   warnings.push(
-    ...files.watch_paths.flatMap((path) => notReal(file, "watch_paths", path)),
-    ...watchedFiles.flatMap((path) => notReal(file, "watch_patterns", path)),
-    ...files.exclude_paths.flatMap((path) => notReal(file, "exclude_paths", path)),
+    ...files.watch_paths.flatMap((entry) => notReal(file, "watch_paths", entry)),
+    ...watchedFiles.flatMap((entry) => notReal(file, "watch_patterns", entry)),
+    ...files.exclude_paths.flatMap((entry) => notReal(file, "exclude_paths", entry)),
   );
   return {
     warnings,

@@ -39,10 +39,7 @@ function placesOf(command: Command, path: readonly string[] = []): Place[] {
   );
   const here: Place = {
     path: path.join(" "),
-    commands: [
-      ...commands.map((one) => ({ name: one.name(), description: one.description() })),
-      ...expected,
-    ],
+    commands: [...commands.map((one) => ({ name: one.name(), description: one.description() })), ...expected],
     options: [...options, help],
   };
   return [here, ...commands.flatMap((one) => placesOf(one, [...path, one.name()]))];

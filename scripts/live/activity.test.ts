@@ -29,12 +29,8 @@ describe.skipIf(reason !== null)("files and network", () => {
   let folder: string;
   beforeAll(() => {
     chmodSync(tools, 0o755);
-    const { generate, evade_files, evade_sockets } = compileTools(tools, [
-      "generate",
-      "evade_files",
-      "evade_sockets",
-    ]);
-    [generator, fileTool, sockets] = [generate, evade_files, evade_sockets];
+    const built = compileTools(tools, ["generate", "evade_files", "evade_sockets"]);
+    [generator, fileTool, sockets] = [built.generate, built.evade_files, built.evade_sockets];
   }, 60_000);
   afterAll(() => rmSync(tools, { recursive: true }));
   beforeEach(() => {

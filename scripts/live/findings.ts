@@ -88,10 +88,14 @@ export const FINDINGS: Case[] = [
     act: { run: ["evade_files", "denied", "."] },
     seen: (lines, { folder, pid }) => {
       const removals = of(lines, "file_unlink").filter((line) => line["path"] === `${folder}/denied`);
-      const { by_kind: kinds } = lines.at(-1)?.["ledger"] as {
-        by_kind: Record<string, { discarded: number }>;
+      const { ledger } = (lines.at(-1) ?? {}) as {
+        ledger?: { by_kind: Record<string, { discarded: number }> };
       };
-      return removals.length === 1 && removals[0]?.["pid"] === pid && kinds["file_unlink"]?.discarded === 0;
+      return (
+        removals.length === 1 &&
+        removals[0]?.["pid"] === pid &&
+        ledger?.by_kind["file_unlink"]?.discarded === 0
+      );
     },
   },
   {
