@@ -11,7 +11,8 @@ import {
   Tamper,
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, ringOf } from "../bpf/kinds.ts";
-import { Decider, type DeciderSettings, type Sink } from "./decide.ts";
+import type { ProcessLimits } from "./context/processes.ts";
+import { Decider, type Decision, type Sink } from "./decide.ts";
 import { SCHEMA_VERSION } from "./event/event.ts";
 import { wallTime } from "./event/normalise.ts";
 import type { Bytes } from "./event/text.ts";
@@ -44,7 +45,9 @@ type NoticeType =
 /** A line about the stream itself. Keys are written in the object's order. */
 export type Notice = { event_type: NoticeType; timestamp_ns: bigint } & Record<string, unknown>;
 
-export type CoreSettings = DeciderSettings & {
+export type CoreSettings = {
+  decision: Decision;
+  limits: ProcessLimits;
   /** Boot time between two health lines, ns. */
   healthInterval: bigint;
   /** Resident memory in KiB; null where it would make two replays differ. */
@@ -103,7 +106,12 @@ export class Core {
     private readonly settings: CoreSettings,
     sink: Sink,
   ) {
-    this.decider = new Decider(settings, this.ledger, sink);
+    this.decider = new Decider(settings.decision, settings.limits, this.ledger, sink);
+  }
+
+  /** From the next record on, decides by something else. */
+  set decision(decision: Decision) {
+    this.decider.decision = decision;
   }
 
   get tally(): Tally {
@@ -373,7 +381,7 @@ export class Core {
 
   /** The enabled rules that could have matched one of these, by id. */
   private blind(types: readonly string[]): string[] {
-    const ids = new Set(types.flatMap((type) => this.settings.engine.watching(type)));
+    const ids = new Set(types.flatMap((type) => this.decider.decision.engine.watching(type)));
     const named = [...ids].slice(0, RULES_NAMED_MAX);
     return ids.size > named.length ? [...named, `and ${ids.size - named.length} more`] : named;
   }

@@ -29,12 +29,12 @@ export type Sink = {
   readonly direct: EventWriter | null;
 };
 
-export type DeciderSettings = {
+/** By what it is decided; can be exchanged between two records. */
+export type Decision = {
   engine: Engine;
   detections: Detections;
   /** Knows what the engine's rules and the detections look for. */
   filter: Filter;
-  limits: ProcessLimits;
   /** Events are decided upon, but only alerts are written. */
   alertsOnly: boolean;
   /** How many file and network events are written per second of boot time; 0: all. Those with an alert always are. */
@@ -56,11 +56,13 @@ export class Decider {
   private limited = { second: -1, count: 0 };
 
   constructor(
-    private readonly settings: DeciderSettings,
+    /** By what the next record is decided. */
+    public decision: Decision,
+    private readonly limits: ProcessLimits,
     private readonly ledger: Ledger,
     private readonly sink: Sink,
   ) {
-    this.processes = new Processes("", settings.limits);
+    this.processes = new Processes("", limits);
   }
 
   /** Where the records come from. */
@@ -77,7 +79,7 @@ export class Decider {
   restart(bootId: string): void {
     this.evictedBefore = this.evicted;
     this.unattributedBefore = this.unattributed;
-    this.processes = new Processes(bootId, this.settings.limits);
+    this.processes = new Processes(bootId, this.limits);
   }
 
   /** How many processes are known. */
@@ -102,7 +104,7 @@ export class Decider {
 
   /** Decides about a whole record of a known kind, and hands on what is written. Returns false when it is no event. */
   decide(record: RecordView, redelivered: boolean): boolean {
-    const { settings, sink, processes } = this;
+    const { decision, sink, processes } = this;
     const kind = record.u16(HEADER.kind);
     const totals = this.ledger.of(kind);
     const process = processes.observe(record);
@@ -114,11 +116,11 @@ export class Decider {
     let event: Event | null = null;
     let matches = NO_MATCHES;
     let detections = NO_NAMES;
-    if (settings.filter.couldMatch(record)) {
+    if (decision.filter.couldMatch(record)) {
       if (kind >= RecordKind.connect) event = this.eventOf(record, process, redelivered);
       const subject = event ?? subjectOf(record, processes.namesOf(record, process));
-      matches = settings.engine.evaluate(subject);
-      detections = settings.detections.namesFor(subject);
+      matches = decision.engine.evaluate(subject);
+      detections = decision.detections.namesFor(subject);
     }
     const isWritten = this.account(record, totals, matches.length > 0);
     if (matches.length === 0 && detections.length === 0) {
@@ -138,7 +140,7 @@ export class Decider {
 
   /** Enters in the books what becomes of an event. Returns whether it is written. */
   private account(record: RecordView, totals: Totals, hasMatched: boolean): boolean {
-    if (this.settings.alertsOnly) totals.withheld += 1;
+    if (this.decision.alertsOnly) totals.withheld += 1;
     else if (!hasMatched && this.isOverLimit(record)) totals.rate_limited += 1;
     else {
       totals.written += 1;
@@ -149,7 +151,7 @@ export class Decider {
 
   /** Is this file or network event beyond what is written in one second of the stream? */
   private isOverLimit(record: RecordView): boolean {
-    const { eventsPerSecond } = this.settings;
+    const { eventsPerSecond } = this.decision;
     if (eventsPerSecond === 0 || record.u16(HEADER.kind) < RecordKind.fileOpen) return false;
     this.time.set(record.u32(HEADER.time), record.u32(HEADER.time + 4));
     const { seconds } = this.time;

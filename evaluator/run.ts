@@ -1,6 +1,6 @@
 // What the subcommands do: a source of bytes, the core, the output, in a loop.
 
-import type { Loaded } from "./config.ts";
+import type { Config, Loaded } from "./config.ts";
 import { Core, type Notice } from "./core.ts";
 import { Exit, Failure } from "./exit.ts";
 import { type Capture, CaptureWriter, openCapture, readCapture } from "./input/capture.ts";
@@ -15,9 +15,7 @@ import { type Format, Outputs, type Shortfall } from "./output/outputs.ts";
 import { replaySummary, summary } from "./output/summary.ts";
 import { OutputError } from "./output/writer.ts";
 import { becomeUser } from "./privileges.ts";
-import { compileDetections } from "./rule/detections.ts";
-import { compileRules } from "./rule/engine.ts";
-import { compileFilter } from "./rule/filter.ts";
+import { decisionOf, judgeReload } from "./reload.ts";
 import type { Rule } from "./rule/schema.ts";
 
 export type RunOptions = {
@@ -44,8 +42,11 @@ const SECOND_NS = 1_000_000_000n;
 const SILENT_MS = 4000;
 const REFUSED = "the sensor closed the connection at once: its messages say why";
 
-/** Evaluates what the sensor hands over, until a signal, or with `once` until the sensor ends. */
-export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
+/**
+ * Evaluates what the sensor hands over, until a signal, or with `once` until the sensor ends. `reload` reads settings and rules
+ * again.
+ */
+export async function run(loaded: Loaded, options: RunOptions, reload: () => Loaded): Promise<void> {
   const socket = options.socket ?? loaded.config.sensor.socket;
   const recording = options.record === undefined ? null : new Recording(openRecording(options.record));
   const stop = stopSignal();
@@ -55,6 +56,7 @@ export async function run(loaded: Loaded, options: RunOptions): Promise<void> {
   else if (process.getuid?.() === 0) say("stays root, as --allow-root says");
   const pipeline = openPipeline(loaded, options, () => Math.round(process.memoryUsage.rss() / 1024));
   stop.signal.addEventListener("abort", () => setTimeout(() => pipeline.giveUp(), GIVE_UP_MS));
+  process.on("SIGHUP", () => pipeline.reload(reload()));
 
   let refusals = 0;
   let failure: Failure | null = null;
@@ -227,15 +229,18 @@ class Pipeline {
   private readonly outputs: Outputs;
   private readonly started = performance.now();
   private readonly strict: boolean;
+  private readonly config: Config;
   /** Lines about the stream that nobody has been told of in words. */
   private readonly notices: Notice[] = [];
 
   constructor(
-    { config, rules }: Loaded,
-    options: RunOptions,
+    loaded: Loaded,
+    private readonly options: RunOptions,
     memory: () => number | null,
     onAlert: (alert: Alert) => void = () => {},
   ) {
+    const { config } = loaded;
+    this.config = config;
     this.strict = options.strict === true;
     const told = {
       wrote: (owner: number) => this.core.wrote(owner),
@@ -245,15 +250,11 @@ class Pipeline {
     const look = { format: options.output, color: options.color };
     const outputs = new Outputs(config.output, look, told);
     const settings = {
-      engine: compileRules(rules),
-      detections: compileDetections(config.detections),
-      filter: compileFilter(rules, config.detections),
+      decision: decisionOf(loaded, options.alertsOnly),
       limits: {
         entriesMax: config.performance.max_process_cache_entries,
         ancestorsMax: config.process.ancestors_max,
       },
-      eventsPerSecond: config.performance.max_events_per_second,
-      alertsOnly: options.alertsOnly ?? config.agent.mode === "detect",
       healthInterval: BigInt(config.health.interval_s) * SECOND_NS,
       memory,
       shortfalls: () => outputs.shortfalls,
@@ -281,6 +282,13 @@ class Pipeline {
 
   reopen(): void {
     this.outputs.reopen();
+  }
+
+  /** Takes rules and settings that were read again, if nothing is wrong with them. */
+  reload(read: Loaded): void {
+    const { loaded, words } = judgeReload(this.config, read);
+    words.forEach(say);
+    if (loaded) this.core.decision = decisionOf(loaded, this.options.alertsOnly);
   }
 
   /** Ends the waiting for readers that do not read: what they did not take is not acknowledged. */

@@ -11,6 +11,7 @@ import {
   configOption,
   formatOption,
   loadOrFail,
+  loadSources,
   rootOption,
   rulesOption,
   type Sources,
@@ -37,7 +38,9 @@ export function addStreamCommands(program: Command): void {
     .addOption(strictOption())
     .addOption(userOption())
     .addOption(rootOption())
-    .action((options: RunOptions & Sources) => run(loadOrFail(options, writersFor("run")), options));
+    .action((options: RunOptions & Sources) =>
+      run(loadOrFail(options, writersFor("run")), options, () => loadSources(options, writersFor("run"))),
+    );
 
   program
     .command("replay")

@@ -1,0 +1,78 @@
+// SIGHUP: rules and settings take effect in one step, and what is wrong changes nothing.
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdirSync, realpathSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Bench, notLive, until } from "./pair.ts";
+
+const reason = notLive();
+if (reason !== null) console.error(`skipped: a reload beside a live sensor (${reason})`);
+
+let bench: Bench;
+beforeEach(() => {
+  bench = new Bench();
+});
+afterEach(() => bench.close());
+
+const rule = (id: string, path: string) => `
+[[rules]]
+id = "${id}"
+name = "Touched"
+enabled = true
+type = "file"
+severity = "low"
+action = "alert"
+paths = ["${path}"]
+operations = ["open"]
+`;
+
+test.skipIf(reason !== null)(
+  "a reload exchanges rules and limits at once, keeps the old ones when the new are wrong, and says what has to wait",
+  async () => {
+    const folder = join(realpathSync(bench.folder), "watched");
+    mkdirSync(folder);
+    const settings = `[file]\nwatch_paths = ["${folder}"]\n`;
+    const config = bench.path("config.toml");
+    writeFileSync(config, settings + rule("OLD-001", join(folder, "old")));
+    await bench.sensor("--no-pin", "--config", config);
+    const evaluator = await bench.evaluator("--config", config);
+    const alerts = () =>
+      evaluator.lines().flatMap((line) => (line.event_type === "alert" ? [String(line["rule_id"])] : []));
+    const touch = async (name: string) => {
+      await Bun.spawn(["touch", join(folder, name)]).exited;
+      await until(`the event of ${name}`, () => evaluator.stdout.includes(`"path":"${join(folder, name)}"`));
+      await Bun.sleep(300);
+    };
+    const reload = async (text: string, word: string) => {
+      writeFileSync(config, text);
+      evaluator.signal("SIGHUP");
+      await until(word, () => evaluator.stderr.includes(word));
+    };
+
+    await touch("old");
+    await touch("new");
+    expect(alerts()).toEqual(["OLD-001"]);
+
+    await reload(
+      settings + rule("NEW-001", join(folder, "new")).replace("low", "lowly"),
+      "those before stay in force",
+    );
+    expect(evaluator.stderr).toContain('"lowly" is not one of low, medium, high, critical');
+    await touch("old");
+    expect(alerts()).toEqual(["OLD-001", "OLD-001"]);
+
+    const next = `${settings}[agent]\nmode = "detect"\n[output]\nformat = "compact"\n`;
+    await reload(next + rule("NEW-001", join(folder, "new")), "reloaded: 4 rules, 0 detections");
+    expect(evaluator.stderr).toContain("takes effect at the next start: output.format");
+    const before = evaluator.stdout.length;
+    await Bun.spawn(["touch", join(folder, "old"), join(folder, "new")]).exited;
+    await until("the new rule's alert", () => alerts().includes("NEW-001"));
+    expect(alerts()).toEqual(["OLD-001", "OLD-001", "NEW-001"]);
+    expect(evaluator.stdout.slice(before)).not.toContain('"event_type":"file_open"');
+
+    await evaluator.end("SIGTERM");
+    const health = evaluator.lines().findLast((line) => line.event_type === "health");
+    expect(health?.["ledger"]).toMatchObject({ balanced: true, unaccounted: 0 });
+  },
+  120_000,
+);
