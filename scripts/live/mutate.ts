@@ -57,12 +57,9 @@ function withoutCount(text: string): string[] {
     ];
   }
   // A place in a text or a number of tries is no counter of something that happened.
-  const sum =
-    /(?:this\.|totals|state)\S*(?:\(\w+\)\.\w+)? \+= (?:1n?|count);$/.test(text) &&
-    !/offset|start|end/.test(text);
-  return sum
-    ? [text.replace(/\+= (1n?|count);$/, (_, by: string) => `+= ${by.endsWith("n") ? "0n" : "0"};`)]
-    : [];
+  const sum = /(?:this\.|totals|state\.|tally\.)\S* \+= (?:1n?|count|matches\.length);$/.test(text);
+  if (!sum || /offset|start|end|versions|limited/.test(text)) return [];
+  return [text.replace(/\+= (\S+);$/, (_, by: string) => (by.endsWith("1n") ? "+= 0n;" : "+= 0;"))];
 }
 
 function run(folder: string, command: string[]): boolean {
