@@ -33,6 +33,8 @@ export function openWatch({ hooks, ownProcesses, canary: things, pins, rings }: 
   const own = openOwnProcesses(ownProcesses);
   const acts = byKind();
   const act = things ? openCanary(things, acts, own.setCanary) : () => true;
+  /** Of kinds that nobody asked for there is no record to wait for. */
+  const served = new Set(hooks.flatMap(({ kinds }) => kinds));
   const programs = hooks.map(({ link }) => linkedProgram(link));
   const pinned = pins && { ...pins, ...identityOf(pins.fd) };
   return {
@@ -52,7 +54,12 @@ export function openWatch({ hooks, ownProcesses, canary: things, pins, rings }: 
         const cell = second === undefined ? kind : 0;
         missed[cell] = (missed[cell] ?? 0n) + programInfo(program).misses;
       }
-      return { tampered, detached, missed, canaries: acts };
+      return {
+        tampered,
+        detached,
+        missed,
+        canaries: acts.map((count, kind) => (served.has(kind) ? count : 0n)),
+      };
     },
   };
 }

@@ -154,7 +154,7 @@ static int close_inside(int pid, int fd)
 static int write_map(int pid, const char *name)
 {
 	struct bpf_map_info info;
-	int fd = neighbour(pid, name, &info);
+	int held = each(pid, name, &info), fd = held < 0 ? neighbour(pid, name, &info) : held;
 	union bpf_attr attr = {};
 	char key[1024] = { 0 };
 	char *value;

@@ -144,8 +144,10 @@ describe.skipIf(reason !== null)("live", () => {
     const sensor = await bench.sensor("--no-pin", "--config", config);
     const evaluator = await bench.evaluator("--once", "--config", config);
     await Bun.spawn(["bash", "-c", `for i in 1 2 3; do /bin/touch ${watched}/$i; done; true`]).exited;
+    await Bun.sleep(3500); // what nobody asked for is not missed
     await sensor.end("SIGTERM");
     await evaluator.exited;
+    expect(evaluator.stderr).not.toContain("silent");
 
     const lines = evaluator.lines();
     expect(lines.filter((line) => line.event_type.startsWith("process_"))).toEqual([]);
