@@ -50,11 +50,13 @@ export async function run(loaded: Loaded, options: RunOptions, reload: () => Loa
   const socket = options.socket ?? loaded.config.sensor.socket;
   const recording = options.record === undefined ? null : new Recording(openRecording(options.record));
   const stop = stopSignal();
+  const moved = movedSignal();
   // The first connection is made with the rights that this process was started with.
   let connection = await tryConnect(socket);
   if (!options.allowRoot) becomeUser(options.user);
   else if (process.getuid?.() === 0) say("stays root, as --allow-root says");
   const pipeline = openPipeline(loaded, options, () => Math.round(process.memoryUsage.rss() / 1024));
+  moved.reopen = () => pipeline.reopen();
   stop.signal.addEventListener("abort", () => setTimeout(() => pipeline.giveUp(), GIVE_UP_MS));
   process.on("SIGHUP", () => pipeline.reload(reload()));
 
@@ -116,6 +118,7 @@ export async function replay(
   options: RunOptions,
   judge: Judge,
 ): Promise<void> {
+  const moved = movedSignal();
   const captures = files.map(openOrFail);
   if (!options.allowRoot) becomeUser(options.user);
   const pipeline = openPipeline(
@@ -124,6 +127,7 @@ export async function replay(
     () => null,
     (alert) => judge.see(alert),
   );
+  moved.reopen = () => pipeline.reopen();
   let failure: Failure | null = null;
   for (const capture of captures) {
     const outcome = await pipeline.feed(readCapture(capture), null, null).catch(failureOf(capture.name));
@@ -210,12 +214,10 @@ class Recording {
   }
 }
 
-/** Opens the outputs, with the rights that this process has by now; SIGUSR1 opens their files anew. */
+/** Opens the outputs, with the rights that this process has by now. */
 function openPipeline(...args: ConstructorParameters<typeof Pipeline>): Pipeline {
   try {
-    const pipeline = new Pipeline(...args);
-    process.on("SIGUSR1", () => pipeline.reopen());
-    return pipeline;
+    return new Pipeline(...args);
   } catch (error) {
     throw failureOf("output")(error);
   }
@@ -471,6 +473,13 @@ function stopSignal(): { signal: AbortSignal } {
     });
   }
   return { signal: controller.signal };
+}
+
+/** SIGUSR1: output files were moved, and are to be opened anew. Without a handler it would end this process. */
+function movedSignal(): { reopen: () => void } {
+  const moved = { reopen: () => {} };
+  process.on("SIGUSR1", () => moved.reopen());
+  return moved;
 }
 
 function say(line: string): void {
