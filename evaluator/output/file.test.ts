@@ -1,4 +1,4 @@
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   chmodSync,
   chownSync,
@@ -22,7 +22,6 @@ import { Lines } from "./lines.ts";
 import { Segments } from "./segments.ts";
 import { LineWriter } from "./writer.ts";
 
-setDefaultTimeout(60_000);
 const MIB = 1024 * 1024;
 const NOBODY = 65534;
 

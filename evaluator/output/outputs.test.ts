@@ -1,6 +1,6 @@
 // Outputs of the real program, and what goes wrong with them.
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   chmodSync,
   chownSync,
@@ -17,7 +17,6 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-setDefaultTimeout(60_000);
 const ROOT = join(import.meta.dir, "../..");
 const EVALUATOR = join(ROOT, "evaluator/main.ts");
 const SAMPLE = join(ROOT, "scripts/sample.capture.zst");

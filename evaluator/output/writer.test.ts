@@ -1,12 +1,10 @@
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Bytes } from "../event/text.ts";
 import { Lines } from "./lines.ts";
 import { LineWriter, STDOUT, type Target } from "./writer.ts";
-
-setDefaultTimeout(60_000);
 
 /** Lines that are told apart by the number in front. */
 function lines(count: number, size: number, from = 0): Bytes[] {
