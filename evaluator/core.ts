@@ -130,7 +130,7 @@ export class Core {
         return this.begin(frame.preamble);
       case "clock":
         this.decider.origin = { ...this.decider.origin, wallOffset: frame.wallOffset };
-        this.now = frame.time;
+        this.now = later(this.now, frame.time);
         return [];
       case "coverage":
         return [this.coverage(frame.coverage)];
@@ -206,6 +206,7 @@ export class Core {
     if (!sameBoot) {
       this.decider.restart(bootId);
       this.nextHealth = null;
+      this.now = 0n;
     }
     this.stream = preamble;
     this.decider.origin = { ...this.decider.origin, bootId, hostId: /^0+$/.test(hostId) ? null : hostId };
@@ -281,8 +282,10 @@ export class Core {
   private passTime(bytes: Uint8Array, first: number, last: number): void {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const wallOf = (time: bigint) => time + this.decider.origin.wallOffset;
-    this.now = view.getBigUint64(last, true);
-    this.span = { from: this.span?.from ?? wallOf(view.getBigUint64(first, true)), to: wallOf(this.now) };
+    const time = view.getBigUint64(last, true);
+    // Counters may be ahead of records that still waited when they were read.
+    this.now = later(this.now, time);
+    this.span = { from: this.span?.from ?? wallOf(view.getBigUint64(first, true)), to: wallOf(time) };
   }
 
   /** Of what sort is a record that does not decode? */
@@ -299,7 +302,8 @@ export class Core {
   }
 
   private count(counters: Counters): Notice[] {
-    this.now = this.counted = counters.time;
+    this.now = later(this.now, counters.time);
+    this.counted = counters.time;
     this.started ??= counters.time;
     this.redeliverUntil = counters.redeliverUntil;
     this.refused = counters.refused;

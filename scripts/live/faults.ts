@@ -53,7 +53,10 @@ export class Pair {
   }
 
   tally(): Tally {
-    return tally(this.evaluators.map(({ stdoutPath }) => stdoutPath));
+    return tally(
+      this.evaluators.map(({ stdoutPath }) => stdoutPath),
+      this.folder,
+    );
   }
 }
 
@@ -80,11 +83,13 @@ function judge(fault: string, times: number, generated: ReadonlyMap<string, numb
   for (const [type, { unaccounted }] of accounts)
     if (unaccounted !== 0) problems.push(`${type}: ${unaccounted} unaccounted`);
   if (accounts.size === 0) problems.push("no health line");
-  // Nobody else touches the watched folder: what the generator did is what the hooks saw.
   for (const [type, count] of generated) {
-    const attempts = accounts.get(type)?.attempts ?? 0;
-    if (type.startsWith("file_") ? attempts !== count : attempts < count)
-      problems.push(`${type}: ${count} generated, ${attempts} attempts`);
+    const { attempts, counted } = accounts.get(type) ?? { attempts: 0, counted: 0 };
+    if (attempts < count) problems.push(`${type}: ${count} generated, ${attempts} attempts`);
+    // Nobody else touches the watched folder: what the generator did there is what the events say, if none was lost.
+    const seen = result.watched.get(type) ?? 0;
+    if (type.startsWith("file_") && counted === 0 && seen !== count)
+      problems.push(`${type}: ${count} generated, ${seen} events in the watched folder`);
   }
   const last = result.notices.findLast((line) => line.event_type === "health");
   if ((last?.["ledger"] as { balanced?: boolean } | undefined)?.balanced !== true)
@@ -248,7 +253,7 @@ export async function fullDisk(tools: Tools): Promise<Outcome> {
     for (const [type, count] of more) generated.set(type, (generated.get(type) ?? 0) + count);
     await sensor.end("SIGTERM");
     await evaluator.exited;
-    const outcome = judge("E72 disk full, then not", 1, generated, tally([file]));
+    const outcome = judge("E72 disk full, then not", 1, generated, tally([file], pair.folder));
     if (outcome.counted === 0) outcome.problems.push("the disk was never full");
     return outcome;
   } finally {

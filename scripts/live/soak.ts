@@ -39,7 +39,7 @@ export async function soak(tools: Tools, seconds: number, stepClock: boolean): P
       ...["--config", steady.config, "-o", "json"],
     );
     const reader = await evaluatorOf(pipe);
-    const books = new Books();
+    const books = new Books(killed.folder);
     const load = Promise.all(
       [killed, steady].map((pair) => generateUntil(() => loading, tools, pair.folder, RATE)),
     );

@@ -7,6 +7,8 @@ import type { Line } from "./pair.ts";
 export type Tally = {
   /** Distinct events by type. */
   events: Map<string, number>;
+  /** Those of them that name something in the watched folder. */
+  watched: Map<string, number>;
   /** Lines of events that were there before. */
   repeated: number;
   /** Alerts by their event and rule: the ids that they were given. More than one is an error. */
@@ -18,8 +20,8 @@ export type Tally = {
 };
 
 /** Reads outputs in the order in which they were written. A last line that was cut belongs to an evaluator that was killed. */
-export function tally(files: readonly string[]): Tally {
-  const books = new Books();
+export function tally(files: readonly string[], folder: string): Tally {
+  const books = new Books(folder);
   for (const file of files) books.read(file);
   return books.tally;
 }
@@ -28,14 +30,21 @@ export function tally(files: readonly string[]): Tally {
 export class Books {
   readonly tally: Tally = {
     events: new Map(),
+    watched: new Map(),
     repeated: 0,
     alertIds: new Map(),
     disordered: new Set(),
     notices: [],
   };
+  private readonly mark: string;
   private readonly seen = new Set<string>();
   private readonly latest = new Map<string, bigint>();
   private readonly offsets = new Map<string, number>();
+
+  /** `folder`: the one that is watched. */
+  constructor(folder: string) {
+    this.mark = `"${folder}/`;
+  }
 
   /** Reads what was added to a file since the last time; with `untilHealth`, up to the last health line only. */
   read(file: string, untilHealth = false): void {
@@ -64,6 +73,7 @@ export class Books {
     }
     seen.add(id);
     result.events.set(type, (result.events.get(type) ?? 0) + 1);
+    if (text.includes(this.mark)) result.watched.set(type, (result.watched.get(type) ?? 0) + 1);
     // Files and sockets have another ring than processes: within one of them, order is kept.
     const tid = /"tid":(\d+)/.exec(text)?.[1] ?? "";
     const thread = `${fieldOf(text, "process_id")} ${tid} ${type.startsWith("process_")}`;
