@@ -176,6 +176,14 @@ describe.skipIf(reason !== null)("settings and rules that others can change", ()
       `warder-sensor: ${link1}: its owner, uid 4242, can change this file: "chown root ${at("config.toml")}" mends that\n`,
     );
     expect(code).toBe(2);
+    make("etc/config.toml", "");
+    chmodSync(make("etc/config.d/more.toml", ""), 0o666);
+    const beside = await command([], "sensor/main.ts", "run", "--config", at("etc/config.toml"));
+    const more = at("etc/config.d/more.toml");
+    expect(beside).toEqual({
+      code: 2,
+      stderr: `warder-sensor: ${more}: anybody can change this file: "chmod go-w ${more}" mends that\n`,
+    });
   });
 
   test("are refused by the evaluator that root starts, each with its place", async () => {

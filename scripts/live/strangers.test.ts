@@ -100,6 +100,7 @@ describe.skipIf(reason !== null)("at the sensor's socket", () => {
       await busy.exited;
     }
     expect(anonymousKib(sensor.pid) - before).toBeLessThan(GROWTH_KIB_MAX);
+    await until("the last event", () => evaluator.stdout.includes("warder-knock-0-200"));
     expect(await sensor.end("SIGTERM")).toBe(0);
     expect(await evaluator.exited).toBe(0);
 
