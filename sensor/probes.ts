@@ -1,6 +1,6 @@
 // What this host lacks before the sensor could run at all.
 
-import { readFileSync, statfsSync, statSync } from "node:fs";
+import { readFileSync, readlinkSync, statfsSync, statSync } from "node:fs";
 import { LIBBPF_PATH, requireLibbpf } from "./libbpf.ts";
 
 const KERNEL_BTF = "/sys/kernel/btf/vmlinux";
@@ -16,7 +16,13 @@ const CAP_SYS_ADMIN = 21;
 
 /** What is missing on this host, one line each; empty when the sensor could run. */
 export function missing(options: { pin: boolean; object: string }): string[] {
-  const checks = [missingBtf, missingLibbpf, missingRights, () => (options.pin ? missingBpffs() : null)];
+  const checks = [
+    missingBtf,
+    missingLibbpf,
+    missingRights,
+    missingNamespace,
+    () => (options.pin ? missingBpffs() : null),
+  ];
   const lines = checks.map((check) => check()).filter((line) => line !== null);
   if (!exists(options.object)) {
     lines.push(`no compiled programs at ${options.object}: run ./scripts/build, or install the package`);
@@ -52,6 +58,14 @@ function missingRights(): string | null {
   const reason =
     process.getuid?.() === 0 ? `root without ${lacking.join(", ")}` : `uid ${process.getuid?.()}`;
   return `no rights (${reason}): the sensor has to start as root, and gives up all rights before it serves`;
+}
+
+/** PROC_PID_INIT_INO in the kernel's <linux/proc_ns.h>: the first namespace of process ids, in which the kernel side counts. */
+const FIRST_PID_NAMESPACE = "pid:[4026531836]";
+
+function missingNamespace(): string | null {
+  if (readlinkSync("/proc/self/ns/pid") === FIRST_PID_NAMESPACE) return null;
+  return "in a namespace of process ids of its own, a sensor does not know its own number: start it in the host's (docker run --pid=host)";
 }
 
 function missingBpffs(): string | null {

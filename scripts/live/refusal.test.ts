@@ -71,6 +71,12 @@ describe.skipIf(reason !== null)("the sensor refuses, with one line and code 5,"
       line: /^warder-sensor: no bpffs at \/sys\/fs\/bpf: run "mount -t bpf .+--no-pin.+\n$/,
     },
     {
+      name: "a namespace of process ids",
+      prefix: ["unshare", "--pid", "--fork", "--mount-proc"],
+      args: [...RUN, "--no-pin"],
+      line: /^warder-sensor: in a namespace of process ids .+--pid=host.+\n$/,
+    },
+    {
       name: "a missing object",
       prefix: [],
       args: [...RUN, "--no-pin"],
