@@ -32,7 +32,8 @@ describe.skipIf(unscored !== null)("exposure", () => {
 const PREPARE = `
 printf 'warder-sensor:x:990:990::/:/bin/false\\nwarder:x:991:991::/:/bin/false\\n' >> /etc/passwd
 printf 'root:x:0:\\nnobody:x:65534:\\nwarder-sensor:x:990:\\nwarder:x:991:\\n' > /etc/group
-mkdir -p /etc/systemd/system /etc/warder /var/log /var/tmp /root /home
+mkdir -p /etc/systemd/system /etc/warder /usr/share/warder /var/log /var/tmp /root /home
+cp -r rules /usr/share/warder/
 printf '[sensor]\\nevaluators = ["warder"]\\n[health]\\ninterval_s = 1\\n' > /etc/warder/config.toml
 for name in sensor evaluator; do
   command=/usr/bin/warder
