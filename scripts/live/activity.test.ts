@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   realpathSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -144,6 +145,23 @@ describe.skipIf(reason !== null)("files and network", () => {
       const word = String(type).replace(/^\w+_/, "");
       expect(declared.some((line) => line.startsWith(`${word}s by io_uring`))).toBe(true);
     }
+  }, 60_000);
+
+  test("a watched path that leads elsewhere is told when the sensor starts, with the one to write", async () => {
+    const config = bench.path("config.toml");
+    const link = join(bench.folder, "link");
+    symlinkSync(folder, link);
+    const paths = [folder, `${folder}/`, `${folder}/absent`, link, `${link}/absent`, `${folder}/../watched`];
+    writeFileSync(config, `[file]\nwatch_paths = ${JSON.stringify(paths)}\n`);
+    const { stderr } = await bench.sensor("--no-pin", "--config", config);
+    const told = stderr.split("\n").filter((line) => line.includes("leads to"));
+    const warning = (path: string, real: string) =>
+      `warder-sensor: ${config}: file.watch_paths: "${path}" leads to "${real}"; files go by their real paths: write that one`;
+    expect(told).toEqual([
+      warning(link, folder),
+      warning(`${link}/absent`, `${folder}/absent`),
+      warning(`${folder}/../watched`, folder),
+    ]);
   }, 60_000);
 
   test("a connection that goes on without its caller is reported although failures are not, and once", async () => {

@@ -81,7 +81,7 @@ export const CATALOGUE: Case[] = [
     attack: "the arguments are overwritten during execve",
     act: { run: ["evade", "flip-arguments"] },
     seen: (lines, { said }) =>
-      said.length === 100 &&
+      said.length === 50 &&
       said.every(([pid, word]) =>
         of(lines, "process_start").some((line) => String(line["pid"]) === pid && args(line)[2] === word),
       ),
@@ -250,10 +250,10 @@ export const CATALOGUE: Case[] = [
   {
     id: "E41",
     attack: "processes shorter than any look into /proc",
-    act: { sh: "for i in $(seq 500); do /usr/bin/true short-lived; done" },
+    act: { sh: "for i in $(seq 200); do /usr/bin/true short-lived; done" },
     seen: (lines) => {
       const those = of(lines, "process_start").filter((line) => args(line)[1] === "short-lived");
-      return those.length === 500 && those.every((line) => line["exe_path"] && line["ppid"]);
+      return those.length === 200 && those.every((line) => line["exe_path"] && line["ppid"]);
     },
   },
   {

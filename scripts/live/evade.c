@@ -20,7 +20,7 @@
 /* What the kernel gave a program as its arguments, said by that program. */
 static int flip_arguments(void)
 {
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 50; i++) {
 		pid_t child = fork();
 
 		if (child == 0) {

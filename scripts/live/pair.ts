@@ -8,7 +8,7 @@ const ROOT = join(import.meta.dir, "../..");
 const BUN = process.execPath;
 const SENSOR = join(ROOT, "sensor/main.ts");
 const EVALUATOR = join(ROOT, "evaluator/main.ts");
-const WAIT_MS = 20_000;
+const WAIT_MS = 60_000;
 
 /** Why live tests cannot run here; null when they can. */
 export function notLive(): string | null {

@@ -170,4 +170,30 @@ describe.skipIf(reason !== null)("the sensor refuses, with one line and code 2,"
       rmSync(folder, { recursive: true });
     }
   }, 30_000);
+
+  test("lists that have no room in the kernel, and patterns that nothing could match", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "warder-refusal-"));
+    const config = join(folder, "config.toml");
+    const paths = JSON.stringify(Array.from({ length: 4096 }, (_, i) => `/some/path/${i}`));
+    const probe = (settings: string) => {
+      writeFileSync(config, `[file]\n${settings}\n`);
+      return sensor([], ["probe", "--no-pin", "--config", config]);
+    };
+    try {
+      expect(await probe(`watch_paths = ${paths}`)).toMatchObject({ code: 0, stderr: "" });
+      expect(
+        await probe(`watch_paths = ${paths}\nwatch_patterns = ["/one/more", "*.service"]`),
+      ).toMatchObject({
+        code: 2,
+        stderr: `warder-sensor: ${config}: file: watch_paths and the watch_patterns without *: 4097 entries, and at most 4096 have room in the kernel\n`,
+      });
+      for (const pattern of ["shadow", "/etc/*.conf", "*a*"]) {
+        const { code, stderr } = await probe(`watch_patterns = ["${pattern}"]`);
+        expect(stderr).toContain(`${config}: file.watch_patterns.0: expected the end of a path behind a "*"`);
+        expect(code).toBe(2);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }, 120_000);
 });

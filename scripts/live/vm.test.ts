@@ -108,19 +108,25 @@ const ROUNDS = [0, 1, 2, 3].map((round) =>
     .join(","),
 );
 
-const WITHOUT = ROUNDS.map(
-  (without, round) => `
-export WARDER_WITHOUT=${without}
-bun sensor/main.ts probe --no-pin --json --config /tmp/usual > /tmp/kept/probe-${round}
+/** In the first ones, events are made to fall back; "probe" says in each what would serve them. */
+const LIVE_ROUNDS = 2;
+
+const WITHOUT = ROUNDS.map((without, round) => {
+  const live = `
 rm -rf /tmp/watched/*
 sensor /tmp/usual
 evaluator /tmp/usual /tmp/kept/events-${round}
 generate calls /tmp/watched > /tmp/kept/calls-${round}
 generate network 1 > /tmp/kept/network-${round}
 end
+`;
+  return `
+export WARDER_WITHOUT=${without}
+bun sensor/main.ts probe --no-pin --json --config /tmp/usual > /tmp/kept/probe-${round}
+${round < LIVE_ROUNDS ? live : ""}
 unset WARDER_WITHOUT
-`,
-).join("");
+`;
+}).join("");
 
 const EVASIONS = `
 bun scripts/live/evasions.ts --tools /usr/bin > /tmp/kept/evasions
@@ -259,16 +265,15 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
     ]);
   });
 
+  type Coverage = Record<string, { hooks: string[]; reason: string | null; attached: boolean }>;
+
   test.each([...ROUNDS.entries()])(
-    "round %i: an event whose hook is missing is served otherwise, and probe says so",
+    "round %i: probe says which hook is missing, and that others serve its events",
     (round, without) => {
-      const lines = parseLines(text(`events-${round}`));
-      const coverage = lines[0]?.["events"] as Record<
-        string,
-        { hooks: string[]; reason: string | null; attached: boolean }
-      >;
-      expect(JSON.parse(text(`probe-${round}`))).toMatchObject({ runs: true, events: coverage });
-      for (const [type, { hooks, attached, reason: why }] of Object.entries(coverage)) {
+      const { runs, events } = JSON.parse(text(`probe-${round}`)) as { runs: boolean; events: Coverage };
+      expect(runs).toBe(true);
+      expect(Object.keys(events)).toEqual(expect.arrayContaining(Object.keys(BETTER)));
+      for (const [type, { hooks, attached, reason: why }] of Object.entries(events)) {
         expect(attached).toBe(true);
         if (BETTER[type] === undefined) continue;
         const missing = BETTER[type].filter((hook) => without.split(",").includes(hook));
@@ -276,8 +281,14 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
         expect(hooks).toContain("tp_btf/sys_exit");
         expect(why).toBe(`${missing[0]} is left out by WARDER_WITHOUT`);
       }
-      expect(Object.keys(coverage)).toEqual(expect.arrayContaining(Object.keys(BETTER)));
-      // What is said to be seen is seen.
+    },
+  );
+
+  test.each([...ROUNDS.keys()].slice(0, LIVE_ROUNDS))(
+    "round %i: what is said to be seen is seen",
+    (round) => {
+      const lines = parseLines(text(`events-${round}`));
+      expect(JSON.parse(text(`probe-${round}`))).toMatchObject({ events: lines[0]?.["events"] });
       const [calls = [], network = []] = byTools(lines);
       expect(calls.map((line) => asGenerated(line, "syscall"))).toEqual(said(`calls-${round}`));
       expect(network.map((line) => asGenerated(line))).toEqual(said(`network-${round}`));
