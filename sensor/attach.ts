@@ -2,7 +2,7 @@
 // those that are silent.
 
 import { type CanaryThings } from "./canary.ts";
-import { type Coverage, chooseHooks, UnsupportedError, unserved } from "./hooks.ts";
+import { type Coverage, chooseHooks, type Hook, UnsupportedError, unserved } from "./hooks.ts";
 import { closeFd } from "./libc.ts";
 import { attachPrograms, type Programs } from "./programs.ts";
 import { testHooks } from "./selftest.ts";
@@ -48,11 +48,17 @@ export function attach(wanted: Wanted): { programs: Programs; coverage: Coverage
     if (test.silent.size === 0) return { programs, coverage: { ...choice.coverage, tested_cpus: test.cpus } };
     closeAll(programs);
     for (const [type, cpus] of test.silent) {
-      const hooks = choice.hooks.filter(({ serves }) => serves.includes(type));
+      const hooks = suspects(choice.hooks.filter(({ serves }) => serves.includes(type)));
       for (const { hook } of hooks)
         silent.set(hook, `${hook} is attached but does not report on CPU ${cpus.join(", ")}`);
     }
   }
+}
+
+/** Which hooks of a silent type are to blame: a tracepoint beside fentry programs serves what the canary does not do. */
+function suspects(hooks: Hook[]): Hook[] {
+  const fentry = hooks.filter(({ hook }) => /^f(entry|exit)\//.test(hook));
+  return fentry.length > 0 ? fentry : hooks;
 }
 
 /** Gives up what was attached, but for the pins: the next set replaces them. */

@@ -79,6 +79,37 @@ for act in interrupted polled refused undone; do evade_sockets $act; done > /tmp
 end
 `;
 
+/** The wall clock is set forward by an hour, and back. */
+const CLOCK = `
+sensor /tmp/usual
+evaluator /tmp/usual /tmp/kept/clock
+mark() { sleep 1.5; : > /tmp/watched/clock-$1; }
+mark 1
+date -s @$(($(date +%s) + 3600))
+mark 2
+date -s @$(($(date +%s) - 3600))
+mark 3
+end
+`;
+
+/** The kernel stops calling fentry programs that are attached. First beside a sensor at work, then before one starts. */
+const SILENCED = `
+sensor /tmp/usual
+evaluator /tmp/usual /tmp/kept/silenced
+sleep 3
+echo 0 > /proc/sys/kernel/ftrace_enabled
+sleep 5
+echo 1 > /proc/sys/kernel/ftrace_enabled
+sleep 4
+end
+echo 0 > /proc/sys/kernel/ftrace_enabled
+sensor /tmp/usual
+evaluator /tmp/usual /tmp/kept/fallen-back
+: > /tmp/watched/without-ftrace
+end
+echo 1 > /proc/sys/kernel/ftrace_enabled
+`;
+
 /** The hooks of the fentry profile, but for the tracepoint that says when a connection of TCP begins: no profile has another. */
 const BETTER: Record<string, string[]> = {
   file_open: ["fexit/do_filp_open", "fexit/do_file_open_root"],
@@ -141,7 +172,7 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
 
   beforeAll(async () => {
     const tools = Object.values(compileTools(folder, TOOLS));
-    const script = [PREPARE, ALL_WAYS, MANY, FAILING, WITHOUT, EVASIONS].join("");
+    const script = [PREPARE, ALL_WAYS, MANY, FAILING, WITHOUT, EVASIONS, CLOCK, SILENCED].join("");
     const { said: output, parts } = await runInMachine(
       `${script}\ncd /tmp/kept && tar cz * > /tmp/all\nbring /tmp/all\n`,
       tools,
@@ -205,8 +236,13 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
 
     const replay = await warder(["replay", "-o", "json", kept("capture")]);
     expect(replay.code).toBe(0);
-    // A replay does not tell the memory of a process that was another.
-    expect(replay.stdout).toBe(live.replaceAll(/"rss_kb":\d+/g, '"rss_kb":null'));
+    // A replay does not tell the memory of a process that was another, nor what that one's clock said of the sensor.
+    const repeated = lines
+      .filter((line) => !/^sensor_(silent|heard)$/.test(line.event_type))
+      .map((line) => line.event_type);
+    expect(parseLines(replay.stdout).map((line) => line.event_type)).toEqual(repeated);
+    const told = live.split("\n").filter((line) => !/^\{"event_type":"sensor_(silent|heard)"/.test(line));
+    expect(replay.stdout).toBe(told.join("\n").replaceAll(/"rss_kb":\d+/g, '"rss_kb":null'));
   }, 60_000);
 
   test("sees every way through fentry programs, io_uring's too", () => {
@@ -302,5 +338,42 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
     expect(outcomes.filter((line) => line.includes(" silent"))).toEqual([]);
     const declared = outcomes.filter((line) => / declared /.test(line)).map((line) => line.slice(0, 3));
     expect(declared).toEqual(["E45", "E47", "E49", "X12", "X13", "X18"]);
+  });
+
+  test("a clock that is set moves no event and no duration; the time that is shown follows it", () => {
+    const opens = parseLines(text("clock")).filter((line) => /clock-\d$/.test(String(line["path"])));
+    const created = opens.filter((line) => line.event_type === "file_open");
+    expect(created.map((line) => String(line["path"]).slice(-1))).toEqual(["1", "2", "3"]);
+    const boot = created.map((line) => Number(line["timestamp_ns"]) / 1e9);
+    const wall = created.map((line) => Date.parse(String(line["time"])) / 1000);
+    const between = (values: number[]) => [1, 2].map((i) => (values[i] ?? 0) - (values[i - 1] ?? 0));
+    const [first = 0, second = 0] = between(boot);
+    for (const seconds of [first, second]) expect(seconds).toBeGreaterThan(1);
+    const shifts = between(wall).map((seconds, i) => Math.round((seconds - ([first, second][i] ?? 0)) / 60));
+    expect(shifts).toEqual([60, -60]);
+    expect(parseLines(text("clock")).at(-1)).toMatchObject({
+      ledger: { lost: 0, unaccounted: 0, balanced: true },
+    });
+  });
+
+  test("hooks that are attached and report no more are said by kind, and not relied on at the next start", () => {
+    const silenced = parseLines(text("silenced"));
+    const silent = silenced.filter(
+      (line) => line.event_type === "sensor_silent" && !String(line["reason"]).startsWith("no word"),
+    );
+    const types = new Set(silent.flatMap((line) => line["types"] as string[]));
+    expect([...types].toSorted()).toEqual(Object.keys(BETTER).toSorted());
+    const heard = new Set(
+      silenced.flatMap((line) => (line.event_type === "sensor_heard" ? (line["types"] as string[]) : [])),
+    );
+    for (const type of types) expect(heard).toContain(type);
+
+    const [coverage, ...lines] = parseLines(text("fallen-back"));
+    const events = coverage?.["events"] as Coverage;
+    for (const type of Object.keys(BETTER)) {
+      expect(events[type]?.hooks).toContain("tp_btf/sys_exit");
+      expect(events[type]?.reason).toContain("is attached but does not report on CPU 0, 1");
+    }
+    expect(lines.some((line) => line["path"] === "/tmp/watched/without-ftrace")).toBe(true);
   });
 });
