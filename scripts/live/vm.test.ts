@@ -163,6 +163,9 @@ const EVASIONS = `
 bun scripts/live/evasions.ts --tools /usr/bin > /tmp/kept/evasions
 `;
 
+/** That a busy machine let the sensor wait is not in its stream. */
+const isOfRecords = (line: string) => !/"sensor_heard"|"reason":"no word for /.test(line);
+
 describe.skipIf(reason !== null)("a stock Debian kernel", () => {
   const folder = mkdtempSync(join(tmpdir(), "warder-vm-"));
   const kept = (name: string) => join(folder, name);
@@ -236,13 +239,13 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
 
     const replay = await warder(["replay", "-o", "json", kept("capture")]);
     expect(replay.code).toBe(0);
-    // A replay does not tell the memory of a process that was another, nor what that one's clock said of the sensor.
-    const repeated = lines
-      .filter((line) => !/^sensor_(silent|heard)$/.test(line.event_type))
-      .map((line) => line.event_type);
-    expect(parseLines(replay.stdout).map((line) => line.event_type)).toEqual(repeated);
-    const told = live.split("\n").filter((line) => !/^\{"event_type":"sensor_(silent|heard)"/.test(line));
-    expect(replay.stdout).toBe(told.join("\n").replaceAll(/"rss_kb":\d+/g, '"rss_kb":null'));
+    expect(replay.stdout.split("\n").filter(isOfRecords)).toEqual(
+      // A replay does not tell the memory of a process that was another.
+      live
+        .replaceAll(/"rss_kb":\d+/g, '"rss_kb":null')
+        .split("\n")
+        .filter(isOfRecords),
+    );
   }, 60_000);
 
   test("sees every way through fentry programs, io_uring's too", () => {
@@ -299,6 +302,7 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
       `${polled} EINPROGRESS`,
       "4020 null",
     ]);
+    expect(lines.at(-1)).toMatchObject({ ledger: { lost: 0, unaccounted: 0, balanced: true } });
   });
 
   type Coverage = Record<string, { hooks: string[]; reason: string | null; attached: boolean }>;
