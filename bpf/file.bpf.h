@@ -114,7 +114,7 @@ static __always_inline void emit_file(__u32 kind, struct file *file, struct file
 {
 	__u64 at = 0;
 
-	/* Linux 6.1 takes a hook's argument for a number no more; what is read is one. */
+	/* The verifier of Linux 6.1 takes no pointer of a hook for a number. What is read from memory is one. */
 	bpf_probe_read_kernel(&at, sizeof(at), &file);
 	if (at)
 		emit_file_at(kind, at, call);
