@@ -61,7 +61,7 @@ export class Pair {
 }
 
 /** Memory that is a process's own, KiB: without the rings, which are the kernel's and only mapped. */
-export function privateKib({ pid }: Program): number {
+export function privateKib({ pid }: Pick<Program, "pid">): number {
   return Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
 }
 

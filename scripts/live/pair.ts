@@ -232,15 +232,27 @@ function namespaceOf(pid: number): number {
   return statSync(`/proc/${pid}/ns/mnt`, { throwIfNoEntry: false })?.ino ?? 0;
 }
 
-/** Compiles the C programs beside this file into `folder`, and returns the path of each by its name. */
+/** The evaluator within a pipeline: a child of its shell. */
+export async function evaluatorOf({ pid }: Program): Promise<Pick<Program, "pid">> {
+  const children = await Bun.file(`/proc/${pid}/task/${pid}/children`).text();
+  for (const child of children.trim().split(" ")) {
+    if ((await Bun.file(`/proc/${child}/cmdline`).text()).includes("evaluator/main.ts"))
+      return { pid: Number(child) };
+  }
+  throw new Error("no evaluator in the pipeline");
+}
+
+/** Compiles C programs from `sources` (default: beside this file) into `folder`, and returns the path of each by its name. */
 export function compileTools<Name extends string>(
   folder: string,
   names: readonly Name[],
+  sources: string = import.meta.dir,
 ): Record<Name, string> {
   const paths = names.map((name) => {
     const path = join(folder, name);
-    const source = join(import.meta.dir, `${name}.c`);
-    const command = ["clang-19", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", path, source];
+    const source = join(sources, `${name}.c`);
+    const flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-Wl,--as-needed", "-lbpf"];
+    const command = ["clang-19", "-o", path, source, ...flags];
     const { exitCode, stderr } = Bun.spawnSync(command, { stderr: "pipe" });
     if (exitCode !== 0) throw new Error(`${source} does not compile: ${stderr.toString()}`);
     return [name, path] as const;

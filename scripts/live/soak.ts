@@ -3,7 +3,7 @@
 
 import { readdirSync, rmSync } from "node:fs";
 import { generateUntil, Pair, privateKib, type Tools } from "./faults.ts";
-import { type Program } from "./pair.ts";
+import { evaluatorOf, type Program } from "./pair.ts";
 import { accountsOf, Books } from "./tally.ts";
 
 const MINUTE_S = 60;
@@ -17,7 +17,7 @@ const CLOCK_STEP_S = 2;
 
 type Use = { memory: number; descriptors: number };
 
-function useOf(program: Program): Use {
+function useOf(program: Pick<Program, "pid">): Use {
   return { memory: privateKib(program), descriptors: readdirSync(`/proc/${program.pid}/fd`).length };
 }
 
@@ -136,16 +136,6 @@ function columns(
     String(evaluator.memory).padStart(16),
     String(evaluator.descriptors).padStart(4),
   ].join("");
-}
-
-/** The evaluator within a pipeline: a child of its shell. */
-async function evaluatorOf({ pid }: Program): Promise<Program> {
-  const children = await Bun.file(`/proc/${pid}/task/${pid}/children`).text();
-  for (const child of children.trim().split(" ")) {
-    if ((await Bun.file(`/proc/${child}/cmdline`).text()).includes("evaluator/main.ts"))
-      return { pid: Number(child) } as Program;
-  }
-  throw new Error("no evaluator in the pipeline");
 }
 
 function setClock(seconds: number): void {

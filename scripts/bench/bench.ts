@@ -1,0 +1,97 @@
+// Measures all that design and documents say about speed and size.
+//
+//   bun run bench [--quick] [--only ROW] [--json FILE] [--compare OLD.json] [--plot FILE]
+//
+//   --quick     fewer runs and events: to see that it works, not to quote
+//   --only      one of the rows: hook, hook-fentry, peers, live, replay, rules, memory, start, latency, idle, growth
+//   --json      writes everything there, for --compare and other programs
+//   --compare   prints beside each row its ratio to the one in an earlier file
+//   --plot      where the curves of cost as work grows are drawn (default build/bench.svg)
+//
+// Needs root, and a machine that does nothing else: the load of the last minute stands above the table.
+
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { parseArgs } from "node:util";
+import { notLive } from "../live/pair.ts";
+import { liveRows, replayRows, ruleRows } from "./carry.ts";
+import { idleRows, latencyRows, memoryRows, startRows } from "./footprint.ts";
+import { growthRows } from "./growth.ts";
+import { hookRows, peerRows } from "./hooks.ts";
+import { buildTools, RING_MIB, removeTools, type Tools } from "./live.ts";
+import { type Machine, thisMachine } from "./machine.ts";
+import { plot } from "./plot.ts";
+import { type Extent, type Row, type Skipped } from "./row.ts";
+import { printHead, printRow } from "./table.ts";
+
+const WHOLE: Extent = { runs: 5, scale: 1 };
+const QUICK: Extent = { runs: 1, scale: 0.1 };
+
+/** What `--json` writes. */
+type Results = { machine: Machine; ring_mib: number; extent: Extent; rows: (Row | Skipped)[] };
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: "boolean", default: false },
+    only: { type: "string" },
+    json: { type: "string" },
+    compare: { type: "string" },
+    plot: { type: "string", default: "build/bench.svg" },
+  },
+});
+
+const GROUPS: Record<string, (tools: Tools, extent: Extent) => Promise<(Row | Skipped)[]>> = {
+  hook: (tools, extent) => hookRows(tools, extent, "tracepoint"),
+  "hook-fentry": (tools, extent) => hookRows(tools, extent, "fentry"),
+  peers: peerRows,
+  live: liveRows,
+  replay: replayRows,
+  rules: ruleRows,
+  memory: memoryRows,
+  start: startRows,
+  latency: latencyRows,
+  idle: idleRows,
+  async growth(tools, extent) {
+    const { rows, curves } = await growthRows(tools, extent);
+    const { processor, cpus, kernel } = thisMachine();
+    mkdirSync(dirname(values.plot), { recursive: true });
+    writeFileSync(
+      values.plot,
+      plot(curves, `${processor}, ${cpus} CPUs, Linux ${kernel}; medians of ${extent.runs}`),
+    );
+    return rows;
+  },
+};
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  if (values.only !== undefined && !(values.only in GROUPS)) {
+    console.error(`bench: --only ${values.only}: expected one of ${Object.keys(GROUPS).join(", ")}`);
+    return 2;
+  }
+  const reason = notLive();
+  if (reason !== null) {
+    console.error(`bench: cannot run here (${reason})`);
+    return 5;
+  }
+  const old =
+    values.compare === undefined ? null : (JSON.parse(readFileSync(values.compare, "utf8")) as Results);
+  const extent = values.quick ? QUICK : WHOLE;
+  const results: Results = { machine: thisMachine(), ring_mib: RING_MIB, extent, rows: [] };
+  printHead(results.machine, RING_MIB, extent, old?.machine ?? null);
+  const tools = buildTools();
+  try {
+    for (const [name, measure] of Object.entries(GROUPS)) {
+      if (values.only !== undefined && values.only !== name) continue;
+      for (const row of await measure(tools, extent)) {
+        results.rows.push(row);
+        printRow(row, old?.rows.find((other) => other.what === row.what) ?? null);
+      }
+    }
+  } finally {
+    removeTools(tools);
+  }
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
+  return 0;
+}

@@ -1,0 +1,128 @@
+// Rows about what the pair takes while it waits: memory, time to start, time to a written line, wake-ups.
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { ONLY_PRODUCED } from "./carry.ts";
+import { LivePair, RING_MIB, type Tools } from "./live.ts";
+import { contextSwitches, memoryOf } from "./machine.ts";
+import { type Extent, median, percentile, type Row, rowOf } from "./row.ts";
+
+const LIVE_PROCESSES = 50_000;
+/** Two counters of the sensor later, everything has been said. */
+const SETTLE_MS = 2500;
+
+/** Memory with a thousand rules and many processes that live, and after a flood of events. */
+export async function memoryRows(tools: Tools, { runs, scale }: Extent): Promise<Row[]> {
+  const sensor: number[] = [];
+  const evaluator: number[] = [];
+  const own = { sensor: [] as number[], evaluator: [] as number[] };
+  const grown: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    const pair = await LivePair.start(tools, { settings: ONLY_PRODUCED, rules: 1000 });
+    await pair.produce("exec", LIVE_PROCESSES, { processes: LIVE_PROCESSES });
+    await pair.produce("open", 1_000_000 * scale, { processes: LIVE_PROCESSES });
+    await Bun.sleep(SETTLE_MS);
+    const [ofSensor, ofEvaluator] = [memoryOf(pair.sensor), memoryOf(pair.evaluator)];
+    sensor.push(ofSensor.rss);
+    evaluator.push(ofEvaluator.rss);
+    own.sensor.push(ofSensor.anonymous);
+    own.evaluator.push(ofEvaluator.anonymous);
+    await pair.produce("open", 4_000_000 * scale, { processes: LIVE_PROCESSES });
+    await Bun.sleep(SETTLE_MS);
+    grown.push(memoryOf(pair.evaluator).anonymous - ofEvaluator.anonymous);
+    await pair.stop();
+  }
+  const facts = (anonymous: number[]) => ({ "of it its own, MB": Math.round(median(anonymous)) });
+  const events = `${(4 * scale).toLocaleString("en-US")} M`;
+  return [
+    rowOf(
+      "memory",
+      "sensor",
+      "MB",
+      sensor,
+      { atMost: 60 },
+      { ...facts(own.sensor), "ring, kernel, MiB": RING_MIB },
+    ),
+    rowOf(
+      "memory",
+      "evaluator, 1,000 rules, 50,000 live processes",
+      "MB",
+      evaluator,
+      { atMost: 150 },
+      facts(own.evaluator),
+    ),
+    rowOf("memory", `evaluator, more after ${events} events`, "MB", grown, { atMost: 16 }),
+  ];
+}
+
+/** From the start of the sensor's program until it serves, and from the evaluator's connection to its first event. */
+export async function startRows(tools: Tools, { runs }: Extent): Promise<Row[]> {
+  const serving: number[] = [];
+  const first: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    const pair = await LivePair.start(tools, {
+      events: true,
+      rules: 1000,
+      reader: (socket) => ["first", socket],
+    });
+    serving.push(pair.servingMs);
+    await Bun.sleep(SETTLE_MS);
+    const { words } = await pair.stop();
+    const at = (what: string) => Number(new RegExp(`^${what} (\\d+)$`, "m").exec(words)?.[1]);
+    first.push((at("first") - at("connected")) / 1e6);
+  }
+  return [
+    rowOf("start", "sensor: from start to serving", "ms", serving, { atMost: 1000 }),
+    rowOf("start", "evaluator, 1,000 rules: from connection to first event", "ms", first, { atMost: 200 }),
+  ];
+}
+
+/** From the hook to the written line, while hardly anything happens. */
+export async function latencyRows(tools: Tools, { scale }: Extent): Promise<Row[]> {
+  const file = join(tools.folder, "watched");
+  writeFileSync(file, "");
+  const settings = `[events]\nprocess = false\nnetwork = false\n[file]\nwatch_paths = ["${file}"]\n`;
+  const count = Math.round(500 * scale);
+  const reader = () => ["latency", file, String(count), "20"];
+  const pair = await LivePair.start(tools, { settings, rules: 1000, events: true, reader });
+  await Bun.sleep(SETTLE_MS + count * 25);
+  const { words, ledger } = await pair.stop();
+  const times = [...words.matchAll(/^latency (\d+)$/gm)].map(([, ns]) => Number(ns) / 1e6);
+  const facts = { events: times.length, lost: ledger.lost, "max ms": percentile(times, 100).toFixed(1) };
+  return [
+    rowOf("latency", "hook to written line, p50", "ms", [percentile(times, 50)]),
+    rowOf("latency", "hook to written line, p99", "ms", [percentile(times, 99)], { atMost: 20 }, facts),
+  ];
+}
+
+const IDLE_MS = 10_000;
+
+/** Wake-ups of both while nothing happens that they are to see. */
+export async function idleRows(tools: Tools, { scale }: Extent): Promise<Row[]> {
+  const rows: Row[] = [];
+  const nothing = `[events]\nprocess = false\nnetwork = false\n[file]\nwatch_paths = ["/nowhere"]\n`;
+  for (const canary of [true, false]) {
+    const pair = await LivePair.start(tools, { settings: `${nothing}[health]\ncanary = ${canary}\n` });
+    await Bun.sleep(SETTLE_MS);
+    const processes = [pair.sensor, pair.evaluator] as const;
+    const before = processes.map(contextSwitches);
+    const cpu = pair.cpuSeconds();
+    await Bun.sleep(IDLE_MS * scale);
+    const used = pair.cpuSeconds();
+    const seconds = (IDLE_MS * scale) / 1000;
+    const [sensor = 0, evaluator = 0] = processes.map(
+      (pid, i) => (contextSwitches(pid) - (before[i] ?? 0)) / seconds,
+    );
+    await pair.stop();
+    const what = canary ? "with the canary" : "without the canary";
+    rows.push(
+      rowOf("idle", `sensor's wake-ups, ${what}`, "per second", [sensor], null, {
+        "CPU %": (((used.sensor - cpu.sensor) / seconds) * 100).toFixed(2),
+      }),
+      rowOf("idle", `evaluator's wake-ups, ${what}`, "per second", [evaluator], null, {
+        "CPU %": (((used.evaluator - cpu.evaluator) / seconds) * 100).toFixed(2),
+      }),
+    );
+  }
+  return rows;
+}

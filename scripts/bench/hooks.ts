@@ -1,0 +1,143 @@
+// Rows about what a call costs while the sensor, or another program of its kind, looks on.
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { LivePair, outputOf, type PairOptions, type Tools } from "./live.ts";
+import { PEERS } from "./peers.ts";
+import { type Extent, type Goal, median, more, percentMore, type Row, rowOf, type Skipped } from "./row.ts";
+
+/** Without canaries, so that nothing but the calls is measured. */
+const QUIET = "[health]\ncanary = false\n";
+const SENSOR = join(import.meta.dir, "../../sensor/main.ts");
+const SPAWNED = "/bin/true";
+
+const CALLS = ["call", "open", "spawn"] as const;
+type Call = (typeof CALLS)[number];
+/** Nanoseconds of each call, one number a run. */
+type Times = Record<Call, number[]>;
+type Goals = Record<Call, Goal | null>;
+
+/** Something that looks on until it is stopped. */
+type Onlooker = () => Promise<() => Promise<void>>;
+
+/** Times the calls without anybody, then with each onlooker, and so on in turn. The first times are those without. */
+async function timeInTurn(
+  tools: Tools,
+  file: string,
+  { runs, scale }: Extent,
+  onlookers: Onlooker[],
+): Promise<Times[]> {
+  const commands: Record<Call, string[]> = {
+    call: ["calls", "0", String(1_000_000 * scale)],
+    open: ["opens", "0", String(100_000 * scale), file],
+    spawn: ["spawns", "0", String(2_000 * scale), SPAWNED],
+  };
+  const nobody: Onlooker = async () => async () => {};
+  const all = [nobody, ...onlookers].map((look) => ({
+    look,
+    times: { call: [], open: [], spawn: [] } as Times,
+  }));
+  for (let run = 0; run < runs; run++) {
+    for (const { look, times } of all) {
+      const stop = await look();
+      for (const call of CALLS) times[call].push(Number(await outputOf([tools.timed, ...commands[call]])));
+      await stop();
+    }
+  }
+  return all.map(({ times }) => times);
+}
+
+function rowsOf(row: string, whose: string, none: Times, some: Times, goals: Goals): Row[] {
+  const facts = (call: Call) => ({
+    "ns without": Math.round(median(none[call])),
+    "ns with": Math.round(median(some[call])),
+  });
+  const percent = (call: Call, what: string) =>
+    rowOf(row, `${what}, ${whose}`, "% more", percentMore(some[call], none[call]), goals[call], facts(call));
+  return [
+    rowOf(row, `getppid, ${whose}`, "ns more", more(some.call, none.call), goals.call, facts("call")),
+    percent("open", "open and close, reported"),
+    percent("spawn", `spawn of ${SPAWNED}`),
+  ];
+}
+
+/** Sensor and evaluator on other CPUs than the calls, where there are any. What is lost is added up. */
+function pairLooksOn(tools: Tools, options: PairOptions, losses: number[]): Onlooker {
+  return async () => {
+    const pair = await LivePair.start(tools, options);
+    pair.leaveFirstCpu();
+    return async () => void losses.push((await pair.stop()).ledger.lost);
+  };
+}
+
+/** Why the sensor does not run in a profile on this kernel; null when it does. */
+async function refusal(profile: string): Promise<string | null> {
+  const command = [process.execPath, SENSOR, "probe", "--no-pin", "--json", "--profile", profile];
+  const words = await new Response(Bun.spawn(command, { stdout: "pipe" }).stdout).text();
+  return (JSON.parse(words) as { missing: string[] }).missing[0] ?? null;
+}
+
+/** What the sensor costs in one profile. */
+export async function hookRows(
+  tools: Tools,
+  extent: Extent,
+  profile: "tracepoint" | "fentry",
+): Promise<(Row | Skipped)[]> {
+  const row = profile === "fentry" ? "hook-fentry" : "hook";
+  const skipped = await refusal(profile);
+  if (skipped !== null) return [{ row, what: `calls, ${profile}`, skipped }];
+  const file = join(tools.folder, "opened");
+  writeFileSync(file, "");
+  const losses: number[] = [];
+  const filter = `[file]\nexclude_paths = [${JSON.stringify(file)}]\n`;
+  const [none, reported, filtered] = (await timeInTurn(tools, file, extent, [
+    pairLooksOn(tools, { settings: QUIET, profile }, losses),
+    pairLooksOn(tools, { settings: QUIET + filter, profile }, losses),
+  ])) as [Times, Times, Times];
+  const goals: Goals =
+    profile === "fentry"
+      ? { call: { atMost: 0 }, open: { atMost: 10 }, spawn: null }
+      : { call: { atMost: 90 }, open: { atMost: 35 }, spawn: { atMost: 10 } };
+  const costs = more(reported.open, none.open);
+  const shares = more(filtered.open, none.open).map((cost, i) => (cost / (costs[i] ?? Number.NaN)) * 100);
+  const rows = [
+    ...rowsOf(row, profile, none, reported, goals),
+    rowOf(
+      row,
+      `open filtered out, ${profile}`,
+      "% of reported",
+      shares,
+      { atMost: 50 },
+      {
+        "ns without": Math.round(median(none.open)),
+        "ns with": Math.round(median(filtered.open)),
+      },
+    ),
+  ];
+  const lost = losses.reduce((sum, count) => sum + count, 0);
+  return rows.map((one) => ({ ...one, facts: { ...one.facts, lost } }));
+}
+
+/** What other programs of this kind cost, where they are installed. */
+export async function peerRows(tools: Tools, extent: Extent): Promise<(Row | Skipped)[]> {
+  const file = join(tools.folder, "opened");
+  writeFileSync(file, "");
+  const rows: (Row | Skipped)[] = [];
+  for (const { name, programs, start } of PEERS) {
+    const missing = programs.filter((program) => Bun.which(program) === null);
+    if (missing.length > 0) {
+      rows.push({ row: "peers", what: name, skipped: `not found: ${missing.join(", ")}` });
+      continue;
+    }
+    try {
+      const [none, some] = (await timeInTurn(tools, file, extent, [() => start(tools.folder)])) as [
+        Times,
+        Times,
+      ];
+      rows.push(...rowsOf("peers", name, none, some, { call: null, open: null, spawn: null }));
+    } catch (error) {
+      rows.push({ row: "peers", what: name, skipped: (error as Error).message });
+    }
+  }
+  return rows;
+}

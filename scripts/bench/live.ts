@@ -1,0 +1,151 @@
+// A pair of sensor and evaluator that is measured, and what is done to it.
+
+import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { Bench, compileTools, evaluatorOf, type Program } from "../live/pair.ts";
+import { cpuSeconds, startedMs } from "./machine.ts";
+import { makeRules } from "./rules.ts";
+
+/** What the bench has compiled, and a folder for what it makes. */
+export type Tools = { folder: string; timed: string; reader: string; produce: string; object: string };
+
+/** Compiles everything. The folder is readable for the user that evaluators become. */
+export function buildTools(): Tools {
+  const folder = mkdtempSync(join(tmpdir(), "warder-bench-"));
+  chmodSync(folder, 0o755);
+  const compiled = compileTools(folder, ["timed", "reader", "produce"], import.meta.dir);
+  const object = join(folder, "produce.bpf.o");
+  const source = join(import.meta.dir, "produce.bpf.c");
+  const { exitCode, stderr } = Bun.spawnSync([
+    ...[
+      "clang-19",
+      "--target=bpf",
+      "-D__TARGET_ARCH_x86",
+      "-mcpu=v3",
+      "-O2",
+      "-g",
+      "-Wall",
+      "-Wextra",
+      "-Werror",
+    ],
+    ...[
+      "-Wno-unused-parameter",
+      "-I",
+      `/usr/include/${process.arch === "x64" ? "x86_64" : "aarch64"}-linux-gnu`,
+    ],
+    ...["-c", source, "-o", object],
+  ]);
+  if (exitCode !== 0) throw new Error(`${source} does not compile: ${stderr.toString()}`);
+  return { folder, ...compiled, object };
+}
+
+/** Removes what was compiled and made. */
+export function removeTools({ folder }: Tools): void {
+  rmSync(folder, { recursive: true });
+}
+
+/** The folder that exists in no file system: produced records are about files in it. */
+export const PRODUCED = "/produced";
+/** Of each ring in these measurements: the default. */
+export const RING_MIB = 64;
+
+/** What a pair is started with. */
+export type PairOptions = {
+  /** TOML, beside the settings that all pairs have. */
+  settings?: string;
+  rules?: number;
+  /** Every event is written to a pipe; else only alerts are. */
+  events?: boolean;
+  /** How the output is read: words for reader.c. */
+  reader?: (socket: string) => string[];
+  profile?: "tracepoint" | "fentry";
+};
+
+/** What the evaluator's last health line says. */
+export type Ledger = { received: number; lost: number; written: number; balanced: boolean };
+
+/** What came of records that were made. */
+export type Made = { made: number; lost: number; seconds: number };
+
+/** A sensor, its evaluator, and a reader of the evaluator's output. */
+export class LivePair {
+  private constructor(
+    private readonly bench: Bench,
+    private readonly tools: Tools,
+    private readonly output: Program,
+    readonly sensor: number,
+    readonly evaluator: number,
+    /** From the start of the sensor's program until it served. */
+    readonly servingMs: number,
+    private readonly end: () => Promise<void>,
+  ) {}
+
+  static async start(tools: Tools, options: PairOptions = {}): Promise<LivePair> {
+    const bench = new Bench();
+    const config = bench.path("config.toml");
+    writeFileSync(config, options.settings ?? "");
+    const rules = bench.path("rules.toml");
+    writeFileSync(rules, makeRules(options.rules ?? 0));
+    const sensor = await bench.sensor(
+      ...["--no-pin", "--config", config, "--profile", options.profile ?? "tracepoint"],
+    );
+    const servingMs = statSync(sensor.stderrPath).mtimeMs - startedMs(sensor.pid);
+    const reader = [tools.reader, ...(options.reader?.(bench.socket) ?? ["last"])].join(" ");
+    const args = ["--config", config, "--rules", rules, "-o", "json"];
+    const output = await bench.pipedEvaluator(reader, ...args, ...(options.events ? [] : ["--alerts-only"]));
+    const { pid } = await evaluatorOf(output);
+    return new LivePair(bench, tools, output, sensor.pid, pid, servingMs, async () => {
+      await sensor.end("SIGTERM");
+      await output.exited;
+    });
+  }
+
+  /** Keeps both processes away from CPU 0, where a generator runs. */
+  leaveFirstCpu(): void {
+    const others = cpus().length > 1 ? `1-${cpus().length - 1}` : "0";
+    for (const pid of [this.sensor, this.evaluator])
+      Bun.spawnSync(["taskset", "--all-tasks", "--cpu-list", "--pid", others, String(pid)]);
+  }
+
+  /**
+   * Makes records and waits until they are acknowledged. `rate` is in records a second; without it, as many as the pair
+   * can take.
+   */
+  async produce(
+    kind: "open" | "exec",
+    count: number,
+    { rate = 0, pathSize = 60, processes = 500, producers = 1 } = {},
+  ): Promise<Made> {
+    const numbers = [count, rate, pathSize, processes, producers].map(String);
+    const { produce, object } = this.tools;
+    const words = await outputOf([produce, object, String(this.sensor), kind, ...numbers]);
+    const number = (key: string) => Number(new RegExp(`^${key} (.*)$`, "m").exec(words)?.[1]);
+    return { made: number("made"), lost: number("lost"), seconds: number("seconds") };
+  }
+
+  /** CPU time of both until now, in seconds. */
+  cpuSeconds(): { sensor: number; evaluator: number } {
+    return { sensor: cpuSeconds(this.sensor), evaluator: cpuSeconds(this.evaluator) };
+  }
+
+  /** Ends both. Returns what the reader printed, and the ledger of the last line. */
+  async stop(): Promise<{ words: string; ledger: Ledger }> {
+    await this.end();
+    const words = this.output.stdout;
+    await this.bench.close();
+    const last = JSON.parse(words.trim().split("\n").at(-1) ?? "") as { ledger: Ledger };
+    return { words, ledger: last.ledger };
+  }
+}
+
+/** Runs a program to its end and returns what it printed. @throws Error when it fails */
+export async function outputOf(command: string[]): Promise<string> {
+  const program = Bun.spawn(command, { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
+  const [text, errors] = await Promise.all([
+    new Response(program.stdout).text(),
+    new Response(program.stderr).text(),
+  ]);
+  if ((await program.exited) !== 0) throw new Error(`${command.join(" ")}: ${errors.trim() || text.trim()}`);
+  return text;
+}

@@ -1,0 +1,81 @@
+// What the numbers were measured on, and what processes have used.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { cpus, loadavg, release, totalmem } from "node:os";
+
+/** The machine and its settings, as far as numbers depend on them. */
+export type Machine = {
+  processor: string;
+  cpus: number;
+  memory_mb: number;
+  kernel: string;
+  bun: string;
+  /** Of the last minute, when the measuring began: 0 is best. */
+  load: number;
+  /** Other sensors that run: every row pays for their hooks, too. */
+  other_sensors: number;
+};
+
+/** Looks at this machine. */
+export function thisMachine(): Machine {
+  return {
+    processor: cpus()[0]?.model.trim() ?? "unknown",
+    cpus: cpus().length,
+    memory_mb: Math.round(totalmem() / 1e6),
+    kernel: release(),
+    bun: Bun.version,
+    load: loadavg()[0] ?? 0,
+    other_sensors: sensorsRunning(),
+  };
+}
+
+/** How many processes of the sensor's name there are. */
+export function sensorsRunning(): number {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && commOf(name) === "warder-sensor").length;
+}
+
+function commOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+  } catch {
+    return ""; // it has ended
+  }
+}
+
+/** The kernel's USER_HZ, in which /proc/PID/stat counts. */
+const TICKS_PER_SECOND = 100;
+
+/** The fields of /proc/PID/stat from the third one on. */
+function statOf(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  // The name, in parentheses, is the second field, and may hold anything.
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+/** CPU time that a process has used, in seconds, to a hundredth. */
+export function cpuSeconds(pid: number): number {
+  const fields = statOf(pid);
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
+/** When a process was started, by the wall clock in ms, to a hundredth of a second. */
+export function startedMs(pid: number): number {
+  const uptime = Number(readFileSync("/proc/uptime", "latin1").split(" ")[0]);
+  return Date.now() - (uptime - Number(statOf(pid)[19]) / TICKS_PER_SECOND) * 1000;
+}
+
+/** Resident memory of a process, in MB: all of it, and what is its own. The rest is shared: programs, libraries, the rings. */
+export function memoryOf(pid: number): { rss: number; anonymous: number } {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const mb = (key: string) =>
+    (Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0) * 1024) / 1e6;
+  return { rss: mb("VmRSS"), anonymous: mb("RssAnon") };
+}
+
+/** How often threads of a process have begun to run, after they had waited or somebody else had run. */
+export function contextSwitches(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`)
+    .map((thread) => readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8"))
+    .flatMap((status) => [...status.matchAll(/_ctxt_switches:\s+(\d+)/g)])
+    .reduce((sum, [, count]) => sum + Number(count), 0);
+}
