@@ -89,12 +89,18 @@ export type Mapping = { address: number; bytes: ArrayBuffer };
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
+const MAP_FIXED = 0x10;
 
 /** Maps `length` bytes of `fd` from `offset`, shared with the kernel. */
 export function mapShared(fd: number, offset: number, length: number, writable: boolean): Mapping {
   const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
   const address = checked("mmap", Number(c.mmap(0, length, protection, MAP_SHARED, fd, offset)));
   return { address, bytes: koffi.view(BigInt(address), length) };
+}
+
+/** Maps another part of `fd`, for reading, in the place of a mapping of the same length. */
+export function mapReadOnlyAt(address: number, fd: number, offset: number, length: number): void {
+  checked("mmap", Number(c.mmap(address, length, PROT_READ, MAP_SHARED | MAP_FIXED, fd, offset)));
 }
 
 const AF_UNIX = 1;

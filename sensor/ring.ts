@@ -1,11 +1,13 @@
-// A ring buffer of the kernel, mapped. The positions are byte counters that only grow; the data area is mapped twice in a
-// row, so that no span wraps. Layout and protocol: kernel/bpf/ringbuf.c.
+// A ring buffer of the kernel, mapped. The positions are byte counters that only grow. Of the data, a window is mapped that
+// slides over it: what is mapped counts as this process's memory. Layout and protocol: kernel/bpf/ringbuf.c.
 
 import { FRAME_SIZE_MAX } from "../bpf/event.gen.ts";
-import { mapShared } from "./libc.ts";
+import { mapReadOnlyAt, mapShared } from "./libc.ts";
 
 const PAGE_SIZE = 4096;
-const BUSY = 0x8000_0000;
+/** Several frames: the window moves once for some ten thousand records. */
+const WINDOW_SIZE = 4 * FRAME_SIZE_MAX;
+/** In the length before a record: it is not yet committed (the sign of an __s32), it is discarded (the next bit). */
 const DISCARDED = 0x4000_0000;
 const HEADER_SIZE = 8;
 
@@ -15,8 +17,6 @@ export type Span = { address: number; size: number; position: number };
 /** A mapped ring buffer. */
 export type Ring = {
   fd: number;
-  /** Bytes of the data area. */
-  size: number;
   /** Where the kernel writes next. */
   producerPosition(): number;
   /** Where records are not yet acknowledged. */
@@ -25,23 +25,34 @@ export type Ring = {
   release(position: number): void;
   /** Has somebody else moved the consumer position since the last release? It is put back. */
   moved(): boolean;
-  /** The committed records from `position` on and below `limit`, at most a frame of them; null when there is none. */
+  /**
+   * The committed records from `position` on and below `limit`, at most a frame of them; null when there is none. Both are
+   * positions at which a record begins or will. The memory is valid until the next call.
+   */
   committedSpan(position: number, limit: number): Span | null;
 };
 
-/** Maps the ring buffer of map `fd`, which has `size` bytes. */
+/** Maps the ring buffer of map `fd`, whose data area has `size` bytes. */
 export function mapRing(fd: number, size: number): Ring {
   const consumer = new BigUint64Array(mapShared(fd, 0, PAGE_SIZE, true).bytes);
-  const rest = mapShared(fd, PAGE_SIZE, PAGE_SIZE + 2 * size, false);
-  const producer = new BigUint64Array(rest.bytes, 0, 1);
-  const headers = new Uint32Array(rest.bytes, PAGE_SIZE);
+  const producer = new BigUint64Array(mapShared(fd, PAGE_SIZE, PAGE_SIZE, false).bytes);
+  // The kernel shows the data twice in a row, so that no window wraps. It begins with a whole page.
+  const windowSize = Math.min(size, WINDOW_SIZE) + PAGE_SIZE;
+  const window = mapShared(fd, 2 * PAGE_SIZE, windowSize, false);
+  const lengths = new Int32Array(window.bytes);
+  let windowPosition = 0;
+  const slideTo = (position: number) => {
+    const offset = position % size;
+    const page = offset - (offset % PAGE_SIZE);
+    mapReadOnlyAt(window.address, fd, 2 * PAGE_SIZE + page, windowSize);
+    windowPosition = position - (offset - page);
+  };
 
   const producerPosition = () => Number(Atomics.load(producer, 0));
   const consumerPosition = () => Number(Atomics.load(consumer, 0));
   let released = consumerPosition();
   return {
     fd,
-    size,
     producerPosition,
     consumerPosition,
     release(position) {
@@ -54,18 +65,19 @@ export function mapRing(fd: number, size: number): Ring {
       return true;
     },
     committedSpan(position, limit) {
-      const start = position % size;
-      let end = position;
-      while (end < limit) {
-        const length = headers[(end % size) >>> 2] ?? BUSY;
-        if (length >= BUSY) break;
+      const sizeMax = Math.min(limit - position, FRAME_SIZE_MAX);
+      if (position < windowPosition || position + sizeMax > windowPosition + windowSize) slideTo(position);
+      const start = position - windowPosition;
+      const endMax = start + sizeMax;
+      let end = start;
+      while (end < endMax) {
+        const length = lengths[end >>> 2] ?? -1;
+        if (length < 0) break;
         const next = end + (((length & ~DISCARDED) + HEADER_SIZE + 7) & ~7);
-        if (next - position > FRAME_SIZE_MAX && end > position) break;
+        if (next > endMax) break;
         end = next;
       }
-      return end > position
-        ? { address: rest.address + PAGE_SIZE + start, size: end - position, position }
-        : null;
+      return end > start ? { address: window.address + start, size: end - start, position } : null;
     },
   };
 }
