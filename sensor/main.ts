@@ -135,7 +135,7 @@ function handoverOf(
   const { lock: _lock, ...descriptors } = programs;
   return {
     ...descriptors,
-    ringSize: settings.ringSize,
+    ringSizes: settings.ringSizes,
     socket: settings.socket,
     allowed: [0, ...users.map(({ uid }) => uid)],
     preamble: Buffer.from(preamble(programs)).toString("base64"),

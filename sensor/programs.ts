@@ -115,7 +115,7 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
   const rings = RINGS.map((name) => libbpf.findMap(object, name));
   const counters = libbpf.findMap(object, COUNTERS);
   const envNames = libbpf.findMap(object, "env_names");
-  for (const ring of rings) libbpf.setMaxEntries(ring, settings.ringSize);
+  for (const [i, ring] of rings.entries()) libbpf.setMaxEntries(ring, settings.ringSizes[i] ?? 0);
   libbpf.setMaxEntries(counters, cpus);
   libbpf.setMaxEntries(libbpf.findMap(object, "scratches"), cpus * SCRATCHES_PER_CPU);
   const constants = new DataView(libbpf.initialValue(libbpf.findMap(object, ".rodata.settings")));

@@ -14,7 +14,7 @@ import { openWatch } from "./watch.ts";
 /** What the first half hands over: file descriptors, and facts for the streams. */
 export type Handover = Omit<Programs, "lock"> & {
   /** Bytes of each ring. */
-  ringSize: number;
+  ringSizes: number[];
   listener: number;
   socket: string;
   canary: CanaryThings | null;
@@ -49,7 +49,7 @@ async function main(): Promise<void> {
   libc.setNotDumpable();
   libc.setName("warder-sensor");
   const stop = stopSignal();
-  const rings = handover.rings.map((fd) => mapRing(fd, handover.ringSize));
+  const rings = handover.rings.map((fd, i) => mapRing(fd, handover.ringSizes[i] ?? 0));
   await serve(
     {
       listener: handover.listener,
@@ -64,7 +64,7 @@ async function main(): Promise<void> {
       redeliverUntil: rings.map((ring) => (handover.adopted ? ring.producerPosition() : 0)),
       say,
       greeting:
-        `serving at ${handover.socket} as uid ${process.getuid?.()}, rings of ${handover.ringSize / 1024} KiB, ` +
+        `serving at ${handover.socket} as uid ${process.getuid?.()}, rings of ${handover.ringSizes.map((size) => size / 1024).join(" and ")} KiB, ` +
         `${handover.adopted ? "adopted" : "attached"} ${handover.hooks.map(({ hook }) => hook).join(", ")}`,
     },
     stop,

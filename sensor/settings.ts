@@ -17,6 +17,8 @@ const KIB = 1024;
 /** Bytes of a ring: at most what a 32-bit position in a page can name. A record that is larger than its ring is lost, and counted. */
 const RING_SIZE_MIN = 64 * KIB;
 const RING_SIZE_MAX = 1024 * 1024 * KIB;
+/** What part of the other ring's size that of processes has: a program is not started as fast as files are opened. */
+const PROCESS_RING_PART = 4;
 const CONFIG_SIZE_MAX = 1024 * KIB;
 /** Entries of each filter, as in maps.bpf.h. */
 const FILTERS_MAX = 4096;
@@ -102,8 +104,8 @@ export type Settings = {
   user: string;
   /** Users beside `user` and root that may connect. */
   evaluators: string[];
-  /** Bytes of each ring, a power of two. */
-  ringSize: number;
+  /** Bytes of each ring, in the order of enum ring: powers of two. */
+  ringSizes: number[];
   events: Set<EventType>;
   collectArgs: boolean;
   collectCwd: boolean;
@@ -176,7 +178,7 @@ export function readSettings(
       socket: sensor.socket,
       user: String(sensor.user),
       evaluators: sensor.evaluators.map(String),
-      ringSize,
+      ringSizes: [Math.max(RING_SIZE_MIN, ringSize / PROCESS_RING_PART), ringSize],
       events: wanted,
       collectArgs: processes.collect_args,
       collectCwd: processes.collect_cwd,

@@ -47,7 +47,7 @@ export function removeTools({ folder }: Tools): void {
 
 /** The folder that exists in no file system: produced records are about files in it. */
 export const PRODUCED = "/produced";
-/** Of each ring in these measurements: the default. */
+/** Of the ring of files and network, in all measurements: the default. */
 export const RING_MIB = 64;
 
 /** What a pair is started with. */
@@ -84,7 +84,7 @@ export class LivePair {
   static async start(tools: Tools, options: PairOptions = {}): Promise<LivePair> {
     const bench = new Bench();
     const config = bench.path("config.toml");
-    writeFileSync(config, options.settings ?? "");
+    writeFileSync(config, `[ebpf]\nbuffer_size = ${RING_MIB * 1024}\n${options.settings ?? ""}`);
     const rules = bench.path("rules.toml");
     writeFileSync(rules, makeRules(options.rules ?? 0));
     const sensor = await bench.sensor(

@@ -7,7 +7,7 @@ import { type Extent, type Goal, type Row, reached, type Skipped } from "./row.t
 export function printHead(machine: Machine, ringMib: number, extent: Extent, old: Machine | null): void {
   console.log(describe(machine));
   const part = extent.scale < 1 ? `; only ${extent.scale * 100} % of the events: not to be quoted` : "";
-  console.log(`rings of ${ringMib} MiB; medians of ${extent.runs} runs, [least … most]${part}`);
+  console.log(`ring of ${ringMib} MiB; medians of ${extent.runs} runs, [least … most]${part}`);
   if (machine.other_sensors > 0)
     console.log(
       `CAUTION: ${machine.other_sensors} other sensors run here; every row pays for their hooks, too`,

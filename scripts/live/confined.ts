@@ -20,7 +20,7 @@ mkdirSync(folder);
 chownSync(folder, user.uid, user.gid);
 const handover = {
   ...programs,
-  ringSize: settings.ringSize,
+  ringSizes: settings.ringSizes,
   listener: listenUnix(socket),
   socket,
   canary: { folder: openSync(folder, "r"), program: Bun.which("true") },
