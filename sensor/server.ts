@@ -44,7 +44,7 @@ export type Service = {
 };
 
 const TICK_MS = 1000;
-/** Between two looks at a ring that holds unacknowledged records: the kernel wakes nobody then. */
+/** Between two looks at a ring that holds unacknowledged records: the kernel wakes nobody then, and neither does the reader. */
 const RECHECK_MS = 4;
 const SEND_BUFFER_SIZE = 4 * 1024 * 1024;
 const SNAPSHOT_CHUNK_SIZE = 512 * 1024;
@@ -87,7 +87,7 @@ export async function serve(
     const interests = [
       { fd: stop.requested() ? -1 : stop.fd, events: libc.POLLIN },
       { fd: service.listener, events: libc.POLLIN },
-      { fd: connection?.fd ?? -1, events: libc.POLLIN | (connection?.blocked ? libc.POLLOUT : 0) },
+      { fd: connection?.fd ?? -1, events: connection?.interest ?? 0 },
       ...rings.map(({ fd }) => ({ fd: connection?.idle ? fd : -1, events: libc.POLLIN })),
     ];
     await libc.poll(interests, connection ? connection.waitMs : -1);
@@ -203,6 +203,14 @@ class Connection {
   get idle(): boolean {
     const { rings } = this.service;
     return !this.blocked && rings.every((ring) => ring.consumerPosition() === ring.producerPosition());
+  }
+
+  /**
+   * What of its socket to wait for. Acknowledgements wake nobody while there is something to do soon anyway: under load, this
+   * process runs a few hundred times a second, however many events there are.
+   */
+  get interest(): number {
+    return this.blocked ? libc.POLLOUT : this.idle ? libc.POLLIN : 0;
   }
 
   get waitMs(): number {
