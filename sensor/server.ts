@@ -156,7 +156,7 @@ class Connection {
   closed: string | null = null;
   /** Position of each ring up to which records were sent. */
   readonly sentUntil: number[];
-  /** Up to where each ring may be sent now: see `produce`. */
+  /** Up to where each ring may be sent now: see `takeLimits`. */
   private limits: number[];
   private readonly queue: Chunk[] = [];
   private queueOffset = 0;
@@ -188,6 +188,7 @@ class Connection {
   advance(finish: boolean): void {
     this.receive();
     if (performance.now() >= this.nextTick) this.tick();
+    this.takeLimits();
     while (!this.closed) {
       this.flush();
       if (this.queue.length > 0 || !this.produce(finish)) return;
@@ -251,6 +252,19 @@ class Connection {
     if (payload.length > 0) this.queue.push({ bytes: payload });
   }
 
+  /**
+   * How far the rings are sent before this process waits again: a producer that is as fast as we are would get a frame for
+   * each handful of records. What a process did must not overtake the record of its start: the limit is taken of the
+   * activity first, and the processes before theirs go first.
+   */
+  private takeLimits(): void {
+    if (this.sentUntil.some((sent, i) => sent < (this.limits[i] ?? 0))) return;
+    this.limits = this.service.rings
+      .toReversed()
+      .map((ring) => ring.producerPosition())
+      .toReversed();
+  }
+
   /** Puts the next frame of the snapshot or of the ring into the queue. Returns false when there is none. */
   private produce(finish: boolean): boolean {
     if (this.snapshot) {
@@ -260,14 +274,6 @@ class Connection {
       return true;
     }
     if (finish) return false;
-    // What a process did must not overtake the record of its start: limits are taken of the activity first, and the
-    // processes before theirs go first.
-    if (this.sentUntil.every((sent, i) => sent >= (this.limits[i] ?? 0))) {
-      this.limits = this.service.rings
-        .toReversed()
-        .map((ring) => ring.producerPosition())
-        .toReversed();
-    }
     for (const [number, ring] of this.service.rings.entries()) {
       const sent = this.sentUntil[number] ?? 0;
       const limit = this.limits[number] ?? 0;
