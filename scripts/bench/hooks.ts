@@ -61,12 +61,21 @@ function rowsOf(row: string, whose: string, none: Times, some: Times, goals: Goa
   ];
 }
 
-/** Sensor and evaluator on other CPUs than the calls, where there are any. What is lost is added up. */
-function pairLooksOn(tools: Tools, options: PairOptions, losses: number[]): Onlooker {
+/** What pairs have lost and used, all runs together. */
+type Uses = { lost: number; "sensor CPU s": number; "evaluator CPU s": number };
+
+/** Sensor and evaluator on other CPUs than the calls, where there are any. */
+function pairLooksOn(tools: Tools, options: PairOptions, uses: Uses): Onlooker {
   return async () => {
     const pair = await LivePair.start(tools, options);
     pair.leaveFirstCpu();
-    return async () => void losses.push((await pair.stop()).ledger.lost);
+    const before = pair.cpuSeconds();
+    return async () => {
+      const after = pair.cpuSeconds();
+      uses["sensor CPU s"] += after.sensor - before.sensor;
+      uses["evaluator CPU s"] += after.evaluator - before.evaluator;
+      uses.lost += (await pair.stop()).ledger.lost;
+    };
   };
 }
 
@@ -88,24 +97,26 @@ export async function hookRows(
   if (skipped !== null) return [{ row, what: `calls, ${profile}`, skipped }];
   const file = join(tools.folder, "opened");
   writeFileSync(file, "");
-  const losses: number[] = [];
+  const uses: Uses = { lost: 0, "sensor CPU s": 0, "evaluator CPU s": 0 };
   const filter = `[file]\nexclude_paths = [${JSON.stringify(file)}]\n`;
   const [none, reported, filtered] = (await timeInTurn(tools, file, extent, [
-    pairLooksOn(tools, { settings: QUIET, profile }, losses),
-    pairLooksOn(tools, { settings: QUIET + filter, profile }, losses),
+    pairLooksOn(tools, { settings: QUIET, profile }, uses),
+    pairLooksOn(tools, { settings: QUIET + filter, profile }, uses),
   ])) as [Times, Times, Times];
   const goals: Goals =
     profile === "fentry"
       ? { call: { atMost: 0 }, open: { atMost: 10 }, spawn: null }
       : { call: { atMost: 90 }, open: { atMost: 35 }, spawn: { atMost: 10 } };
-  const costs = more(reported.open, none.open);
-  const shares = more(filtered.open, none.open).map((cost, i) => (cost / (costs[i] ?? Number.NaN)) * 100);
+  // The close in each pair is a call like any other: what is left is the open's.
+  const costOf = (times: Times) => more(more(times.open, none.open), more(times.call, none.call));
+  const costs = costOf(reported);
+  const shares = costOf(filtered).map((cost, i) => (cost / (costs[i] ?? Number.NaN)) * 100);
   const rows = [
     ...rowsOf(row, profile, none, reported, goals),
     rowOf(
       row,
-      `open filtered out, ${profile}`,
-      "% of reported",
+      `cost of an open that is filtered out, ${profile}`,
+      "% of one reported",
       shares,
       { atMost: 50 },
       {
@@ -114,8 +125,7 @@ export async function hookRows(
       },
     ),
   ];
-  const lost = losses.reduce((sum, count) => sum + count, 0);
-  return rows.map((one) => ({ ...one, facts: { ...one.facts, lost } }));
+  return rows.map((one) => ({ ...one, facts: { ...one.facts, ...uses } }));
 }
 
 /** What other programs of this kind cost, where they are installed. */

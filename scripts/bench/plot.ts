@@ -67,5 +67,5 @@ function roundUp(value: number): number {
 
 function short(value: number): string {
   if (value >= 1e6) return `${value / 1e6} M`;
-  return value >= 1000 ? `${value / 1000} k` : String(value);
+  return value >= 1000 && value % 1000 === 0 ? `${value / 1000} k` : value.toLocaleString("en-US");
 }

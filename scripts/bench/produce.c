@@ -149,6 +149,7 @@ static void watch_map(const char *name, struct bpf_object *object)
 static void load(const char *path, int sensor, const char *ring_name)
 {
 	struct bpf_object *object = bpf_object__open(path);
+	static const char folders[] = "/produced/library/x86_64-linux-gnu";
 	char text[PATH_SIZE_MAX];
 	struct bpf_map *map;
 
@@ -159,7 +160,7 @@ static void load(const char *path, int sensor, const char *ring_name)
 		if (bpf_map__fd(map) < 0 && !bpf_map__is_internal(map))
 			bpf_map__set_autocreate(map, false);
 	for (size_t i = 0; i < sizeof(text); i++)
-		text[i] = "/produced"[i % 9];
+		text[i] = folders[i % (sizeof(folders) - 1)];
 	map = bpf_object__find_map_by_name(object, ".data.path");
 	if (bpf_map__set_initial_value(map, text, sizeof(text)) || bpf_object__load(object))
 		fail("load");

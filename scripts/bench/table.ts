@@ -33,7 +33,9 @@ export function printRow(row: Row | Skipped, old: Row | Skipped | null): void {
   const before =
     old && "value" in old ? `  ${(value / old.value).toFixed(2)} × ${short(old.value)} before` : "";
   const spread = runs.length > 1 ? `  [${short(Math.min(...runs))} … ${short(Math.max(...runs))}]` : "";
-  const words = Object.entries(facts).map(([key, fact]) => `${key} ${fact.toLocaleString("en-US")}`);
+  const words = Object.entries(facts).map(
+    ([key, fact]) => `${key} ${typeof fact === "number" ? short(fact) : fact}`,
+  );
   const rest = words.length > 0 ? `  (${words.join(", ")})` : "";
   console.log(
     `${name}${short(value).padStart(12)} ${unit}${goalText(goal)}${verdict}${spread}${before}${rest}`,
@@ -47,5 +49,5 @@ function goalText(goal: Goal | null): string {
 
 function short(value: number): string {
   if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
-  return Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
+  return String(Number(value.toPrecision(3)));
 }
