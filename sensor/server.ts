@@ -68,6 +68,7 @@ export async function serve(
 
   for (;;) {
     if (stop.requested()) drain ??= beginDrain(rings);
+    if (stop.requested() && stop.detached()) service.watch.rest();
     if (connection) {
       connection.advance(drain !== null && !stop.detached());
       if (drain && (connection.drained(stop.detached()) || drain.isOver())) {

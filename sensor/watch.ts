@@ -26,7 +26,12 @@ export type Watched = {
 export type Findings = { tampered: number; detached: number[]; missed: bigint[]; canaries: bigint[] };
 
 /** Says who the evaluator is (null: nobody), and looks. */
-export type Watch = { setEvaluator: (pid: number | null) => void; look: () => Findings };
+export type Watch = {
+  setEvaluator: (pid: number | null) => void;
+  look: () => Findings;
+  /** The programs are detached on purpose: that they do not report is no finding. */
+  rest: () => void;
+};
 
 /** Begins to watch. */
 export function openWatch({ hooks, ownProcesses, canary: things, pins, rings }: Watched): Watch {
@@ -37,9 +42,15 @@ export function openWatch({ hooks, ownProcesses, canary: things, pins, rings }: 
   const served = new Set(hooks.flatMap(({ kinds }) => kinds));
   const programs = hooks.map(({ link }) => linkedProgram(link));
   const pinned = pins && { ...pins, ...identityOf(pins.fd) };
+  let last: Findings = { tampered: 0, detached: [0, 0, 0, 0], missed: byKind(), canaries: byKind() };
+  let resting = false;
   return {
     setEvaluator: own.setEvaluator,
+    rest() {
+      resting = true;
+    },
     look() {
+      if (resting) return last;
       const tampered =
         (pinned && pinsChanged(pinned) ? Tamper.pins : 0) |
         (own.changed() ? Tamper.own : 0) |
@@ -54,12 +65,9 @@ export function openWatch({ hooks, ownProcesses, canary: things, pins, rings }: 
         const cell = second === undefined ? kind : 0;
         missed[cell] = (missed[cell] ?? 0n) + programInfo(program).misses;
       }
-      return {
-        tampered,
-        detached,
-        missed,
-        canaries: acts.map((count, kind) => (served.has(kind) ? count : 0n)),
-      };
+      const canaries = acts.map((count, kind) => (served.has(kind) ? count : 0n));
+      last = { tampered, detached, missed, canaries };
+      return last;
     },
   };
 }
