@@ -256,6 +256,8 @@ static __always_inline void names_ended(struct task_struct *task, __u32 kind, st
 	named.unsure = append_user_path(scratch, &named.names[0], old_folder, old_name);
 	if (kind == RECORD_FILE_RENAME)
 		named.unsure |= append_user_path(scratch, &named.names[1], new_folder, new_name);
+	if (named.error)	/* nothing has happened, wherever it was: compilers look for many files behind ".." */
+		named.unsure = false;
 	emit_named(scratch, task, &named);
 }
 

@@ -291,7 +291,7 @@ operations = ["open"]
   }, 60_000);
 
   test("calls that failed are reported where the settings ask for them, with the name that was asked for", async () => {
-    const script = `cd ${folder}; echo x > secret; chmod 600 secret; cat absent; rm d/absent; mv absent other; exec setpriv --reuid 4242 --clear-groups cat ${folder}/secret`;
+    const script = `cd ${folder}; echo x > secret; chmod 600 secret; cat absent d/../../absent; rm d/absent; mv absent other; exec setpriv --reuid 4242 --clear-groups cat ${folder}/secret`;
     const work = async () => {
       await Bun.spawn(["sh", "-c", script], { stderr: "ignore" }).exited;
     };
