@@ -316,6 +316,17 @@ operations = ["open"]
     expect(without.filter((line) => line["error"])).toEqual([]);
   }, 60_000);
 
+  test("a removal behind a link and .. does not get past the watch list, although the name is that of another place", async () => {
+    const outside = join(realpathSync(bench.folder), "outside");
+    const script = `cd ${folder}; mkdir d ../outside; ln -s ${folder}/d ../outside/link; echo > secret; rm ${outside}/link/../secret; echo > ../outside/other; rm ../outside/other`;
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\n`, async () => {
+      expect(await Bun.spawn(["sh", "-c", script]).exited).toBe(0);
+    });
+    const paths = lines.filter((line) => line.event_type === "file_unlink" && line["comm"] === "rm");
+    const inFentry = lines[0]?.["profile"] === "fentry";
+    expect(paths.map((line) => line["path"])).toEqual([inFentry ? `${folder}/secret` : `${outside}/secret`]);
+  }, 60_000);
+
   test("a write that failed is reported on request, and does not hide the first one that works", async () => {
     const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\ninclude_failed = true\n`, async () => {
       expect(await Bun.spawn([fileTool, "bad-write", folder]).exited).toBe(0);
