@@ -30,7 +30,7 @@ export function thisMachine(): Machine {
 }
 
 /** How many processes of the sensor's name there are. */
-export function sensorsRunning(): number {
+function sensorsRunning(): number {
   return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && commOf(name) === "warder-sensor").length;
 }
 
