@@ -13,7 +13,7 @@ import { normalise, type Origin } from "./event/normalise.ts";
 import type { Bytes } from "./event/text.ts";
 import type { RecordView } from "./input/view.ts";
 import { type Alert, alertOf } from "./output/alert.ts";
-import type { EventWriter } from "./output/events.ts";
+import type { EventWriter } from "./output/direct/events.ts";
 import type { Ledger, Totals } from "./output/ledger.ts";
 import type { Tally } from "./output/summary.ts";
 import { annotate, type Detections } from "./rule/detections.ts";
@@ -118,14 +118,14 @@ export class Decider {
     let detections = NO_NAMES;
     if (decision.filter.couldMatch(record)) {
       if (kind >= RecordKind.connect) event = this.eventOf(record, process, redelivered);
-      const subject = event ?? subjectOf(record, processes.namesOf(record, process));
+      const subject = event ?? subjectOf(record, process, processes.namesOf(record, process));
       matches = decision.engine.evaluate(subject);
-      detections = decision.detections.namesFor(subject);
+      if (kind >= RecordKind.fileOpen) detections = decision.detections.namesFor(subject);
     }
     const isWritten = this.account(record, totals, matches.length > 0);
     if (matches.length === 0 && detections.length === 0) {
       if (!isWritten) return true;
-      if (sink.direct && kind >= RecordKind.fileOpen) {
+      if (sink.direct) {
         sink.direct.add(record, process, processes, redelivered);
         return true;
       }

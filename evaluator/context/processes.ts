@@ -18,6 +18,7 @@ import {
 import { argsOf, type Lineage, type ProcessNames } from "../event/normalise.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
+import { Rendering } from "./rendering.ts";
 import { type Entry, Table } from "./table.ts";
 
 /** Bytes that the table may hold in paths and arguments. */
@@ -42,18 +43,6 @@ type Image = {
 
 const NO_ARGS: Image["args"] = { head: "" as Bytes, tail: "" as Bytes };
 
-/** What somebody has made of a lineage, and all that it depends on. */
-type Rendering = {
-  text: Bytes;
-  version: number;
-  isOfImage: boolean;
-  /** The parent's version, or 0 and its key if it is not known. */
-  parentVersion: number;
-  parentTgid: number;
-  parentLow: number;
-  parentHigh: number;
-};
-
 /** What is known of a process. */
 export class Process implements Entry {
   weight = ENTRY_SIZE;
@@ -65,7 +54,7 @@ export class Process implements Entry {
   version = 0;
   /** Null until it is asked for. */
   processId: string | null = null;
-  /** The lineage of the last record about a file or the network, as it is written. */
+  /** What the output has made of it for a record. */
   rendering: Rendering | null = null;
   comm = "" as Bytes;
   /** The bytes of `comm`, and what was behind them, in the record that told it. */
@@ -82,6 +71,11 @@ export class Process implements Entry {
     public creatorLow: number,
     public creatorHigh: number,
   ) {}
+
+  /** Does it still run the program that the record is about? */
+  hasImageOf(record: RecordView): boolean {
+    return this.image !== null && this.image.execId === record.u32(HEADER.execId);
+  }
 
   /** Takes in the name that a record has for this process. Returns whether it is another. */
   rename(record: RecordView): boolean {
@@ -110,6 +104,8 @@ export class Processes {
   unattributed = 0;
   /** The parent of the record that was observed last, if it is known. */
   private parent: Process | undefined;
+  /** The names in the record that was observed last, once somebody has asked. */
+  private names: ProcessNames | null = null;
   private readonly table: Table<Process>;
   private versions = 0;
 
@@ -138,36 +134,61 @@ export class Processes {
   observe(record: RecordView): Process {
     const process = this.update(record);
     this.parent = this.find(record, HEADER.parent);
+    this.names = null;
     if (process.ancestors === null) this.ancestorsOf(process);
     if (process.image?.execId !== record.u32(HEADER.execId) || process.image.exePath === null) {
       const isKernelThread = (record.u32(HEADER.flags) & RecordFlag.kernelThread) !== 0;
-      if (!isKernelThread && ownExe(record) === null) this.unattributed += 1;
+      if (!isKernelThread && !hasOwnExe(record)) this.unattributed += 1;
     }
     return process;
   }
 
   /** What the process of the record that was observed last is called, and its parent. */
   namesOf(record: RecordView, process: Process): ProcessNames {
+    this.names ??= this.readNames(record, process);
+    return this.names;
+  }
+
+  private readNames(record: RecordView, process: Process): ProcessNames {
+    const usual = this.usualNames(record, process);
+    switch (record.u16(HEADER.kind)) {
+      case RecordKind.exec:
+        return {
+          exePath: usual.exePath,
+          parentComm: orNull(record.charsLike(EXEC.parentComm, usual.parentComm)),
+          parentExePath: known(record, EXEC.parentExePath, EXEC_TEXT.parentExePath, usual.parentExePath),
+        };
+      case RecordKind.fork:
+        return {
+          exePath: ownExe(record, usual.exePath) ?? usual.exePath,
+          parentComm: orNull(record.charsLike(FORK_RECORD.at.parentComm, usual.parentComm)),
+          parentExePath: usual.parentExePath,
+        };
+      case RecordKind.exit:
+        usual.exePath = ownExe(record, usual.exePath) ?? usual.exePath;
+        return usual;
+      default:
+        return usual;
+    }
+  }
+
+  /** The names that the table has. */
+  private usualNames(record: RecordView, process: Process): ProcessNames {
     const { parent } = this;
-    const kind = record.u16(HEADER.kind);
-    const isExec = kind === RecordKind.exec;
     return {
-      exePath: ownExe(record) ?? imageFor(record, process)?.exePath ?? null,
-      parentComm: isExec
-        ? orNull(record.chars(EXEC.parentComm))
-        : kind === RecordKind.fork
-          ? orNull(record.chars(FORK_RECORD.at.parentComm))
-          : (parent?.comm ?? null),
-      parentExePath: isExec
-        ? known(record, EXEC.parentExePath, EXEC_TEXT.parentExePath)
-        : (parent?.image?.exePath ?? null),
+      exePath: imageFor(record, process)?.exePath ?? null,
+      parentComm: parent?.comm ?? null,
+      parentExePath: parent?.image?.exePath ?? null,
     };
   }
 
   /** All that is known of the process of the record that was observed last. */
   lineageOf(record: RecordView, process: Process): Lineage {
+    const { exePath, parentComm, parentExePath } = this.namesOf(record, process);
     return {
-      ...this.namesOf(record, process),
+      exePath,
+      parentComm,
+      parentExePath,
       processId: this.identify(process),
       parentProcessId: this.parentIdOf(record),
       ancestors: this.ancestorsOf(process),
@@ -175,39 +196,32 @@ export class Processes {
     };
   }
 
-  /** What `keepRendering` was given for the process of the record that was observed last, if it still holds. */
-  renderingOf(record: RecordView, process: Process): Bytes | null {
+  /** What was made of the process of the record that was observed last, if its lineage is still this record's. */
+  renderingFor(record: RecordView, process: Process): Rendering | null {
     const { rendering } = process;
-    const { parent } = this;
-    if (
-      rendering === null ||
-      rendering.version !== process.version ||
-      rendering.parentVersion !== (parent?.version ?? 0) ||
-      rendering.isOfImage !== (imageFor(record, process) !== null)
-    )
-      return null;
-    if (parent) return rendering.text;
-    const { tgid, startLow, startHigh } = keyAt(record, HEADER.parent);
-    return rendering.parentTgid === tgid &&
-      rendering.parentLow === startLow &&
-      rendering.parentHigh === startHigh
-      ? rendering.text
+    return rendering?.hasLineageOf(record, process, this.parent) && this.agrees(record, process)
+      ? rendering
       : null;
   }
 
-  /** Keeps what was made of the lineage of the record that was observed last, one about a file or the network. */
-  keepRendering(record: RecordView, process: Process, text: Bytes): void {
-    const { tgid, startLow, startHigh } = keyAt(record, HEADER.parent);
-    process.rendering = {
-      text,
-      version: process.version,
-      isOfImage: imageFor(record, process) !== null,
-      parentVersion: this.parent?.version ?? 0,
-      parentTgid: tgid,
-      parentLow: startLow,
-      parentHigh: startHigh,
-    };
-    this.table.reweigh(process, weightOf(process));
+  /** Where to note what is made for the record that was observed last; null when it would be right for this one only. */
+  newRendering(record: RecordView, process: Process): Rendering | null {
+    if (!this.agrees(record, process)) return null;
+    process.rendering ??= new Rendering();
+    process.rendering.depend(record, process, this.parent);
+    return process.rendering;
+  }
+
+  /** Are the names that a record of a process brings with it those that the table has? */
+  private agrees(record: RecordView, process: Process): boolean {
+    if (record.u16(HEADER.kind) >= RecordKind.fileOpen) return true;
+    const names = this.namesOf(record, process);
+    const usual = this.usualNames(record, process);
+    return (
+      names.exePath === usual.exePath &&
+      names.parentComm === usual.parentComm &&
+      names.parentExePath === usual.parentExePath
+    );
   }
 
   /** Arguments and working directory of a process, for alerts about events that do not carry them. */
@@ -249,7 +263,7 @@ export class Processes {
       case RecordKind.exit:
         // Kept for its children's sake; its arguments serve nobody any more. Image objects are shared, hence the copy.
         this.ancestorsOf(process);
-        process.image = process.image && { ...process.image, args: NO_ARGS, cwd: null };
+        process.image = process.image && withoutArgs(process.image);
         break;
       default:
         if (!before) this.table.add(process);
@@ -331,28 +345,29 @@ function keyAt(record: RecordView, at: number): { tgid: number; startLow: number
 }
 
 /** The program that a process runs, if it is still the one that the record is about. */
-function imageFor(record: RecordView, { image }: Process): Image | null {
-  return image?.execId === record.u32(HEADER.execId) ? image : null;
+function imageFor(record: RecordView, process: Process): Image | null {
+  return process.hasImageOf(record) ? process.image : null;
 }
 
-/** The executable that the record itself names. */
-function ownExe(record: RecordView): Bytes | null {
-  switch (record.u16(HEADER.kind)) {
-    case RecordKind.exec:
-    case RecordKind.snapshot:
-      return known(record, EXEC.exePath, EXEC_TEXT.exePath);
-    case RecordKind.fork:
-      return known(record, FORK_RECORD.at.exePath, FORK_RECORD.variable.exePath);
-    case RecordKind.exit:
-      return known(record, EXIT_RECORD.at.exePath, EXIT_RECORD.variable.exePath);
-    default:
-      return null;
-  }
+/** The executable that the record of a fork or exit itself names: maybe the one that is expected. */
+function ownExe(record: RecordView, expected: Bytes | null): Bytes | null {
+  return record.u16(HEADER.kind) === RecordKind.fork
+    ? known(record, FORK_RECORD.at.exePath, FORK_RECORD.variable.exePath, expected)
+    : known(record, EXIT_RECORD.at.exePath, EXIT_RECORD.variable.exePath, expected);
 }
 
-/** A text; null when the kernel had none. */
-function known(record: RecordView, at: number, text: number): Bytes | null {
-  return record.u32(at + TEXT.at.fullSize) > 0 ? record.text(text) : null;
+function hasOwnExe(record: RecordView): boolean {
+  const kind = record.u16(HEADER.kind);
+  return (kind === RecordKind.fork || kind === RecordKind.exit) && ownExe(record, null) !== null;
+}
+
+/** A text, maybe the one that is expected; null when the kernel had none. */
+function known(record: RecordView, at: number, text: number, expected: Bytes | null = null): Bytes | null {
+  return record.u32(at + TEXT.at.fullSize) > 0 ? record.textLike(text, expected) : null;
+}
+
+function withoutArgs({ execId, exePath, containerId }: Image): Image {
+  return { execId, exePath, args: NO_ARGS, cwd: null, containerId };
 }
 
 function nameOf(comm: Bytes, pid: number): Bytes {
@@ -390,9 +405,8 @@ function containerOf(record: RecordView): string | undefined {
   return undefined;
 }
 
-function weightOf({ image, rendering }: Process): number {
-  const weight = ENTRY_SIZE + (rendering?.text.length ?? 0);
-  if (!image) return weight;
+function weightOf({ image }: Process): number {
+  if (!image) return ENTRY_SIZE;
   const { args, exePath, cwd } = image;
-  return weight + args.head.length + args.tail.length + (exePath?.length ?? 0) + (cwd?.length ?? 0);
+  return ENTRY_SIZE + args.head.length + args.tail.length + (exePath?.length ?? 0) + (cwd?.length ?? 0);
 }

@@ -38,8 +38,9 @@ export type Lineage = ProcessNames & {
 };
 
 /** Bit 7 of a wait status: the kernel wrote a core dump. */
-const CORE_DUMPED = 0x80;
-const UNSET = 0xffff_ffff;
+export const CORE_DUMPED = 0x80;
+/** What the kernel has where there was no login. */
+export const UNSET = 0xffff_ffff;
 
 /** Makes the event of a record. That of a snapshot is none. */
 export function normalise(
@@ -157,7 +158,7 @@ function eventId(bootId: string, header: DecodedRecord["header"]): string {
 }
 
 /** Names of the keys whose values were cut. */
-function truncatedOf(record: DecodedRecord): string[] | undefined {
+export function truncatedOf(record: DecodedRecord): string[] | undefined {
   const cut: string[] = [];
   const texts = textsOf(record);
   for (const [key, text] of Object.entries(texts)) if (isShort(text)) cut.push(key);
@@ -214,7 +215,8 @@ function known(text: Text): Bytes | null {
   return text.fullSize > 0 ? text.bytes : null;
 }
 
-function sourceOf(source: number): "execve" | "execveat" | "kernel" {
+/** Who asked for an exec, by the number in its record. */
+export function sourceOf(source: number): "execve" | "execveat" | "kernel" {
   if (source === ExecSource.execve) return "execve";
   return source === ExecSource.execveat ? "execveat" : "kernel";
 }

@@ -132,17 +132,38 @@ export class RecordView {
     return this.latin1(this.textStart(text), this.textEnd(text));
   }
 
+  /** The same, and no other string if it is the one that is expected. */
+  textLike(text: number, expected: Bytes | null): Bytes {
+    return this.like(this.textStart(text), this.textEnd(text), expected);
+  }
+
   /** An array of 16 characters, as far as its first NUL. */
   chars(at: number): Bytes {
+    return this.latin1(this.start + at, this.charsEnd(at));
+  }
+
+  charsLike(at: number, expected: Bytes | null): Bytes {
+    return this.like(this.start + at, this.charsEnd(at), expected);
+  }
+
+  /** Where the characters of an array end in `bytes`. */
+  charsEnd(at: number): number {
     const start = this.start + at;
     let end = start;
     while (end < start + CHARS_SIZE && this.bytes[end] !== 0) end++;
-    return this.latin1(start, end);
+    return end;
   }
 
   /** All of it as an object. @throws DecodeError */
   decode(): DecodedRecord {
     return decodeRecord(this.view, this.buffer, this.start, this.size);
+  }
+
+  private like(start: number, end: number, expected: Bytes | null): Bytes {
+    if (expected?.length !== end - start) return this.latin1(start, end);
+    for (let at = start; at < end; at++)
+      if (this.bytes[at] !== expected.charCodeAt(at - start)) return this.latin1(start, end);
+    return expected;
   }
 
   private latin1(start: number, end: number): Bytes {

@@ -37,12 +37,12 @@ export class Lines {
 
   /** Forgets all lines. */
   clear(): void {
-    this.buffer.end = 0;
+    this.buffer.end = this.buffer.start;
     this.count = 0;
   }
 
   startOf(line: number): number {
-    return line === 0 ? 0 : (this.ends[line - 1] ?? 0);
+    return line === 0 ? this.buffer.start : (this.ends[line - 1] ?? 0);
   }
 
   endOf(line: number): number {

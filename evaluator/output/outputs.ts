@@ -4,7 +4,7 @@ import { isatty } from "node:tty";
 import type { Event } from "../event/event.ts";
 import type { Alert } from "./alert.ts";
 import { type Coloring, colored, compact, type Style } from "./compact.ts";
-import { EventWriter } from "./events.ts";
+import { EventWriter } from "./direct/events.ts";
 import { OutputFile } from "./file.ts";
 import { ALERT, Lines, NOTICE } from "./lines.ts";
 import { ndjson } from "./ndjson.ts";

@@ -7,7 +7,7 @@ import type { Bytes } from "../event/text.ts";
 export type JsonText = { body: Bytes; exact: boolean };
 
 /** Printable ASCII without quote and backslash: most texts, and they stay as they are. */
-const PLAIN = /^[ !#-[\]-~]*$/;
+export const PLAIN = /^[ !#-[\]-~]*$/;
 const ENTITY: Record<number, string> = {
   8: "\\b",
   9: "\\t",

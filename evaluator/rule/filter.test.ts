@@ -109,6 +109,7 @@ describe("the filter", () => {
     expect(asked(fileRule([], ["*.service"]), paths)).toEqual(["/a.service"]);
     expect(asked(fileRule([], ["*cron*"]), paths)).toEqual(["/x/cron/y"]);
     expect(asked(fileRule([], ["*.so*"]), paths)).toEqual(["/c.so"]);
+    expect(asked(fileRule([], ["*/x/cron/*"]), paths)).toEqual(["/x/cron/y"]);
     expect(asked(fileRule([], ["/x/*"]), paths)).toEqual(["/x/cron/y", "/x/cro/n"]);
     expect(asked(fileRule([], ["*"]), paths)).toEqual(paths);
   });

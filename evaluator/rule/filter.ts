@@ -40,8 +40,8 @@ export class Filter {
   private readonly ports = new Uint8Array(PORTS);
   /** Sizes of endings, by their last byte. */
   private readonly endingSizes: (number[] | undefined)[] = [];
-  /** Is there a part of three bytes? */
-  private hasShortPart = false;
+  /** A bit for each two bytes that a part ends with. */
+  private readonly partEnds = new Uint32Array((U16 + 1) / 32);
   private hasProcessRules = false;
   /** What rules look at whose keys are in any path. */
   private anyPath = 0;
@@ -59,8 +59,7 @@ export class Filter {
         else if (key.of === "path") addPath(paths, key.bytes, bits);
         else if (key.of === "ending") this.addEnding(endings, key.bytes, bits);
         else if (key.of === "part") {
-          mark(parts, wordOf(key.bytes), bits);
-          this.hasShortPart ||= key.bytes.length < 4;
+          this.addPart(parts, key.bytes, bits);
         }
       }
     }
@@ -138,13 +137,21 @@ export class Filter {
   }
 
   private hasPart(bytes: Uint8Array, start: number, end: number, bit: number): boolean {
-    let word = 0;
+    const { partEnds } = this;
+    let high = 0;
+    let low = 0;
     for (let at = start; at < end; at++) {
-      word = (word << 8) | (bytes[at] ?? 0);
-      if (this.parts.get(word) & bit) return true;
-      if (this.hasShortPart && this.parts.get(word & 0xffffff) & bit) return true;
+      high = (high << 8) | (low >>> 24);
+      low = (low << 8) | (bytes[at] ?? 0);
+      const isEnd = (partEnds[(low & U16) >>> 5] ?? 0) & (1 << (low & 31));
+      if (isEnd !== 0 && this.hasPartThatEnds(high, low, bit)) return true;
     }
     return false;
+  }
+
+  private hasPartThatEnds(high: number, low: number, bit: number): boolean {
+    const bits = this.parts.get(eightOf(high, low)) | this.parts.get(low) | this.parts.get(low & THREE_BYTES);
+    return (bits & bit) !== 0;
   }
 
   private addEnding(endings: Map<number, number>, ending: Bytes, bits: number): void {
@@ -152,6 +159,13 @@ export class Filter {
     const sizes = new Set(this.endingSizes[last]).add(ending.length);
     this.endingSizes[last] = [...sizes].toSorted((a, b) => a - b);
     mark(endings, hashOf(reversed(ending)), bits);
+  }
+
+  private addPart(parts: Map<number, number>, part: Bytes, bits: number): void {
+    const [last, end] = [part.charCodeAt(part.length - 2), part.charCodeAt(part.length - 1)];
+    const place = (last << 8) | end;
+    this.partEnds[place >>> 5] = (this.partEnds[place >>> 5] ?? 0) | (1 << (place & 31));
+    mark(parts, partOf(part), bits);
   }
 }
 
@@ -194,11 +208,22 @@ function reversed(bytes: Bytes): Bytes {
   return Array.from({ length: bytes.length }, (_, i) => bytes[bytes.length - 1 - i]).join("") as Bytes;
 }
 
-/** The last four bytes as one number. */
-function wordOf(bytes: Bytes): number {
-  let word = 0;
-  for (let at = 0; at < bytes.length; at++) word = (word << 8) | bytes.charCodeAt(at);
-  return word;
+const U16 = 0xffff;
+const THREE_BYTES = 0xffffff;
+
+/** The number of a part: its bytes, if there are no more than four. */
+function partOf(bytes: Bytes): number {
+  let high = 0;
+  let low = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    high = (high << 8) | (low >>> 24);
+    low = (low << 8) | bytes.charCodeAt(at);
+  }
+  return bytes.length > 4 ? eightOf(high, low) : low;
+}
+
+function eightOf(high: number, low: number): number {
+  return Math.imul(high ^ Math.imul(low, PRIME), 0x85ebca6b);
 }
 
 /** So many places for each mark: most look-ups end at the first one, which is empty. */

@@ -11,13 +11,12 @@ export type Key =
   /** The path itself or a folder above it, without the "/" at its end. */
   | { of: "path"; bytes: Bytes }
   | { of: "ending"; bytes: Bytes }
-  /** Three or four bytes that are somewhere in the path. */
+  /** As many bytes as one of PART_SIZES, somewhere in the path. */
   | { of: "part"; bytes: Bytes }
   | { of: "anyPath" };
 
-/** Fewer bytes than the one are in too many paths to be worth a look; more than the other are not looked at. */
-const PART_SIZE_MIN = 3;
-const PART_SIZE_MAX = 4;
+/** Fewer bytes than the last of these are in too many paths to be worth a look. */
+const PART_SIZES = [8, 4, 3] as const;
 
 /** The keys of a rule's or detection's match part, or of each of the parts that must match together: one will do. */
 export function keysOf(match: Compiled): Key[][] {
@@ -54,7 +53,6 @@ function patternKey(pattern: Bytes): Key {
   const folder = first.slice(0, Math.max(first.lastIndexOf("/"), 0)) as Bytes;
   if (folder !== "") return { of: "path", bytes: folder };
   const longest = parts.reduce((best, part) => (part.length > best.length ? part : best));
-  return longest.length < PART_SIZE_MIN
-    ? { of: "anyPath" }
-    : { of: "part", bytes: longest.slice(-PART_SIZE_MAX) as Bytes };
+  const size = PART_SIZES.find((one) => one <= longest.length);
+  return size === undefined ? { of: "anyPath" } : { of: "part", bytes: longest.slice(-size) as Bytes };
 }

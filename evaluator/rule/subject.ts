@@ -1,6 +1,7 @@
 // What rules compare, and nothing more, of a record where it lies.
 
 import { FILE_RECORD, RECORD_HEADER, RecordKind } from "../../bpf/event.gen.ts";
+import type { Process } from "../context/processes.ts";
 import type { ProcessNames } from "../event/normalise.ts";
 import type { RecordView } from "../input/view.ts";
 import type { Subject } from "./conditions.ts";
@@ -8,9 +9,9 @@ import type { Subject } from "./conditions.ts";
 const { path: PATH, newPath: NEW_PATH } = FILE_RECORD.variable;
 
 /** The subject of a record of a process or file. What is compared in one of the network is made with its event. */
-export function subjectOf(record: RecordView, names: ProcessNames): Subject {
+export function subjectOf(record: RecordView, process: Process, names: ProcessNames): Subject {
   const who = {
-    comm: record.chars(RECORD_HEADER.at.comm),
+    comm: record.charsLike(RECORD_HEADER.at.comm, process.comm),
     exe_path: names.exePath,
     parent_comm: names.parentComm,
     parent_exe_path: names.parentExePath,

@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { RecordKind } from "../../bpf/event.gen.ts";
-import { anyRecord, viewOf } from "../../scripts/records.ts";
-import { Processes } from "../context/processes.ts";
-import { normalise, type Origin } from "../event/normalise.ts";
+import { RecordKind } from "../../../bpf/event.gen.ts";
+import { anyRecord, viewOf } from "../../../scripts/records.ts";
+import { Processes } from "../../context/processes.ts";
+import { normalise, type Origin } from "../../event/normalise.ts";
+import { Lines } from "../lines.ts";
+import { ndjson } from "../ndjson.ts";
 import { EventWriter } from "./events.ts";
-import { Lines } from "./lines.ts";
-import { ndjson } from "./ndjson.ts";
 
 const LIMITS = { entriesMax: 6, ancestorsMax: 3 };
 const origin: fc.Arbitrary<Origin> = fc.record({
@@ -40,10 +40,10 @@ test("a line straight from the record is the line of its event, byte for byte, w
           for (let i = 0; i < times; i++) {
             const process = quick.observe(view);
             const lineage = plain.lineageOf(view, plain.observe(view));
-            if (record.kind < RecordKind.fileOpen) continue;
+            if (record.kind === RecordKind.snapshot) continue;
             lines.clear();
             writer.add(view, process, quick, redelivered);
-            const line = lines.buffer.bytes.toString("latin1", 0, lines.endOf(0));
+            const line = lines.buffer.bytes.toString("latin1", lines.startOf(0), lines.endOf(0));
             expect([lines.count, lines.ownerOf(0)]).toEqual([1, record.kind]);
             expect(line).toBe(ndjson(normalise(record, lineage, from, redelivered)));
             seen.set(record.kind, (seen.get(record.kind) ?? 0) + 1);
@@ -54,7 +54,7 @@ test("a line straight from the record is the line of its event, byte for byte, w
     ),
     { numRuns: 1000 },
   );
-  for (const kind of Object.values(RecordKind).filter((one) => one >= RecordKind.fileOpen))
+  for (const kind of Object.values(RecordKind).filter((one) => one !== RecordKind.snapshot))
     expect(seen.get(kind) ?? 0).toBeGreaterThan(500);
   expect(redeliveries).toBeGreaterThan(1000);
 }, 120_000);

@@ -1,0 +1,226 @@
+// Events as lines of JSON straight from their records: what ndjson(normalise(record)) gives, byte for byte, without an event, a
+// string or a bigint in between. It is for events that no rule and no detection has matched: nearly all.
+//
+// To decode, normalise and render an event of 790 bytes takes 5 µs. Here it takes TODO µs. More than half of the line says who
+// did it and where that process comes from: this is rendered when something in it has changed, kept with the process, and
+// copied in one piece (15 ns for 500 bytes). What is constant in a stream or for a kind of record is copied in pieces that are
+// as large as they can be, because each piece costs 3 to 10 ns, and not its bytes. Numbers are written digit by digit. Texts
+// are looked at while they are copied; one that is not plain ASCII is rendered by jsonText, as everywhere else.
+//
+// The meaning is in event/ and ndjson.ts: keys, their order, and what is null. A property test holds both ways together, on
+// any records.
+
+import { PROCESS_KEY, RECORD_HEADER, RecordKind } from "../../../bpf/event.gen.ts";
+import type { Process, Processes } from "../../context/processes.ts";
+import { SCHEMA_VERSION } from "../../event/event.ts";
+import { Instant } from "../../event/instant.ts";
+import { type Lineage, type Origin, truncatedOf, wallSecond } from "../../event/normalise.ts";
+import type { Bytes } from "../../event/text.ts";
+import type { RecordView } from "../../input/view.ts";
+import { type ByteBuffer, constant } from "../bytes.ts";
+import { typeOf } from "../ledger.ts";
+import type { Lines } from "../lines.ts";
+import { ndjson } from "../ndjson.ts";
+import { PLAIN } from "../text.ts";
+import { putFile } from "./file.ts";
+import { putNetwork } from "./network.ts";
+import { keyOf, NULL, QUOTE, textKeyOf } from "./pieces.ts";
+import { putProcess } from "./process.ts";
+
+const HEADER = RECORD_HEADER.at;
+const SECOND_NS = 1_000_000_000n;
+const NANOS = 1_000_000_000;
+const DASH = constant("-");
+/** Where each kind's line begins. */
+const BEGINNINGS = Array.from({ length: RecordKind.accept + 1 }, (_, kind) =>
+  constant(`{"event_type":"${typeOf(kind)}","timestamp_ns":`),
+);
+const TIME = textKeyOf("time");
+const THEN_PID = constant('","pid":');
+const [TID, PPID] = [keyOf("tid"), keyOf("ppid")];
+const [UID, GID, EUID, EGID] = [keyOf("uid"), keyOf("gid"), keyOf("euid"), keyOf("egid")];
+const COMM = textKeyOf("comm");
+const [EXE_PATH, PROCESS_ID, PARENT_PROCESS_ID] = [
+  keyOf("exe_path"),
+  keyOf("process_id"),
+  keyOf("parent_process_id"),
+];
+const [PARENT_COMM, PARENT_EXE_PATH] = [keyOf("parent_comm"), keyOf("parent_exe_path")];
+const CONTAINER_ID = keyOf("container_id");
+const ANCESTORS = constant(',"ancestors":[');
+const [THEN_ANCESTOR, END_OF_TEXTS, END_OF_LIST] = [constant('","'), constant('"]'), constant("]")];
+const COMMA = constant(",");
+const REDELIVERED = constant(',"redelivered":true');
+const END = constant("}\n");
+/** The longest that a line can be beside its texts and its lineage, and how many bytes a byte of a text can become. */
+const FIXED_SIZE_MAX = 4096;
+const GROWTH_MAX = 16;
+
+/** Writes events that nothing has matched. */
+export class EventWriter {
+  private readonly buffer: ByteBuffer;
+  private readonly time = new Instant();
+  /** What is constant in a stream: from behind the time to the first part of the event id. */
+  private origin: Uint8Array = new Uint8Array(0);
+  private offsetSeconds = 0;
+  private offsetNanos = 0;
+  private shownSecond = Number.NaN;
+  private shownPrefix: Uint8Array = new Uint8Array(0);
+
+  constructor(private readonly lines: Lines) {
+    this.buffer = lines.buffer;
+  }
+
+  /** Records come from there, from now on. */
+  setOrigin({ bootId, hostId, wallOffset }: Origin): void {
+    const facts = { schema_version: SCHEMA_VERSION, host_id: hostId, boot_id: bootId };
+    const middle = ndjson(facts).slice(1, -2);
+    this.origin = constant(`Z",${middle},"event_id":"${bootId.slice(0, 8)}-`);
+    const nanos = ((wallOffset % SECOND_NS) + SECOND_NS) % SECOND_NS;
+    this.offsetNanos = Number(nanos);
+    this.offsetSeconds = Number((wallOffset - nanos) / SECOND_NS);
+  }
+
+  /** Adds the line of a record whose process was observed just now. */
+  add(record: RecordView, process: Process, processes: Processes, redelivered: boolean): void {
+    const { buffer } = this;
+    const kind = record.u16(HEADER.kind);
+    buffer.reserve(record.size * GROWTH_MAX + FIXED_SIZE_MAX);
+    this.putBeginning(record, kind);
+    const rendering = processes.renderingFor(record, process);
+    if (rendering && buffer.hasKept(rendering.ticket)) {
+      const { ticket, threadSize, lineageSize } = rendering;
+      const isThread = rendering.hasThreadOf(record);
+      if (!isThread) this.putThread(record);
+      buffer.putKept(ticket, isThread ? 0 : threadSize, threadSize + lineageSize);
+    } else this.render(record, process, processes);
+    if (record.isCut) this.putTruncated(record);
+    if (redelivered) buffer.put(REDELIVERED);
+    if (kind >= RecordKind.connect) putNetwork(buffer, record);
+    else if (kind >= RecordKind.fileOpen) putFile(buffer, record);
+    else putProcess(buffer, record);
+    buffer.put(END);
+    this.lines.close(kind);
+  }
+
+  /** As far as the end of the event id. */
+  private putBeginning(record: RecordView, kind: number): void {
+    const { buffer, time } = this;
+    const low = record.u32(HEADER.time);
+    const high = record.u32(HEADER.time + 4);
+    time.set(low, high);
+    buffer.put(BEGINNINGS[kind] ?? NULL);
+    buffer.putU64(low, high);
+    buffer.put(TIME);
+    this.putWallTime();
+    buffer.put(this.origin);
+    buffer.putHex(low, high);
+    buffer.put(DASH);
+    buffer.putHex(record.u16(HEADER.cpu), 0);
+    buffer.put(DASH);
+    buffer.putHex(record.u32(HEADER.sequence), record.u32(HEADER.sequence + 4));
+  }
+
+  /** The time by the wall clock, as far as its "Z". */
+  private putWallTime(): void {
+    const { buffer, time } = this;
+    let nanos = time.nanos + this.offsetNanos;
+    let second = time.seconds + this.offsetSeconds;
+    if (nanos >= NANOS) {
+      nanos -= NANOS;
+      second += 1;
+    }
+    if (second !== this.shownSecond) {
+      this.shownSecond = second;
+      this.shownPrefix = constant(wallSecond(second));
+    }
+    buffer.put(this.shownPrefix);
+    buffer.putNine(nanos);
+  }
+
+  /** From behind the event id to the end of `comm`. */
+  private putThread(record: RecordView): void {
+    const { buffer } = this;
+    buffer.put(THEN_PID);
+    buffer.putNumber(record.u32(HEADER.process + PROCESS_KEY.at.tgid));
+    this.putNumber(TID, record.u32(HEADER.tid));
+    this.putNumber(PPID, record.u32(HEADER.parent + PROCESS_KEY.at.tgid));
+    this.putNumber(UID, record.u32(HEADER.uid));
+    this.putNumber(GID, record.u32(HEADER.gid));
+    this.putNumber(EUID, record.u32(HEADER.euid));
+    this.putNumber(EGID, record.u32(HEADER.egid));
+    buffer.put(COMM);
+    buffer.putChars("comm", record, HEADER.comm);
+    buffer.put(QUOTE);
+  }
+
+  /** Puts what depends on thread and process alone, and keeps it. */
+  private render(record: RecordView, process: Process, processes: Processes): void {
+    const { buffer } = this;
+    const start = buffer.end;
+    this.putThread(record);
+    const threadSize = buffer.end - start;
+    this.putLineage(processes.lineageOf(record, process));
+    const rendering = processes.newRendering(record, process);
+    if (!rendering) return;
+    rendering.threadSize = threadSize;
+    rendering.lineageSize = buffer.end - start - threadSize;
+    rendering.ticket = buffer.keep(start);
+  }
+
+  private putLineage(lineage: Lineage): void {
+    const { buffer } = this;
+    const { exePath, parentProcessId, parentComm, parentExePath, ancestors, containerId } = lineage;
+    buffer.reserve(sizeOf(lineage) * GROWTH_MAX + FIXED_SIZE_MAX);
+    this.putString("exe_path", EXE_PATH, exePath);
+    this.putString("process_id", PROCESS_ID, lineage.processId as Bytes);
+    this.putString("parent_process_id", PARENT_PROCESS_ID, parentProcessId as Bytes | null);
+    this.putString("parent_comm", PARENT_COMM, parentComm);
+    this.putString("parent_exe_path", PARENT_EXE_PATH, parentExePath);
+    this.putAncestors(ancestors);
+    if (containerId !== undefined) this.putString("container_id", CONTAINER_ID, containerId as Bytes);
+  }
+
+  private putString(name: string, key: Uint8Array, text: Bytes | null): void {
+    const { buffer } = this;
+    buffer.put(key);
+    if (text === null) {
+      buffer.put(NULL);
+      return;
+    }
+    buffer.put(QUOTE);
+    buffer.putString(name, text);
+    buffer.put(QUOTE);
+  }
+
+  private putAncestors(ancestors: readonly Bytes[]): void {
+    const { buffer } = this;
+    if (!ancestors.every((ancestor) => PLAIN.test(ancestor))) {
+      buffer.put(COMMA);
+      buffer.putBytes(ndjson({ ancestors }).slice(1, -2) as Bytes);
+      return;
+    }
+    buffer.put(ANCESTORS);
+    for (let i = 0; i < ancestors.length; i++) {
+      buffer.put(i === 0 ? QUOTE : THEN_ANCESTOR);
+      buffer.putBytes(ancestors[i] as Bytes);
+    }
+    buffer.put(ancestors.length === 0 ? END_OF_LIST : END_OF_TEXTS);
+  }
+
+  /** Few records have a text that was cut. */
+  private putTruncated(record: RecordView): void {
+    const truncated = truncatedOf(record.decode());
+    if (truncated) this.buffer.putBytes(`,"truncated":["${truncated.join('","')}"]` as Bytes);
+  }
+
+  private putNumber(key: Uint8Array, number: number): void {
+    this.buffer.put(key);
+    this.buffer.putNumber(number);
+  }
+}
+
+function sizeOf({ exePath, parentExePath, ancestors }: Lineage): number {
+  const size = (exePath?.length ?? 0) + (parentExePath?.length ?? 0);
+  return ancestors.reduce((sum, ancestor) => sum + ancestor.length, size);
+}
