@@ -7,6 +7,7 @@ import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, type Family } from "../bpf/kinds.ts";
 import { CONFIG_FOLDER, DEFAULT_CONFIG, type Layer } from "../bpf/layers.ts";
 import type { Writers } from "../bpf/trusted.ts";
+import { FORMATS } from "./output/outputs.ts";
 import {
   type Collected,
   checkRuleFile,
@@ -28,6 +29,7 @@ import {
 import {
   absolutePath,
   type Detection,
+  described,
   flag,
   listOf,
   oneOf,
@@ -39,84 +41,169 @@ import {
 
 const RULES_FOLDER = "rules.d";
 
+/** A setting that has a default, with its meaning: the words of config.example.toml. */
+const setting = <Schema extends v.GenericSchema, const Default extends v.InferInput<Schema>>(
+  schema: Schema,
+  fallback: Default,
+  meaning: string,
+) => v.optional(described(schema, meaning), fallback);
 const hooks = (family: Family) => {
   const known = ALL_EVENT_KINDS.filter((kind) => kind.family === family).flatMap(({ words }) => words);
-  return v.optional(
-    listOf(oneOf(known)),
-    known.filter((word) => !word.startsWith("sched_")),
-  );
+  const usual = known.filter((word) => !word.startsWith("sched_"));
+  return setting(listOf(oneOf(known)), usual, "each word switches on its kind of event");
 };
 const user = v.union([text, wholeNumber(0, 0xffff_fffe)], "expected a user's name or number");
+const envName = v.pipe(text, v.maxBytes(ENV_NAME_SIZE_MAX - 1, `longer than ${ENV_NAME_SIZE_MAX - 1} bytes`));
 const fill = <Entries extends v.ObjectEntries>(entries: Entries) => entries;
 
-const SECTIONS = {
+/** Every setting, by section. Those without a meaning are in WITHOUT_MEANING. */
+export const SECTIONS = {
   agent: fill({
     id: v.optional(text, "warder"),
-    mode: v.optional(oneOf(["monitor", "detect"]), "monitor"),
+    mode: setting(
+      oneOf(["monitor", "detect"]),
+      "monitor",
+      '"monitor" writes events and alerts, "detect" writes alerts only',
+    ),
     log_level: v.optional(oneOf(["error", "warn", "info", "debug", "trace"]), "info"),
   }),
   sensor: fill({
-    socket: v.optional(absolutePath, "/run/warder/sensor.sock"),
-    user: v.optional(user, "nobody"),
-    evaluators: v.optional(listOf(user), []),
+    socket: setting(
+      absolutePath,
+      "/run/warder/sensor.sock",
+      "where the sensor serves and the evaluator connects",
+    ),
+    user: setting(user, "nobody", "who the sensor becomes before it serves; may also connect as evaluator"),
+    evaluators: setting(
+      listOf(user),
+      [],
+      "further users that may connect, by name or number; root always may",
+    ),
   }),
   ebpf: fill({
-    enabled: v.optional(flag, true),
-    buffer_size: v.optional(wholeNumber(64, 1024 * 1024), 65536),
+    enabled: setting(flag, true, "false: nothing is attached"),
+    buffer_size: setting(
+      wholeNumber(64, 1024 * 1024),
+      65536,
+      "KiB of the ring buffer of files and network, the only queue; processes have one a quarter as large",
+    ),
   }),
   events: fill({
-    process: v.optional(flag, true),
-    file: v.optional(flag, true),
-    network: v.optional(flag, true),
+    process: setting(flag, true, "processes: started, created, ended"),
+    file: setting(flag, true, "files: opened, written, renamed, removed"),
+    network: setting(flag, true, "network: connected, bound, listening, accepted"),
   }),
   process: fill({
-    enabled: v.optional(flag, true),
+    enabled: setting(flag, true, "like events.process; both must be true"),
     hooks: hooks("process"),
-    collect_args: v.optional(flag, true),
-    collect_cwd: v.optional(flag, true),
-    collect_env: v.optional(flag, false),
-    env_names: v.optional(
-      v.pipe(
-        listOf(v.pipe(text, v.maxBytes(ENV_NAME_SIZE_MAX - 1, `longer than ${ENV_NAME_SIZE_MAX - 1} bytes`))),
-        v.maxLength(ENV_NAMES_MAX, `more than ${ENV_NAMES_MAX} names`),
-      ),
-      ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"],
+    collect_args: setting(flag, true, "the argument list, up to 32 KiB of it"),
+    collect_cwd: setting(flag, true, "the working directory"),
+    collect_env: setting(
+      flag,
+      false,
+      "environment entries whose names are in env_names; off, because they can hold secrets",
     ),
-    ancestors_max: v.optional(wholeNumber(0, 64), 16),
+    env_names: setting(
+      v.pipe(listOf(envName), v.maxLength(ENV_NAMES_MAX, `more than ${ENV_NAMES_MAX} names`)),
+      ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"],
+      `at most ${ENV_NAMES_MAX} names of at most ${ENV_NAME_SIZE_MAX - 1} bytes`,
+    ),
+    ancestors_max: setting(wholeNumber(0, 64), 16, "how many ancestors an event lists"),
   }),
   file: fill({
-    enabled: v.optional(flag, true),
+    enabled: setting(flag, true, "like events.file; both must be true"),
     hooks: hooks("file"),
-    watch_paths: v.optional(listOf(absolutePath), []),
-    watch_patterns: v.optional(listOf(pattern), []),
-    exclude_paths: v.optional(listOf(absolutePath), []),
-    exclude_comms: v.optional(listOf(text), []),
-    write_events: v.optional(oneOf(["first", "every"]), "first"),
-    write_window_s: v.optional(wholeNumber(1, 86400), 60),
-    include_failed: v.optional(flag, false),
+    watch_paths: setting(
+      listOf(absolutePath),
+      [],
+      "only these folders and files, by their real paths; empty: all",
+    ),
+    watch_patterns: setting(listOf(pattern), [], 'and what matches these, such as "*.service"'),
+    exclude_paths: setting(listOf(absolutePath), [], "never these; they win"),
+    exclude_comms: setting(
+      listOf(text),
+      [],
+      "never what processes of these names (15 bytes of them) do to files",
+    ),
+    write_events: setting(
+      oneOf(["first", "every"]),
+      "first",
+      '"first": a process\'s first write to a file stands for the rest; "every": each write',
+    ),
+    write_window_s: setting(
+      wholeNumber(1, 86400),
+      60,
+      "after this long, the next write is a first one again",
+    ),
+    include_failed: setting(
+      flag,
+      false,
+      'calls that failed, too, with "error": what a program looked for, or was denied; often very many',
+    ),
   }),
   network: fill({
-    enabled: v.optional(flag, true),
+    enabled: setting(flag, true, "like events.network; both must be true"),
     hooks: hooks("network"),
-    include_failed: v.optional(flag, true),
+    include_failed: setting(flag, true, "connections that were refused are often the interesting ones"),
     collect_dns: v.optional(flag, false),
     collect_payload: v.optional(flag, false),
   }),
   output: fill({
-    type: v.optional(oneOf(["stdout", "file"]), "stdout"),
-    format: v.optional(oneOf(["json", "compact"]), "json"),
-    path: v.optional(absolutePath),
-    alerts_path: v.optional(absolutePath),
-    rotate_size_mb: v.optional(wholeNumber(0, 1024 * 1024), 0),
-    rotate_age_s: v.optional(wholeNumber(0, 366 * 86400), 0),
-    compress: v.optional(flag, true),
-    keep: v.optional(wholeNumber(0, 1_000_000), 0),
+    type: setting(oneOf(["stdout", "file"]), "stdout", '"stdout" or "file"'),
+    format: setting(
+      oneOf(FORMATS),
+      "json",
+      '"json"; "ecs" or "ocsf": JSON in the words of that schema; "compact": for eyes, and the default on a terminal',
+    ),
+    path: v.optional(
+      described(
+        absolutePath,
+        'for type = "file"; the evaluator opens it as the user it has become; SIGUSR1 opens it anew',
+      ),
+    ),
+    alerts_path: v.optional(
+      described(
+        absolutePath,
+        "beside the rest, what --alerts-only shows: alerts and the lines about the stream",
+      ),
+    ),
+    rotate_size_mb: setting(
+      wholeNumber(0, 1024 * 1024),
+      0,
+      "MiB: a file that would become larger is set aside as events-20260517T120431Z-0001.ndjson; 0: never",
+    ),
+    rotate_age_s: setting(
+      wholeNumber(0, 366 * 86400),
+      0,
+      "seconds: a file that is as old as this is set aside, too; 0: never",
+    ),
+    compress: setting(flag, true, "files that were set aside, with zstd, in the background"),
+    keep: setting(
+      wholeNumber(0, 1_000_000),
+      0,
+      "how many files that were set aside stay, the newest; 0: all",
+    ),
   }),
-  health: fill({ interval_s: v.optional(wholeNumber(1, 86400), 10), canary: v.optional(flag, true) }),
+  health: fill({
+    interval_s: setting(wholeNumber(1, 86400), 10, "seconds between two health lines"),
+    canary: setting(
+      flag,
+      true,
+      'the sensor opens a file, connects to itself and runs "true" once a second: silent hooks are found out',
+    ),
+  }),
   performance: fill({
-    max_events_per_second: v.optional(wholeNumber(0, 1_000_000_000), 0),
+    max_events_per_second: setting(
+      wholeNumber(0, 1_000_000_000),
+      0,
+      "of file and network events that are written; 0: no limit. Alerts are always written",
+    ),
     drop_when_full: v.optional(flag, false),
-    max_process_cache_entries: v.optional(wholeNumber(16, 16_777_216), 65536),
+    max_process_cache_entries: setting(
+      wholeNumber(16, 16_777_216),
+      65536,
+      "processes that the evaluator remembers, those that have ended included",
+    ),
     max_pending_exec_sources: v.optional(wholeNumber(0, 16_777_216), 0),
   }),
 };
@@ -132,7 +219,7 @@ type Sections = {
 export type Config = Sections & { detections: Detection[] };
 
 /** Keys of the seed project's settings that change nothing here, and why. */
-const WITHOUT_MEANING: Record<string, Record<string, string>> = {
+export const WITHOUT_MEANING: Record<string, Record<string, string>> = {
   agent: {
     id: "hosts are told apart by host_id",
     log_level: "messages on stderr are few, and all of them matter",

@@ -15,35 +15,15 @@ import type { ProcessLimits } from "./context/processes.ts";
 import { Decider, type Decision, type Sink } from "./decide.ts";
 import { SCHEMA_VERSION } from "./event/event.ts";
 import { wallTime } from "./event/normalise.ts";
-import type { Bytes } from "./event/text.ts";
+import { type Bytes, fromUtf8 } from "./event/text.ts";
 import type { Counters, Frame } from "./input/records.ts";
 import { RecordView } from "./input/view.ts";
 import { Canaries } from "./output/canaries.ts";
 import { EVENT_TYPES, type Findings, Ledger, type Loss, typeOf, UNKNOWN_KIND } from "./output/ledger.ts";
 import { ALERT, NOTICE } from "./output/lines.ts";
+import type { Notice, NoticeFacts, NoticeType } from "./output/notice.ts";
 import type { Shortfall } from "./output/outputs.ts";
 import type { Tally } from "./output/summary.ts";
-
-/** What a line about the stream itself can be about. */
-type NoticeType =
-  | "coverage"
-  | "health"
-  /** Records were lost: which, whose, and which rules were blind. */
-  | "loss"
-  /** A stretch in which no programs were in the kernel. */
-  | "gap"
-  /** Two measures of the ledger differ. */
-  | "ledger_mismatch"
-  /** Hooks, or the whole sensor, report no more; and when they do again. */
-  | "sensor_silent"
-  | "sensor_heard"
-  /** The stream ended without saying so. */
-  | "sensor_gone"
-  /** Somebody touched what is the sensor's. */
-  | "tampered";
-
-/** A line about the stream itself. Keys are written in the object's order. */
-export type Notice = { event_type: NoticeType; timestamp_ns: bigint } & Record<string, unknown>;
 
 export type CoreSettings = {
   decision: Decision;
@@ -166,10 +146,9 @@ export class Core {
   silent(seconds: number): Notice[] {
     if (!this.stream || this.silentSince !== null) return [];
     this.silentSince = this.now;
-    const since = wallTime(this.now + this.decider.origin.wallOffset);
-    return [
-      this.notice("sensor_silent", { types: this.attached, since, reason: `no word for ${seconds} s` }),
-    ];
+    const since = this.wall(this.now);
+    const reason = `no word for ${seconds} s`;
+    return [this.notice("sensor_silent", { types: this.attached, since, reason, rules_blind: undefined })];
   }
 
   /** The line of this owner got out. */
@@ -217,9 +196,7 @@ export class Core {
     this.silentSince = null;
     if (!sameBoot || before?.instance === preamble.instance || preamble.attached <= stopped) return [];
     // Nobody can say what happened between the last word of the old programs and the first of the new ones.
-    const [from, to] = [stopped, preamble.attached].map((time) =>
-      wallTime(time + this.decider.origin.wallOffset),
-    );
+    const [from, to] = [this.wall(stopped), this.wall(preamble.attached)];
     return [this.notice("gap", { from, to, duration_ns: preamble.attached - stopped })];
   }
 
@@ -231,8 +208,10 @@ export class Core {
     this.attached = events
       .filter(([type, facts]) => types.has(type) && facts?.attached === true)
       .map(([type]) => type);
-    const since = wallTime((this.stream?.attached ?? 0n) + this.decider.origin.wallOffset);
-    return this.notice("coverage", { ...coverage, attached_since: since });
+    const since = this.wall(this.stream?.attached ?? 0n);
+    // What a sensor says of itself is passed on, whatever its version.
+    const facts = { ...coverage, attached_since: since } as NoticeFacts["coverage"];
+    return this.notice("coverage", facts);
   }
 
   private handleSnapshot(bytes: Uint8Array): void {
@@ -325,10 +304,8 @@ export class Core {
     this.silentSince = null;
     const { silent, heard, forged } = this.canaries.report(counters, this.positions);
     for (const { types, since, reason } of silent) {
-      const from = wallTime(since + this.decider.origin.wallOffset);
-      outputs.push(
-        this.notice("sensor_silent", { types, since: from, reason, rules_blind: this.blind(types) }),
-      );
+      const facts = { types, since: this.wall(since), reason, rules_blind: this.blind(types) };
+      outputs.push(this.notice("sensor_silent", facts));
     }
     if (heard.length > 0) outputs.push(this.notice("sensor_heard", { types: heard }));
     for (const { type, count } of forged) {
@@ -352,7 +329,6 @@ export class Core {
   }
 
   private loss({ stage, kind, ring, cpu, reason, count, from, to }: Loss): Notice {
-    const [start, end] = [from, to].map((time) => wallTime(time + this.decider.origin.wallOffset));
     const types =
       kind === null
         ? ALL_EVENT_KINDS.filter((one) => ringOf(one.kind) === ring).map(({ type }) => type)
@@ -363,8 +339,8 @@ export class Core {
       cpu,
       reason,
       count,
-      from: start,
-      to: end,
+      from: this.wall(from),
+      to: this.wall(to),
       producers: this.worst(kind),
       rules_blind: this.blind(types),
     });
@@ -384,10 +360,11 @@ export class Core {
   }
 
   /** The enabled rules that could have matched one of these, by id. */
-  private blind(types: readonly string[]): string[] {
+  private blind(types: readonly string[]): Bytes[] {
     const ids = new Set(types.flatMap((type) => this.decider.decision.engine.watching(type)));
     const named = [...ids].slice(0, RULES_NAMED_MAX);
-    return ids.size > named.length ? [...named, `and ${ids.size - named.length} more`] : named;
+    const rest = ids.size - named.length;
+    return [...named, ...(rest > 0 ? [`and ${rest} more`] : [])].map(fromUtf8);
   }
 
   private health(): Notice {
@@ -410,23 +387,30 @@ export class Core {
       uptime_secs: Number((this.now - (this.started ?? this.now)) / SECOND_NS),
       rss_kb: this.settings.memory(),
       connections_refused: Number(this.refusedBefore + this.refused),
-      outputs,
+      outputs: outputs.map(({ path, failed }) => ({ path: fromUtf8(path), failed })),
       ledger,
       since_attached: this.ledger.sinceAttached(),
     });
   }
 
-  private notice(type: NoticeType, facts: Record<string, unknown>): Notice {
-    const { hostId, bootId, wallOffset } = this.decider.origin;
-    return {
+  private notice<Type extends NoticeType>(type: Type, facts: NoticeFacts[Type]): Notice {
+    const { hostId, bootId } = this.decider.origin;
+    const record = {
       event_type: type,
       timestamp_ns: this.now,
-      time: wallTime(this.now + wallOffset),
+      time: this.wall(this.now),
       schema_version: SCHEMA_VERSION,
       host_id: hostId,
       boot_id: bootId,
       ...facts,
     };
+    // The compiler does not follow that type and facts belong together.
+    return record as unknown as Notice;
+  }
+
+  /** Boot time as wall time. */
+  private wall(time: bigint): string {
+    return wallTime(time + this.decider.origin.wallOffset);
   }
 }
 

@@ -7,6 +7,7 @@ import { version } from "../package.json";
 import { addCompletionCommand } from "./command/completion.ts";
 import { addConfigCommands } from "./command/config.ts";
 import { addRulesCommands } from "./command/rules.ts";
+import { addSchemaCommand } from "./command/schema.ts";
 import { addShowCommand } from "./command/show.ts";
 import { addStreamCommands } from "./command/stream.ts";
 import { Exit, Failure } from "./exit.ts";
@@ -20,6 +21,7 @@ addStreamCommands(program);
 addRulesCommands(program);
 addShowCommand(program);
 addConfigCommands(program);
+addSchemaCommand(program);
 addCompletionCommand(program);
 
 try {

@@ -1,7 +1,7 @@
 // What the subcommands do: a source of bytes, the core, the output, in a loop.
 
 import type { Config, Loaded } from "./config.ts";
-import { Core, type Notice } from "./core.ts";
+import { Core } from "./core.ts";
 import { Exit, Failure } from "./exit.ts";
 import { type Capture, CaptureWriter, openCapture, readCapture } from "./input/capture.ts";
 import { type Frame, FrameReader, StreamError } from "./input/records.ts";
@@ -10,7 +10,7 @@ import type { Judge } from "./judge.ts";
 import type { Alert } from "./output/alert.ts";
 import type { Coloring } from "./output/compact.ts";
 import type { Statement } from "./output/ledger.ts";
-import { warnings } from "./output/notice.ts";
+import { type Notice, warnings } from "./output/notice.ts";
 import { type Format, Outputs, type Shortfall } from "./output/outputs.ts";
 import { replaySummary, summary } from "./output/summary.ts";
 import { OutputError } from "./output/writer.ts";

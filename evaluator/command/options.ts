@@ -6,6 +6,7 @@ import type { Writers } from "../../bpf/trusted.ts";
 import { configPlace, type Loaded, load } from "../config.ts";
 import { Exit, Failure } from "../exit.ts";
 import type { Coloring } from "../output/compact.ts";
+import { FORMATS } from "../output/outputs.ts";
 import { count } from "../output/summary.ts";
 import { renderProblem } from "../rule/problem.ts";
 
@@ -53,10 +54,10 @@ export const rulesOption = () =>
     (value: string, previous: string[] | undefined) => [...(previous ?? []), value],
   );
 export const formatOption = () =>
-  new Option("-o, --output <format>", "default: compact on a terminal, else json").choices([
-    "json",
-    "compact",
-  ]);
+  new Option(
+    "-o, --output <format>",
+    "json; ecs or ocsf: JSON in the words of that schema; compact: for eyes, and the default on a terminal",
+  ).choices(FORMATS);
 export const colorOption = () =>
   new Option("--color <when>", "colours: auto is on a terminal, unless NO_COLOR is set")
     .choices(["auto", "always", "never"] satisfies Coloring[])

@@ -45,6 +45,7 @@ test("what is no output is an error with its line, and what came before is shown
   for (const [text, message] of [
     [`${line}\nnonsense\n`, "standard input:2: not a JSON object"],
     [`${line}\n\n[]\n`, "standard input:3: not a JSON object"],
+    [`${line}\n{"event_type":"constructor"}\n`, 'standard input:2: event_type: "constructor" is not known'],
     [`${line}\n{"event_type":"nonsense"}\n`, 'standard input:2: event_type: "nonsense" is not known'],
     [`${line}\n{}\n`, "standard input:2: event_type: missing"],
   ] as const) {
@@ -69,4 +70,29 @@ test("a notice is shown in the words that a person at the terminal gets", async 
   };
   const { stdout } = await warder(["show"], `${JSON.stringify(loss)}\n{"event_type":"health"}\n`);
   expect(stdout).toBe("03:04:05.678 -- lost 1,234 file_open (ring full)\n");
+});
+
+test("what the stream says about itself is shown in words, even where keys are missing or unknown", async () => {
+  const lines: Record<string, unknown>[] = [
+    {
+      event_type: "loss",
+      kind: "file_open",
+      reason: "ring full",
+      count: 3,
+      producers: [{ comm: "größe", lost: 2 }],
+    },
+    { event_type: "sensor_gone", constructor: 1, constructor_b64: 2 },
+    { event_type: "tampered", what: "pins were removed" },
+    { event_type: "health" },
+  ];
+  const text = lines
+    .map((line) => `${JSON.stringify({ ...line, time: "2026-01-02T03:04:05.678Z" })}\n`)
+    .join("");
+  const { stdout } = await warder(["show"], text);
+  expect(stdout.split("\n")).toEqual([
+    "03:04:05.678 -- lost 3 file_open (ring full), most of größe",
+    "03:04:05.678 -- the sensor is gone",
+    "03:04:05.678 -- tampered: pins were removed",
+    "",
+  ]);
 });

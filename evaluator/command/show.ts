@@ -5,14 +5,15 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import type { Command } from "commander";
 import type { Event } from "../event/event.ts";
+import type { Field } from "../event/fields.ts";
 import type { Bytes } from "../event/text.ts";
 import { Exit, Failure } from "../exit.ts";
 import { ALERT_FIELDS, type Alert } from "../output/alert.ts";
 import { type Coloring, colored, compact } from "../output/compact.ts";
 import { Lines } from "../output/lines.ts";
-import { warnings } from "../output/notice.ts";
+import { messageOf, NOTICE_FIELDS, type Notice } from "../output/notice.ts";
 import { LineWriter, STDOUT } from "../output/writer.ts";
-import { parseJson, readEvent, readFields } from "../rule/given.ts";
+import { completed, parseJson, readEvent, readFields } from "../rule/given.ts";
 import { describe, isTable } from "../rule/problem.ts";
 import { colorOption } from "./options.ts";
 
@@ -22,7 +23,7 @@ const LINES_MAX = 256;
 /** Nobody asks whose lines got out. */
 const OWNER = 0;
 /** Lines that the stream says about itself. */
-const NOTICE = /^(coverage|health|loss|gap|ledger_mismatch|sensor_\w+|tampered)$/;
+const NOTICES: Readonly<Record<string, Readonly<Record<string, Field>>>> = NOTICE_FIELDS;
 
 /** Adds the subcommand to the program. */
 export function addShowCommand(program: Command): void {
@@ -68,14 +69,14 @@ async function showLines(file: string, input: Readable, color: boolean): Promise
 function shownLine(place: string, line: string, color: boolean): Bytes {
   const value = valueOf(place, line);
   const type = value["event_type"];
-  if (typeof type === "string" && NOTICE.test(type)) {
-    const { time = "" } = value;
-    return warnings([{ ...value, event_type: type }])
-      .map((words) => Buffer.from(`${String(time).slice(11, 23)} -- ${words}\n`).toString("latin1"))
-      .join("") as Bytes;
-  }
   // What a newer version adds is not in the way.
   const ignore = () => {};
+  const fields = Object.hasOwn(NOTICES, String(type)) ? NOTICES[String(type)] : undefined;
+  if (fields) {
+    const facts = completed(fields, readFields(fields, value, ignore));
+    const message = messageOf({ event_type: type, ...facts } as Notice);
+    return (message === null ? "" : `${String(facts["time"]).slice(11, 23)} -- ${message}\n`) as Bytes;
+  }
   const alert = type === "alert";
   const record = alert ? readFields(ALERT_FIELDS, value, ignore) : readEvent(value, ignore);
   if (!record) {

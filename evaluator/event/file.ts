@@ -66,7 +66,7 @@ export function fileEvent(record: FileRecord, common: Common): FileEvent {
 }
 
 /** The last name of a path. */
-function lastOf(path: Bytes): Bytes {
+export function lastOf(path: Bytes): Bytes {
   return path.slice(path.lastIndexOf("/") + 1) as Bytes;
 }
 

@@ -16,6 +16,7 @@ const PROTOCOLS: Record<number, string> = {
   136: "udplite",
   262: "mptcp",
 };
+const PROTOCOL_MAX = 255;
 const UNIX_TYPES: Record<number, string> = { 1: "stream", 2: "dgram", 5: "seqpacket" };
 
 const NOTHING_DETECTED = { alert: false, detection_type: null, detections: undefined };
@@ -52,6 +53,13 @@ export function networkEvent(record: NetworkRecord, common: Common): NetworkEven
     case RecordKind.accept:
       return { event_type: "network_accept", ...facts };
   }
+}
+
+/** The number in the IP header (IANA) of a protocol, as events name it; null when it has none, as those of Unix sockets. */
+export function protocolNumber(protocol: string): number | null {
+  const digits = Object.keys(PROTOCOLS).find((number) => PROTOCOLS[Number(number)] === protocol) ?? protocol;
+  const number = /^\d+$/.test(digits) ? Number(digits) : null;
+  return number !== null && number <= PROTOCOL_MAX ? number : null;
 }
 
 /** The name of what is spoken over a socket. */

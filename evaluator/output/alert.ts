@@ -3,10 +3,17 @@
 
 import { createHash } from "node:crypto";
 import type { Event } from "../event/event.ts";
-import type { Fields } from "../event/fields.ts";
+import { COMMON_FIELDS, EVENT_FIELDS, type Fields } from "../event/fields.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
 import type { Match } from "../rule/engine.ts";
-import type { Severity } from "../rule/schema.ts";
+import {
+  ACTIONS,
+  DIRECTIONS,
+  FILE_OPERATIONS,
+  RULE_TYPES,
+  SEVERITIES,
+  type Severity,
+} from "../rule/schema.ts";
 
 export type Alert = {
   event_type: "alert";
@@ -48,40 +55,43 @@ export type Alert = {
 
 /** The keys of an alert. */
 export const ALERT_FIELDS = {
-  timestamp_ns: "integer",
-  rule_id: "bytes",
-  rule_name: "bytes",
-  rule_type: "text",
-  severity: "text",
-  action: "text",
-  source_event_type: "text",
-  pid: "number",
-  tid: "number",
-  ppid: "number",
-  uid: "number",
-  gid: "number",
-  comm: "bytes",
-  exe_path: "bytes or null",
-  process_name: "bytes or null",
-  parent_name: "bytes or null",
-  path: "bytes or null",
-  operation: "text or null",
-  direction: "text or null",
-  port: "number or null",
-  addr: "text or null",
-  family: "text or null",
-  time: "text",
-  schema_version: "number",
-  host_id: "text or null",
-  boot_id: "text",
-  alert_id: "text",
-  event_id: "text",
-  process_id: "text",
-  args: "bytes list or null",
-  cwd: "bytes or null",
-  ancestors: "bytes list",
-  container_id: "text or null",
-  attack: "bytes list or null",
+  timestamp_ns: COMMON_FIELDS.timestamp_ns,
+  rule_id: ["bytes", "the rule that matched"],
+  rule_name: ["bytes", "the rule's name"],
+  rule_type: ["text", "what the rule looks at", RULE_TYPES],
+  severity: ["text", "how bad it is, as the rule says", SEVERITIES],
+  action: ["text", "what the rule asks for", ACTIONS],
+  source_event_type: ["text", "the type of the event that matched", Object.keys(EVENT_FIELDS)],
+  pid: COMMON_FIELDS.pid,
+  tid: COMMON_FIELDS.tid,
+  ppid: COMMON_FIELDS.ppid,
+  uid: COMMON_FIELDS.uid,
+  gid: COMMON_FIELDS.gid,
+  comm: COMMON_FIELDS.comm,
+  exe_path: COMMON_FIELDS.exe_path,
+  process_name: ["bytes or null", "the same as comm"],
+  parent_name: ["bytes or null", "the parent's name"],
+  path: ["bytes or null", "of a file rule: the path that matched"],
+  operation: ["text or null", "of a file rule: what was done", FILE_OPERATIONS],
+  direction: ["text or null", "of a network rule: the direction", DIRECTIONS],
+  port: [
+    "number or null",
+    "of a network rule: the port that matched, the remote one of an outbound connection",
+  ],
+  addr: ["text or null", "of a network rule: the address of the same side"],
+  family: ["text or null", "of a network rule: the address family", ["ipv4", "ipv6", "unix"]],
+  time: COMMON_FIELDS.time,
+  schema_version: COMMON_FIELDS.schema_version,
+  host_id: COMMON_FIELDS.host_id,
+  boot_id: COMMON_FIELDS.boot_id,
+  alert_id: ["text", "the same for the same rule and event, live and in every replay"],
+  event_id: ["text", "the event that matched: the line before this one, unless settings leave it out"],
+  process_id: COMMON_FIELDS.process_id,
+  args: ["bytes list or null", "argument list of the process; null when it is not known"],
+  cwd: ["bytes or null", "working directory of the process when it was executed"],
+  ancestors: COMMON_FIELDS.ancestors,
+  container_id: ["text or null", "the container that its cgroup belongs to"],
+  attack: ["bytes list or null", "ATT&CK techniques of the rule"],
 } as const satisfies Fields<Alert>;
 
 /** What is known of the process beside the event. */

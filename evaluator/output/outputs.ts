@@ -2,15 +2,21 @@
 
 import { isatty } from "node:tty";
 import type { Event } from "../event/event.ts";
+import type { Bytes } from "../event/text.ts";
 import type { Alert } from "./alert.ts";
-import { type Coloring, colored, compact, type Style } from "./compact.ts";
+import { type Coloring, colored, compact } from "./compact.ts";
 import { EventWriter } from "./direct/events.ts";
+import { ecs } from "./ecs.ts";
 import { OutputFile } from "./file.ts";
 import { ALERT, Lines, NOTICE } from "./lines.ts";
 import { ndjson } from "./ndjson.ts";
+import type { Notice } from "./notice.ts";
+import { ocsf } from "./ocsf.ts";
 import { LineWriter, STDOUT, type Told } from "./writer.ts";
 
-export type Format = "json" | "compact";
+/** Compact lines are for eyes, all others are NDJSON: the records themselves, or in the words of a standard. */
+export const FORMATS = ["json", "compact", "ecs", "ocsf"] as const;
+export type Format = (typeof FORMATS)[number];
 
 /** How lines are to look, if somebody said so on the command line. */
 export type Look = { format?: Format | undefined; color?: Coloring | undefined };
@@ -33,8 +39,8 @@ export type Shortfall = { path: string; failed: number };
 const MIB = 1024 * 1024;
 const AGE_CHECK_MS = 1000;
 
-/** An output: lines that wait, who writes them where, and how they look; without a style they are JSON. */
-type Output = { lines: Lines; writer: LineWriter; file: OutputFile | null; style: Style | null };
+/** An output: lines that wait, who writes them where, and how they look. */
+type Output = { lines: Lines; writer: LineWriter; file: OutputFile | null; format: Format; color: boolean };
 
 /** The main output, which gets every line, and beside it the one that gets no events. */
 export class Outputs {
@@ -62,15 +68,17 @@ export class Outputs {
       );
     const outputTo = (file: OutputFile | null, wanted: Look, listener: Told): Output => {
       const target = file ?? STDOUT;
-      const style = styleFor(target.fd, wanted, settings.format);
-      return { lines: new Lines(), writer: new LineWriter(target, listener), file, style };
+      // Lines for a terminal are compact, if nothing else was asked for.
+      const format = wanted.format ?? (isatty(target.fd) ? "compact" : settings.format);
+      const color = colored(wanted.color ?? "auto", target.fd);
+      return { lines: new Lines(), writer: new LineWriter(target, listener), file, format, color };
     };
     const { type, path, alerts_path: alertsPath } = settings;
     this.main = outputTo(type === "file" && path !== undefined ? open(path) : null, look, told);
     const others = { wrote() {}, lost() {}, say: told.say };
     if (alertsPath !== undefined)
       this.alerts = outputTo(open(alertsPath), { ...look, format: settings.format }, others);
-    this.direct = this.main.style ? null : new EventWriter(this.main.lines);
+    this.direct = this.main.format === "json" ? new EventWriter(this.main.lines) : null;
     this.ageCheck = settings.rotate_age_s === 0 ? null : setInterval(() => this.rotateByAge(), AGE_CHECK_MS);
   }
 
@@ -86,19 +94,18 @@ export class Outputs {
 
   /** Adds the line of an event, whose record is of this kind. */
   event(kind: number, event: Event): void {
-    const { lines, style } = this.main;
-    lines.add(style ? compact(event, style) : ndjson(event), kind);
+    this.main.lines.add(lineOf(event, this.main), kind);
   }
 
   /** Adds the line of an alert about a record of this kind. */
   alert(kind: number, alert: Alert): void {
-    for (const { lines, style } of this.all)
-      lines.add(style ? compact(alert, style) : ndjson(alert), ALERT | kind);
+    for (const output of this.all) output.lines.add(lineOf(alert, output), ALERT | kind);
   }
 
   /** Adds a line about the stream itself, but where lines are for eyes. */
-  notice(notice: object): void {
-    for (const { lines, style } of this.all) if (!style) lines.add(ndjson(notice), NOTICE);
+  notice(notice: Notice): void {
+    for (const { lines, format } of this.all)
+      if (format !== "compact") lines.add(jsonOf(notice, format), NOTICE);
   }
 
   /** Returns when every line so far was written, or lost. */
@@ -133,8 +140,17 @@ export class Outputs {
   }
 }
 
-/** Lines for a terminal are compact, if nothing else was asked for. */
-function styleFor(fd: number, { format, color }: Look, setting: Format): Style | null {
-  if ((format ?? (isatty(fd) ? "compact" : setting)) === "json") return null;
-  return { color: colored(color ?? "auto", fd) };
+function lineOf(record: Event | Alert, { format, color }: Output): Bytes {
+  return format === "compact" ? compact(record, { color }) : jsonOf(record, format);
+}
+
+function jsonOf(record: Event | Alert | Notice, format: Exclude<Format, "compact">): Bytes {
+  switch (format) {
+    case "json":
+      return ndjson(record);
+    case "ecs":
+      return ndjson(ecs(record));
+    case "ocsf":
+      return ndjson(ocsf(record));
+  }
 }

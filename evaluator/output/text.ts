@@ -18,25 +18,32 @@ const ENTITY: Record<number, string> = {
   92: "\\\\",
 };
 
-/** Renders bytes as the inside of a JSON string. Two different byte strings give different texts. */
+/** Renders bytes as the inside of a JSON string. Two different byte strings differ in `body` or in `exact`. */
 export function jsonText(bytes: Bytes): JsonText {
   if (PLAIN.test(bytes)) return { body: bytes, exact: true };
-  const exact = isUtf8(bytes);
+  const text = readable(bytes);
   let body = "";
-  for (let at = 0; at < bytes.length; ) {
-    const { size, codePoint } = codePointAt(bytes, at);
-    if (size === 0) {
-      body += `\\\\x${hex(bytes.charCodeAt(at), 2)}`;
-      at += 1;
-      continue;
-    }
-    // A text with \xNN in it must not look like one that has these characters.
-    if (codePoint === 92 && !exact) body += "\\\\x5c";
-    else if (isControl(codePoint)) body += ENTITY[codePoint] ?? `\\u${hex(codePoint, 4)}`;
-    else body += ENTITY[codePoint] ?? bytes.slice(at, at + size);
+  for (let at = 0; at < text.length; ) {
+    const { size, codePoint } = codePointAt(text, at);
+    if (isControl(codePoint)) body += ENTITY[codePoint] ?? `\\u${hex(codePoint, 4)}`;
+    else body += ENTITY[codePoint] ?? text.slice(at, at + size);
     at += size;
   }
-  return { body: body as Bytes, exact };
+  return { body: body as Bytes, exact: text === bytes };
+}
+
+/** Bytes as UTF-8: themselves; or, when they are not, with \xNN for the bytes that are none and \x5c for backslashes. */
+export function readable(bytes: Bytes): Bytes {
+  if (PLAIN.test(bytes) || isUtf8(bytes)) return bytes;
+  let text = "";
+  for (let at = 0; at < bytes.length; ) {
+    const { size, codePoint } = codePointAt(bytes, at);
+    // A text with \xNN in it must not look like one that has these characters.
+    const raw = size > 0 && codePoint !== 92;
+    text += raw ? bytes.slice(at, at + size) : `\\x${hex(bytes.charCodeAt(at), 2)}`;
+    at += size || 1;
+  }
+  return text as Bytes;
 }
 
 /** Would a terminal, or a reader that splits lines, do something else than show this character? */

@@ -2,7 +2,7 @@
 // of the output and hold only what matters.
 
 import { COMM_LENGTH, type Event, type EventType } from "../event/event.ts";
-import { EVENT_FIELDS, type Shape } from "../event/fields.ts";
+import { EVENT_FIELDS, type Field, type Shape } from "../event/fields.ts";
 import { fromUtf8 } from "../event/text.ts";
 import { describe, isTable, suggest } from "./problem.ts";
 
@@ -11,12 +11,6 @@ export type Say = (key: string, message: string, about: "name" | "value") => voi
 
 const EVENT_TYPES = Object.keys(EVENT_FIELDS) as EventType[];
 const PORT_MAX = 65535;
-/** Keys whose values are words of a short list. */
-const WORDS: Readonly<Record<string, readonly string[]>> = {
-  family: ["ipv4", "ipv6", "unix"],
-  direction: ["inbound", "outbound"],
-  source: ["execve", "execveat", "kernel"],
-};
 /** Keys that are written beside another one with the same value. */
 const SAME = { resolved_path: "path", child_comm: "comm" } as const;
 /** What a key holds that was not given. */
@@ -27,6 +21,7 @@ const NOTHING: Readonly<Record<string, unknown>> = {
   flag: false,
   "bytes list": [],
   "text list": [],
+  "table list": [],
   text: "",
   table: {},
 };
@@ -48,15 +43,23 @@ export function readEvent(value: Readonly<Record<string, unknown>>, say: Say): E
     say("event_type", eventTypeProblem(value["event_type"]), "value");
     return null;
   }
-  const fields: Readonly<Record<string, Shape>> = EVENT_FIELDS[type];
+  const fields: Readonly<Record<string, Field>> = EVENT_FIELDS[type];
   const given = readFields(fields, value, say);
   const direction = type === "network_connect" ? "outbound" : "inbound";
   if (given["direction"] !== undefined && given["direction"] !== direction)
     say("direction", `direction: a ${type} event is always ${direction}`, "value");
   for (const [copy, key] of Object.entries(SAME)) given[key] ??= given[copy];
-  const event: Record<string, unknown> = { event_type: type };
-  for (const [key, shape] of Object.entries(fields)) event[key] = given[key] ?? nothing(shape);
-  return event as unknown as Event;
+  return { event_type: type, ...completed(fields, given) } as unknown as Event;
+}
+
+/** What a record holds, and nothing where a key is not given. */
+export function completed(
+  fields: Readonly<Record<string, Field>>,
+  given: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([key, [shape]]) => [key, given[key] ?? nothing(shape)]),
+  );
 }
 
 function eventTypeProblem(found: unknown): string {
@@ -75,31 +78,37 @@ function nothing(shape: Shape): unknown {
 
 /** Reads what a record holds of `fields`, as it is inside the evaluator. `event_type` and `<key>_b64` are known everywhere. */
 export function readFields(
-  fields: Readonly<Record<string, Shape>>,
+  fields: Readonly<Record<string, Field>>,
   value: Readonly<Record<string, unknown>>,
   say: Say,
 ): Record<string, unknown> {
   const given: Record<string, unknown> = {};
   const known = ["event_type", ...Object.keys(fields)];
   for (const [key, found] of Object.entries(value)) {
-    const shape = fields[key];
+    const field = fieldOf(fields, key);
     const exact = value[`${key}_b64`];
-    if (shape) {
-      const expected = mismatch(key, shape, found, exact);
+    if (field) {
+      const [shape] = field;
+      const expected = mismatch(key, field, found, exact);
       if (expected) say(key, `${key}: expected ${expected}, found ${describe(found)}`, "value");
       else if (!shape.startsWith("bytes") || found === null) given[key] = inside(shape, found);
       else
         given[key] = Array.isArray(found)
           ? found.map((text, i) => bytesOf(text, at(exact, i)))
           : bytesOf(found as string, exact);
-    } else if (key !== "event_type" && !fields[key.replace(/_b64$/, "")]?.startsWith("bytes"))
+    } else if (key !== "event_type" && !fieldOf(fields, key.replace(/_b64$/, ""))?.[0].startsWith("bytes"))
       say(key, `${key}: unknown key${suggest(key, known)}`, "name");
   }
   return given;
 }
 
+/** Not what every object has, such as "constructor". */
+function fieldOf(fields: Readonly<Record<string, Field>>, key: string): Field | undefined {
+  return Object.hasOwn(fields, key) ? fields[key] : undefined;
+}
+
 /** What was expected instead of a value; null when it is right. */
-function mismatch(key: string, shape: Shape, found: unknown, exact: unknown): string | null {
+function mismatch(key: string, [shape, , words]: Field, found: unknown, exact: unknown): string | null {
   if (found === null && shape.endsWith(" or null")) return null;
   const isText = typeof found === "string";
   const texts = Array.isArray(found) && found.every((item) => typeof item === "string");
@@ -110,16 +119,16 @@ function mismatch(key: string, shape: Shape, found: unknown, exact: unknown): st
       return key.endsWith("comm") && bytesOf(found, exact).length > COMM_LENGTH
         ? `at most ${COMM_LENGTH} bytes, which is what the kernel keeps of a name`
         : null;
-    case "text": {
-      const words = WORDS[key];
+    case "text":
       if (!isText) return "a text";
       return words && !words.includes(found) ? `one of ${words.join(", ")}${suggest(found, words)}` : null;
-    }
     case "flag":
       return typeof found === "boolean" ? null : "true or false";
     case "bytes list":
     case "text list":
       return texts ? null : "a list of texts";
+    case "table list":
+      return Array.isArray(found) && found.every(isTable) ? null : "a list of tables";
     case "table":
       return isTable(found) ? null : "a table";
     default: {
@@ -131,7 +140,16 @@ function mismatch(key: string, shape: Shape, found: unknown, exact: unknown): st
 }
 
 function inside(shape: Shape, found: unknown): unknown {
+  if (shape.startsWith("table")) return bytesWithin(found);
   return shape.startsWith("integer") && found !== null ? BigInt(found as number | bigint) : found;
+}
+
+/** A table with its texts as bytes. */
+function bytesWithin(value: unknown): unknown {
+  if (typeof value === "string") return fromUtf8(value);
+  if (Array.isArray(value)) return value.map(bytesWithin);
+  if (!isTable(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, bytesWithin(item)]));
 }
 
 /** The bytes of a text; `exact` is what the output adds in base64 where the text does not show them all. */

@@ -14,8 +14,13 @@ import {
   report,
   suggest,
 } from "./problem.ts";
-import { type LoadedRule, type Rule, readRule, text } from "./schema.ts";
+import { described, type LoadedRule, type Rule, readRule, text } from "./schema.ts";
 
+/** The keys of `[[disable]]`. */
+export const DISABLE_ENTRIES = {
+  id: described(text, "the rule that is switched off"),
+  reason: v.optional(described(text, "why")),
+};
 const FILE_SIZE_MAX = 16 * 1024 * 1024;
 
 /** Reads and parses a TOML file that only `writers` could have changed (null: whoever); null when that fails, which is a problem then. */
@@ -142,7 +147,7 @@ function disabledOf(document: Document): { id: string; index: number }[] {
     return [];
   }
   return list.flatMap((value, index) => {
-    const entry = checkTable(document, ["disable", index], value, { id: text, reason: v.optional(text) });
+    const entry = checkTable(document, ["disable", index], value, DISABLE_ENTRIES);
     return entry ? [{ id: entry.id, index }] : [];
   });
 }

@@ -17,10 +17,10 @@ import {
 } from "./problem.ts";
 
 export const SEVERITIES = ["low", "medium", "high", "critical"] as const;
-const FILE_OPERATIONS = ["file_open", "file_write", "file_rename", "file_unlink"] as const;
-const RULE_TYPES = ["process", "file", "network"] as const;
-const ACTIONS = ["alert"] as const;
-const DIRECTIONS = ["inbound", "outbound"] as const;
+export const FILE_OPERATIONS = ["file_open", "file_write", "file_rename", "file_unlink"] as const;
+export const RULE_TYPES = ["process", "file", "network"] as const;
+export const ACTIONS = ["alert"] as const;
+export const DIRECTIONS = ["inbound", "outbound"] as const;
 const TEXT_LENGTH_MAX = 4096;
 const LIST_LENGTH_MAX = 100_000;
 
@@ -64,10 +64,13 @@ export type Rule = {
 /** A built-in detection: annotates events, and raises no alert. */
 export type Detection = { name: string; match: FileMatch | NetworkMatch };
 
-/** A list, a text, a number: the checks that rules, detections and settings share. */
+/**
+ * A list, a text, a number: the checks that rules, detections and settings share. What a check of ours asks for is beside it in
+ * the words of JSON Schema.
+ */
 export const text = v.pipe(
   v.string((issue) => `expected a text, found ${describe(issue.input)}`),
-  v.check((value) => value.trim() !== "", "must not be empty"),
+  v.regex(/\S/, "must not be empty"),
   v.maxLength(TEXT_LENGTH_MAX, `longer than ${TEXT_LENGTH_MAX} characters`),
   v.check((value) => !value.includes("\0"), "contains a NUL, which no name or path does"),
 );
@@ -91,8 +94,12 @@ export const wholeNumber = (least: number, most: number) => {
       (value) => Number.isInteger(value) && value >= least && value <= most,
       (issue) => expected(issue.input),
     ),
+    v.metadata({ type: "integer", minimum: least, maximum: most }),
   );
 };
+/** The same with its meaning, for readers of the JSON Schema. */
+export const described = <Schema extends v.GenericSchema>(schema: Schema, meaning: string) =>
+  v.pipe(schema, v.description(meaning));
 /** The path of a file as events show it. */
 export const absolutePath = v.pipe(
   text,
@@ -100,6 +107,7 @@ export const absolutePath = v.pipe(
     (value) => value.startsWith("/"),
     (issue) => `${JSON.stringify(issue.input)} is not absolute: expected a path that begins with "/"`,
   ),
+  v.metadata({ pattern: "^/" }),
 );
 /** A glob in which `*` stands for any bytes. */
 export const pattern = v.pipe(
@@ -109,6 +117,7 @@ export const pattern = v.pipe(
     (value) => !/[?[\]{}]/.test(value),
     'only "*" is special in a pattern; "?", "[ ]" and "{ }" are not known',
   ),
+  v.metadata({ pattern: String.raw`^[^!?\[\]{}][^?\[\]{}]*$` }),
 );
 const operation = v.pipe(
   oneOf([...FILE_OPERATIONS, "open", "write", "rename", "unlink", "*"]),
@@ -117,38 +126,62 @@ const operation = v.pipe(
     return [(word.startsWith("file_") ? word : `file_${word}`) as FileOperation];
   }),
 );
+const TECHNIQUE = /^T\d{4}(\.\d{3})?$/;
 const attack = v.pipe(
   text,
   v.check(
-    (value) => /^T\d{4}(\.\d{3})?$/.test(value),
+    (value) => TECHNIQUE.test(value),
     (issue) => `${JSON.stringify(issue.input)} is not an ATT&CK technique such as T1059 or T1059.004`,
   ),
+  v.metadata({ pattern: TECHNIQUE.source }),
 );
 const port = wholeNumber(1, 65535);
-const names = v.optional(listOf(text), []);
+const names = (meaning: string) => v.optional(described(listOf(text), meaning), []);
 
 const COMMON = {
-  id: text,
-  name: text,
-  enabled: flag,
-  type: oneOf(RULE_TYPES),
-  severity: oneOf(SEVERITIES),
-  action: oneOf(ACTIONS),
-  description: v.optional(text),
-  attack: v.optional(listOf(attack), []),
-  references: v.optional(listOf(text), []),
-  false_positives: v.optional(listOf(text), []),
-  tests: v.optional(listOf(v.looseObject({ match: flag })), []),
-  override: v.optional(flag, false),
+  id: described(text, "identifies the rule; unique over all files"),
+  name: described(text, "what an alert is called"),
+  enabled: described(flag, "false: the rule is checked and never matches"),
+  type: described(oneOf(RULE_TYPES), "what the rule looks at"),
+  severity: described(oneOf(SEVERITIES), "how bad a match is"),
+  action: described(oneOf(ACTIONS), "what a match does: it writes an alert"),
+  description: v.optional(described(text, "what it means when the rule matches, and what to look at then")),
+  attack: v.optional(described(listOf(attack), "ATT&CK techniques, such as T1059.004"), []),
+  references: v.optional(described(listOf(text), "where to read more"), []),
+  false_positives: v.optional(described(listOf(text), "what matches and is harmless"), []),
+  tests: v.optional(
+    described(listOf(v.looseObject({ match: flag })), "events that the rule must match, or must not"),
+    [],
+  ),
+  override: v.optional(described(flag, "true: replaces the rule of this id in an earlier file"), false),
 };
-const PROCESS = { process_names: names, parent_names: names };
+const PROCESS = {
+  process_names: names("names of the process, or paths of its executable; any of them; none: all processes"),
+  parent_names: names("names of the parent, or paths of its executable; any of them; none: all parents"),
+};
 const FILE = {
-  paths: v.optional(listOf(absolutePath), []),
-  patterns: v.optional(listOf(pattern), []),
-  operations: v.optional(listOf(operation), []),
+  paths: v.optional(
+    described(listOf(absolutePath), 'files, and what is below them; with "/" at the end only what is below'),
+    [],
+  ),
+  patterns: v.optional(
+    described(listOf(pattern), 'globs on the whole path; "*" stands for any bytes, "/" too'),
+    [],
+  ),
+  operations: v.optional(described(listOf(operation), "what is done to the file; any of them"), []),
 };
-const NETWORK = { direction: oneOf(DIRECTIONS), ports: listOf(port), process_names: names };
+const NETWORK = {
+  direction: described(oneOf(DIRECTIONS), "outbound: connects; inbound: binds, listens, accepts"),
+  ports: described(listOf(port), "remote ports of outbound, local ports of inbound connections; any of them"),
+  process_names: PROCESS.process_names,
+};
 const MATCH_FIELDS = { process: PROCESS, file: FILE, network: NETWORK };
+/** The keys of a rule, by its type. */
+export const RULE_ENTRIES = {
+  process: { ...COMMON, ...PROCESS },
+  file: { ...COMMON, ...FILE },
+  network: { ...COMMON, ...NETWORK },
+};
 
 /** A rule as a file has it, with what only matters while files are put together. */
 export type LoadedRule = { rule: Rule; override: boolean; document: Document; path: Path };
@@ -287,12 +320,16 @@ export function makeRule(parts: Omit<Rule, "hash" | "file">, file: string): Rule
   return { ...parts, hash: createHash("sha256").update(content).digest("hex").slice(0, 16), file };
 }
 
-const PERSISTENCE = { name: text, ...FILE };
-const NETWORK_DETECTION = {
-  name: text,
-  directions: v.optional(listOf(oneOf(DIRECTIONS)), []),
-  ports: v.optional(listOf(port), []),
-  process_names: names,
+const detectionName = described(text, "what an event's detection_type says");
+/** The keys of a built-in detection, by its kind. */
+export const DETECTION_ENTRIES = {
+  persistence: { name: detectionName, ...FILE },
+  network: {
+    name: detectionName,
+    directions: v.optional(described(listOf(oneOf(DIRECTIONS)), "any of them; none: both"), []),
+    ports: v.optional(described(listOf(port), "any of them"), []),
+    process_names: PROCESS.process_names,
+  },
 };
 
 /** Checks `[[detections.persistence]]` and `[[detections.network]]`. */
@@ -305,7 +342,7 @@ export function readDetections(document: Document, value: unknown): Detection[] 
   const detections: Detection[] = [];
   lists.persistence.forEach((item, i) => {
     const path = ["detections", "persistence", i];
-    const fields = checkTable(document, path, item, PERSISTENCE, { prefix: "detection: " });
+    const fields = checkTable(document, path, item, DETECTION_ENTRIES.persistence, { prefix: "detection: " });
     if (!fields) return;
     if (fields.paths.length + fields.patterns.length === 0)
       report(document, path, `detection "${fields.name}": needs paths or patterns`);
@@ -317,7 +354,7 @@ export function readDetections(document: Document, value: unknown): Detection[] 
   });
   lists.network.forEach((item, i) => {
     const path = ["detections", "network", i];
-    const fields = checkTable(document, path, item, NETWORK_DETECTION, { prefix: "detection: " });
+    const fields = checkTable(document, path, item, DETECTION_ENTRIES.network, { prefix: "detection: " });
     if (!fields) return;
     if (fields.ports.length === 0) report(document, path, `detection "${fields.name}": needs ports`);
     detections.push({

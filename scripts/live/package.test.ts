@@ -79,6 +79,9 @@ describe.skipIf(reason !== null)("the package", () => {
     expect(run(...inside("warder", "--version"))).toMatch(/^warder \d+\.\d+\.\d+, event ABI [0-9a-f]{32}\n$/);
     expect(run(...inside("warder", "rules", "check", "/usr/share/warder/rules"))).toBe("");
     expect(run(...inside("warder", "config", "show", "--origin"))).toContain("/etc/warder/config.toml:");
+    expect(run(...inside("warder", "schema", "rule"))).toBe(
+      readFileSync(join(root, "usr/share/warder/schemas/rule.json"), "utf8"),
+    );
 
     const sensor = Bun.spawn(inside("warder-sensor", "run"), {
       stdout: "ignore",
