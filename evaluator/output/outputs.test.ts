@@ -62,6 +62,32 @@ const plain = [process.execPath, EVALUATOR, "replay", SAMPLE, "--rules", join(RO
 const whole = await run(plain);
 const alertsOnly = await run([...plain, "--alerts-only"]);
 
+test("the format of the settings is that of all files, and -o is that of the main output", () =>
+  inFolder(async (folder) => {
+    const [path, alerts] = [join(folder, "events.ndjson"), join(folder, "alerts.ndjson")];
+    const settings = `type = "file"\npath = "${path}"\nalerts_path = "${alerts}"\nformat = "ecs"`;
+    for (const option of [[], ["-o", "ocsf"]]) {
+      const { code } = await run([...replayWith(folder, settings), ...option]);
+      expect(code).toBe(0);
+    }
+    const read = (file: string) =>
+      readFileSync(file, "utf8")
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { event?: { code: string }; metadata?: { event_code: string } });
+    const types = (lines: string) =>
+      lines
+        .trim()
+        .split("\n")
+        .map((line) => (JSON.parse(line) as { event_type: string }).event_type);
+    const events = read(path);
+    const half = events.length / 2;
+    expect(events.slice(0, half).map(({ event }) => event?.code)).toEqual(types(whole.stdout));
+    expect(events.slice(half).map(({ metadata }) => metadata?.event_code)).toEqual(types(whole.stdout));
+    const both = [...types(alertsOnly.stdout), ...types(alertsOnly.stdout)];
+    expect(read(alerts).map(({ event }) => event?.code)).toEqual(both);
+  }));
+
 describe("standard output", () => {
   test("whose reader has gone ends the program with code 0", async () => {
     const { stdout, code } = await run([
