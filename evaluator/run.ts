@@ -314,6 +314,7 @@ class Pipeline {
   ): Promise<Outcome> {
     const reader = new FrameReader();
     let ended = false;
+    let written: Promise<void> = Promise.resolve();
     for await (const piece of acknowledge ? this.listened(pieces) : pieces) {
       const handled: bigint[] = [];
       let failure: unknown = null;
@@ -331,11 +332,19 @@ class Pipeline {
       } catch (error) {
         failure = error;
       }
-      await Promise.all([this.flush(), recording?.flush()]);
-      if (failure !== null) throw failure;
+      // One piece is written while the next is handled, and no more.
+      await written;
       if (this.closed) return "cut";
-      handled.forEach((position, ring) => acknowledge?.(ring, position));
+      written = this.write(recording, () =>
+        handled.forEach((position, ring) => acknowledge?.(ring, position)),
+      );
+      written.catch(() => {}); // is told when it is waited for
+      if (failure === null) continue;
+      await written;
+      throw failure;
     }
+    await written;
+    if (this.closed) return "cut";
     if (ended) return "end";
     if (acknowledge && reader.offset === 0) return "nothing";
     await recording?.cut();
@@ -360,15 +369,21 @@ class Pipeline {
     }
   }
 
+  /** Writes what waits, then acknowledges it, if there still is a reader. */
+  private async write(recording: Recording | null, acknowledge: () => void): Promise<void> {
+    await Promise.all([this.flush(), recording?.flush()]);
+    if (!this.closed) acknowledge();
+  }
+
   private add(notices: Notice[]): void {
     this.notices.push(...notices);
     for (const notice of notices) this.outputs.notice(notice);
   }
 
   /** Writes what waits. */
-  private async flush(): Promise<void> {
+  private flush(): Promise<void> {
     warnings(this.notices.splice(0)).forEach(say);
-    await this.outputs.flush();
+    return this.outputs.flush();
   }
 
   /** The pieces of a live stream. A sensor that does not even count any more is silent, which is said once. */

@@ -94,10 +94,17 @@ const path = textOf(fc.oneof(fc.constantFrom(...PATHS), fewLetters));
 const exe = textOf(fc.constantFrom(...EXES, ""));
 const word = textOf(fc.constantFrom("", "/srv", "a b", "../x"));
 const list: fc.Arbitrary<TextList> = fc
-  .tuple(fc.array(hostile, { maxLength: 3 }), hostile, fc.nat(3), u32)
+  .tuple(
+    fc.array(mostly(fc.constantFrom("sh", "-c", "x y", ""), hostile), { maxLength: 3 }),
+    hostile,
+    fc.nat(3),
+    u32,
+  )
   .map(([strings, end, cut, count]) => {
-    const head = strings.map((text) => `${text}\0`).join("") as Bytes;
-    const tail = (cut === 0 ? "" : `${end}\0`) as Bytes;
+    const whole = strings.map((text) => `${text}\0`).join("");
+    // What was cut may end anywhere.
+    const head = (cut === 1 ? whole.slice(0, -1) : whole) as Bytes;
+    const tail = (cut === 0 ? "" : cut === 2 ? end : `${end}\0`) as Bytes;
     return { head, tail, fullSize: head.length + tail.length + cut, count };
   });
 
@@ -159,6 +166,8 @@ const network = fc.constantFrom("connect", "bind", "listen", "accept").chain((na
   }),
 );
 
+/** The record of an exec. */
+export const execRecord: fc.Arbitrary<DecodedRecord> = execOf("exec");
 /** A record of a file or of the network. */
 export const activity: fc.Arbitrary<DecodedRecord> = fc.oneof(
   { weight: 3, arbitrary: file },
@@ -167,5 +176,5 @@ export const activity: fc.Arbitrary<DecodedRecord> = fc.oneof(
 /** A record of any kind. */
 export const anyRecord: fc.Arbitrary<DecodedRecord> = fc.oneof(
   { weight: 5, arbitrary: activity },
-  ...[execOf("exec"), execOf("snapshot"), fork, exit].map((arbitrary) => ({ weight: 1, arbitrary })),
+  ...[execRecord, execOf("snapshot"), fork, exit].map((arbitrary) => ({ weight: 1, arbitrary })),
 );

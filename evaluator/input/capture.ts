@@ -1,6 +1,6 @@
 // Captures: a stream in a file or from standard input, plain or compressed with zstd; the first bytes tell which.
 
-import { closeSync, createReadStream, openSync, write } from "node:fs";
+import { closeSync, openSync, read, write } from "node:fs";
 import { pipeline } from "node:stream";
 import { finished } from "node:stream/promises";
 import { promisify } from "node:util";
@@ -13,6 +13,8 @@ const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
 const ZSTD_WINDOW_LOG_MAX = 27;
 const PIECE_SIZE = 256 * 1024;
 const STDIN = 0;
+/** Standard input that someone else has set to non-blocking is tried again after this. */
+const RETRY_MS = 5;
 
 /** An open capture: where it comes from, for messages, and its descriptor. */
 export type Capture = { name: string; fd: number };
@@ -30,12 +32,11 @@ export function openCapture(path: string): Capture {
  * @throws StreamError when the compressed bytes are damaged or cut; what came before has been given
  */
 export async function* readCapture({ fd }: Capture): AsyncGenerator<Uint8Array> {
-  const file = createReadStream("", { fd, autoClose: fd !== STDIN, highWaterMark: PIECE_SIZE });
-  const pieces = file[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  const pieces = filePieces(fd);
   const head = await firstBytes(pieces, ZSTD_MAGIC.length);
   if (!head.subarray(0, ZSTD_MAGIC.length).equals(ZSTD_MAGIC)) {
     yield head;
-    for await (const piece of { [Symbol.asyncIterator]: () => pieces }) yield piece;
+    yield* pieces;
     return;
   }
   const zstd = createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX } });
@@ -56,9 +57,44 @@ export async function* readCapture({ fd }: Capture): AsyncGenerator<Uint8Array> 
     throw new StreamError(offset, `the compressed bytes are damaged or cut (${failure.message})`);
 }
 
-async function* compressed(head: Buffer, pieces: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+/** A file in pieces; a piece's memory is valid until the next is asked for. While one is looked at, the next is read. */
+async function* filePieces(fd: number): AsyncGenerator<Buffer> {
+  let [spare, used] = [Buffer.allocUnsafe(PIECE_SIZE), Buffer.allocUnsafe(PIECE_SIZE)];
+  let next = readSome(fd, spare);
+  try {
+    for (;;) {
+      const size = await next;
+      if (size === 0) return;
+      [spare, used] = [used, spare];
+      next = readSome(fd, spare);
+      yield used.subarray(0, size);
+    }
+  } finally {
+    if (fd !== STDIN) {
+      await next.catch(() => {});
+      closeSync(fd);
+    }
+  }
+}
+
+/** One read(2). What it fails with is for whoever asks for the piece. */
+function readSome(fd: number, into: Buffer): Promise<number> {
+  const done = new Promise<number>((resolve, reject) => {
+    const attempt = () =>
+      read(fd, into, 0, into.length, null, (error, size) => {
+        if (error?.code === "EAGAIN") setTimeout(attempt, RETRY_MS);
+        else if (error) reject(error);
+        else resolve(size);
+      });
+    attempt();
+  });
+  done.catch(() => {});
+  return done;
+}
+
+async function* compressed(head: Buffer, pieces: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
   yield head;
-  for await (const piece of { [Symbol.asyncIterator]: () => pieces }) yield piece;
+  for await (const piece of pieces) yield Buffer.from(piece);
 }
 
 async function firstBytes(pieces: AsyncIterator<Buffer>, size: number): Promise<Buffer> {

@@ -8,11 +8,10 @@ import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
 import { jsonText, PLAIN } from "./text.ts";
 
-const MIB = 1024 * 1024;
-/** Room for lines at first. */
-const LINES_SIZE = MIB;
-/** Room for pieces that are kept: of some 25,000 processes. */
-const KEPT_SIZE = 16 * MIB;
+/** The ticket of what is larger than the ring. */
+const NEVER_KEPT = Number.NEGATIVE_INFINITY;
+/** Room at first for what is put. */
+const LINES_SIZE = 1024 * 1024;
 /** Up to here a loop is quicker than a call. */
 const LOOP_MAX = 32;
 const U32 = 2 ** 32;
@@ -39,13 +38,17 @@ type Latin1Buffer = Buffer & { latin1Write(text: string, at: number): number };
  * put there is a ring of pieces that are put again and again: within one piece of memory, a copy costs 10 ns and makes nothing.
  */
 export class ByteBuffer {
-  /** Where what is put begins. */
-  readonly start = KEPT_SIZE;
-  bytes = Buffer.allocUnsafe(KEPT_SIZE + LINES_SIZE) as Latin1Buffer;
+  bytes: Latin1Buffer;
   /** Where what was put ends. */
-  end = KEPT_SIZE;
+  end: number;
   /** How far the ring of kept pieces has got, in all. */
   private kept = 0;
+
+  /** The size of the ring is also where what is put begins. */
+  constructor(readonly start: number) {
+    this.bytes = Buffer.allocUnsafe(start + LINES_SIZE) as Latin1Buffer;
+    this.end = start;
+  }
 
   /** Makes sure that `size` more bytes fit. */
   reserve(size: number): void {
@@ -55,24 +58,34 @@ export class ByteBuffer {
     this.bytes = larger;
   }
 
+  /** Puts all that was put into another one. */
+  append(other: ByteBuffer): void {
+    const size = other.end - other.start;
+    this.reserve(size);
+    this.bytes.set(other.bytes.subarray(other.start, other.end), this.end);
+    this.end += size;
+  }
+
   /** Keeps what is from `from` to the end. Returns a ticket for it. */
   keep(from: number): number {
     const size = this.end - from;
-    const at = this.kept % KEPT_SIZE;
-    const ticket = at + size <= KEPT_SIZE ? this.kept : this.kept + KEPT_SIZE - at;
-    this.bytes.copyWithin(ticket % KEPT_SIZE, from, this.end);
+    const ring = this.start;
+    if (size > ring) return NEVER_KEPT;
+    const at = this.kept % ring;
+    const ticket = at + size <= ring ? this.kept : this.kept + ring - at;
+    this.bytes.copyWithin(ticket % ring, from, this.end);
     this.kept = ticket + size;
     return ticket;
   }
 
   /** Has the ring not come round since? */
   hasKept(ticket: number): boolean {
-    return this.kept <= ticket + KEPT_SIZE;
+    return this.kept <= ticket + this.start;
   }
 
   /** Puts a part of what is kept. */
   putKept(ticket: number, from: number, to: number): void {
-    const at = ticket % KEPT_SIZE;
+    const at = ticket % this.start;
     this.bytes.copyWithin(this.end, at + from, at + to);
     this.end += to - from;
   }
@@ -137,23 +150,36 @@ export class ByteBuffer {
       this.putNine(number - upper * BILLION);
       return;
     }
-    let rest = number | 0;
-    let size = 1;
-    for (let bound = 10; rest >= bound && size < 9; bound *= 10) size += 1;
-    const { bytes } = this;
-    let at = this.end + size;
-    this.end = at;
-    while (rest >= 100) {
-      const quotient = (rest / 100) | 0;
-      const pair = (rest - quotient * 100) * 2;
-      bytes[--at] = PAIRS[pair + 1] ?? 0;
-      bytes[--at] = PAIRS[pair] ?? 0;
-      rest = quotient;
+    const rest = number | 0;
+    if (rest < 100) this.putUpToTwo(rest);
+    else if (rest < 10_000) {
+      const upper = (rest / 100) | 0;
+      this.putUpToTwo(upper);
+      this.putTwo(rest - upper * 100);
+    } else {
+      const upper = (rest / 10_000) | 0;
+      const lower = rest - upper * 10_000;
+      const middle = (lower / 100) | 0;
+      if (upper < 100) this.putUpToTwo(upper);
+      else this.putNumber(upper);
+      this.putTwo(middle);
+      this.putTwo(lower - middle * 100);
     }
-    if (rest >= 10) {
-      bytes[--at] = PAIRS[rest * 2 + 1] ?? 0;
-      bytes[--at] = PAIRS[rest * 2] ?? 0;
-    } else bytes[--at] = ZERO + rest;
+  }
+
+  private putUpToTwo(number: number): void {
+    if (number >= 10) this.putTwo(number);
+    else {
+      this.bytes[this.end] = ZERO + number;
+      this.end += 1;
+    }
+  }
+
+  private putTwo(number: number): void {
+    const { bytes, end } = this;
+    bytes[end] = PAIRS[number * 2] ?? 0;
+    bytes[end + 1] = PAIRS[number * 2 + 1] ?? 0;
+    this.end = end + 2;
   }
 
   /** A number below a billion, in nine digits. */
@@ -187,13 +213,10 @@ export class ByteBuffer {
     this.end = end;
   }
 
-  /** The same in 16 digits. */
-  putHex16(low: number, high: number): void {
+  /** 32 bits in eight digits. */
+  putEight(number: number): void {
     const { bytes, end } = this;
-    for (let i = 0; i < 8; i++) {
-      bytes[end + i] = HEX[(high >>> (28 - i * 4)) & 15] ?? 0;
-      bytes[end + 8 + i] = HEX[(low >>> (28 - i * 4)) & 15] ?? 0;
-    }
-    this.end = end + 16;
+    for (let i = 0; i < 8; i++) bytes[end + i] = HEX[(number >>> (28 - i * 4)) & 15] ?? 0;
+    this.end = end + 8;
   }
 }

@@ -13,11 +13,16 @@ const LINES_MIN = 4096;
 
 /** Whole lines, each with its owner. */
 export class Lines {
-  readonly buffer = new ByteBuffer();
+  readonly buffer: ByteBuffer;
   count = 0;
   /** Where each line ends in the buffer; it begins where the one before ends. */
   private ends = new Uint32Array(LINES_MIN);
   private owners = new Uint16Array(LINES_MIN);
+
+  /** With room for kept pieces in front. */
+  constructor(keptSize = 0) {
+    this.buffer = new ByteBuffer(keptSize);
+  }
 
   /** Adds a line, which has its line end, or several that belong together; an empty one is none. */
   add(line: Bytes, owner: number): void {
@@ -39,6 +44,19 @@ export class Lines {
   clear(): void {
     this.buffer.end = this.buffer.start;
     this.count = 0;
+  }
+
+  /** Becomes a copy of other lines. */
+  copy(other: Lines): void {
+    this.clear();
+    this.buffer.append(other.buffer);
+    while (this.ends.length < other.count) this.grow();
+    const moved = this.buffer.start - other.buffer.start;
+    for (let line = 0; line < other.count; line++) {
+      this.ends[line] = other.endOf(line) + moved;
+      this.owners[line] = other.ownerOf(line);
+    }
+    this.count = other.count;
   }
 
   startOf(line: number): number {

@@ -38,9 +38,18 @@ export type Shortfall = { path: string; failed: number };
 
 const MIB = 1024 * 1024;
 const AGE_CHECK_MS = 1000;
+/** Room for what is kept of processes, of which some 25,000 are in it. */
+const KEPT_SIZE = 16 * MIB;
 
-/** An output: lines that wait, who writes them where, and how they look. */
-type Output = { lines: Lines; writer: LineWriter; file: OutputFile | null; format: Format; color: boolean };
+/** An output: lines that wait, those on their way, who writes them where, and how they look. */
+type Output = {
+  lines: Lines;
+  leaving: Lines;
+  writer: LineWriter;
+  file: OutputFile | null;
+  format: Format;
+  color: boolean;
+};
 
 /** The main output, which gets every line, and beside it the one that gets no events. */
 export class Outputs {
@@ -49,6 +58,8 @@ export class Outputs {
   private readonly main: Output;
   private readonly alerts: Output | null = null;
   private readonly ageCheck: NodeJS.Timeout | null;
+  /** Kept when what was flushed is out. */
+  private writing: Promise<void> = Promise.resolve();
 
   /**
    * Opens what has to be opened, as this process's user. `told` hears what becomes of the main output's lines.
@@ -71,7 +82,8 @@ export class Outputs {
       // Lines for a terminal are compact, if nothing else was asked for.
       const format = wanted.format ?? (isatty(target.fd) ? "compact" : settings.format);
       const color = colored(wanted.color ?? "auto", target.fd);
-      return { lines: new Lines(), writer: new LineWriter(target, listener), file, format, color };
+      const writer = new LineWriter(target, listener);
+      return { lines: new Lines(KEPT_SIZE), leaving: new Lines(), writer, file, format, color };
     };
     const { type, path, alerts_path: alertsPath } = settings;
     this.main = outputTo(type === "file" && path !== undefined ? open(path) : null, look, told);
@@ -108,10 +120,16 @@ export class Outputs {
       if (format !== "compact") lines.add(jsonOf(notice, format), NOTICE);
   }
 
-  /** Returns when every line so far was written, or lost. */
-  async flush(): Promise<void> {
-    await Promise.all(this.all.map(({ writer, lines }) => writer.write(lines)));
-    for (const { lines } of this.all) lines.clear();
+  /** Writes every line so far. The promise is kept when they are out, or lost; lines that come meanwhile wait. */
+  flush(): Promise<void> {
+    const done = this.writeAfter(this.writing);
+    this.writing = done.catch(() => {});
+    return done;
+  }
+
+  private async writeAfter(before: Promise<void>): Promise<void> {
+    await before;
+    await Promise.all(this.all.map(write));
   }
 
   /** Opens files anew, because somebody has moved them. */
@@ -153,4 +171,11 @@ function jsonOf(record: Event | Alert | Notice, format: Exclude<Format, "compact
     case "ocsf":
       return ndjson(ocsf(record));
   }
+}
+
+/** While lines are being written, others are made. */
+function write({ lines, leaving, writer }: Output): Promise<void> {
+  leaving.copy(lines);
+  lines.clear();
+  return writer.write(leaving);
 }

@@ -131,14 +131,14 @@ function pathOf(random: Random, size: number): string {
   return path.padEnd(size - 8 + random(16), "/deeper-still").replace(/\/$/, "_");
 }
 
-function execOf(actor: Actor, kind: "exec" | "snapshot", cpu: number): DecodedRecord {
+function execOf(actor: Actor, kind: "exec" | "snapshot", cpu: number, creator?: Actor): DecodedRecord {
   const args = `${actor.comm}\0--config\0/etc/app/${actor.comm}.conf\0--verbose\0`;
   return {
     kind: RecordKind[kind],
     header: headerOf(actor, RecordKind[kind], cpu, 0),
-    parentComm: bytes("bash"),
+    parentComm: creator?.comm ?? bytes("systemd"),
     exePath: text(actor.exe),
-    parentExePath: text("/usr/bin/bash"),
+    parentExePath: text(creator?.exe ?? "/usr/lib/systemd/systemd"),
     ...{ cwd: text("/home/user/project"), root: NONE, filename: text(actor.exe), interpreter: NONE },
     cgroup: text("/system.slice/app.service"),
     args: { head: bytes(args), tail: bytes(""), fullSize: args.length, count: 4 },
@@ -214,7 +214,7 @@ function roundOf(random: Random, others: Actor[], pathSize: number): DecodedReco
       ...{ parentComm: creator.comm, exePath: text(creator.exe) },
     });
     const program: Actor = { ...child, comm: bytes("cc1"), exe: bytes("/usr/libexec/gcc/cc1"), execId: 99 };
-    records.push(execOf(program, "exec", cpu));
+    records.push(execOf(program, "exec", cpu, creator));
     for (let i = 0; i < ACTS_OF_A_LIFE; i++) act(program);
     for (let i = 0; i < ACTS_OF_OTHERS; i++) act(others[random(others.length)] as Actor);
     const header = headerOf(program, RecordKind.exit, cpu, 0);

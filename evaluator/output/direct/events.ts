@@ -24,18 +24,15 @@ import { ndjson } from "../ndjson.ts";
 import { PLAIN } from "../text.ts";
 import { putFile } from "./file.ts";
 import { putNetwork } from "./network.ts";
-import { keyOf, NULL, QUOTE, textKeyOf } from "./pieces.ts";
+import { Kept, keyOf, NULL, QUOTE, textKeyOf } from "./pieces.ts";
 import { putProcess } from "./process.ts";
 
 const HEADER = RECORD_HEADER.at;
 const SECOND_NS = 1_000_000_000n;
 const NANOS = 1_000_000_000;
-const DASH = constant("-");
-/** Where each kind's line begins. */
-const BEGINNINGS = Array.from({ length: RecordKind.accept + 1 }, (_, kind) =>
-  constant(`{"event_type":"${typeOf(kind)}","timestamp_ns":`),
-);
-const TIME = textKeyOf("time");
+const KINDS = Array.from({ length: RecordKind.accept + 1 }, (_, kind) => kind);
+/** In the event id. */
+const CPUS = new Kept((cpu) => `-${cpu.toString(16)}-`);
 const THEN_PID = constant('","pid":');
 const [TID, PPID] = [keyOf("tid"), keyOf("ppid")];
 const [UID, GID, EUID, EGID] = [keyOf("uid"), keyOf("gid"), keyOf("euid"), keyOf("egid")];
@@ -60,12 +57,18 @@ const GROWTH_MAX = 16;
 export class EventWriter {
   private readonly buffer: ByteBuffer;
   private readonly time = new Instant();
-  /** What is constant in a stream: from behind the time to the first part of the event id. */
+  /** What is constant in a stream: from behind the time to the first part of the event id; and with the next digits. */
+  private originText = "";
   private origin: Uint8Array = new Uint8Array(0);
+  private shownHigh = Number.NaN;
   private offsetSeconds = 0;
   private offsetNanos = 0;
-  private shownSecond = Number.NaN;
-  private shownPrefix: Uint8Array = new Uint8Array(0);
+  /** Beginnings of lines by kind, as far as the seconds since boot. */
+  private beginnings: Uint8Array[] = [];
+  private bootSecond = Number.NaN;
+  /** The wall clock's time as far as its seconds. */
+  private wall: Uint8Array = new Uint8Array(0);
+  private wallSecond = Number.NaN;
 
   constructor(private readonly lines: Lines) {
     this.buffer = lines.buffer;
@@ -75,7 +78,8 @@ export class EventWriter {
   setOrigin({ bootId, hostId, wallOffset }: Origin): void {
     const facts = { schema_version: SCHEMA_VERSION, host_id: hostId, boot_id: bootId };
     const middle = ndjson(facts).slice(1, -2);
-    this.origin = constant(`Z",${middle},"event_id":"${bootId.slice(0, 8)}-`);
+    this.originText = `Z",${middle},"event_id":"${bootId.slice(0, 8)}-`;
+    this.shownHigh = Number.NaN;
     const nanos = ((wallOffset % SECOND_NS) + SECOND_NS) % SECOND_NS;
     this.offsetNanos = Number(nanos);
     this.offsetSeconds = Number((wallOffset - nanos) / SECOND_NS);
@@ -109,19 +113,20 @@ export class EventWriter {
     const low = record.u32(HEADER.time);
     const high = record.u32(HEADER.time + 4);
     time.set(low, high);
-    buffer.put(BEGINNINGS[kind] ?? NULL);
-    buffer.putU64(low, high);
-    buffer.put(TIME);
+    if (time.seconds !== this.bootSecond) this.turnBootSecond();
+    buffer.put(this.beginnings[kind] ?? NULL);
+    if (time.seconds > 0) buffer.putNine(time.nanos);
+    else buffer.putNumber(time.nanos);
     this.putWallTime();
+    if (high !== this.shownHigh) this.turnHigh(high);
     buffer.put(this.origin);
-    buffer.putHex(low, high);
-    buffer.put(DASH);
-    buffer.putHex(record.u16(HEADER.cpu), 0);
-    buffer.put(DASH);
+    if (high > 0) buffer.putEight(low);
+    else buffer.putHex(low, 0);
+    buffer.put(CPUS.of(record.u16(HEADER.cpu)));
     buffer.putHex(record.u32(HEADER.sequence), record.u32(HEADER.sequence + 4));
   }
 
-  /** The time by the wall clock, as far as its "Z". */
+  /** The time by the wall clock, with its key, as far as its "Z". */
   private putWallTime(): void {
     const { buffer, time } = this;
     let nanos = time.nanos + this.offsetNanos;
@@ -130,12 +135,27 @@ export class EventWriter {
       nanos -= NANOS;
       second += 1;
     }
-    if (second !== this.shownSecond) {
-      this.shownSecond = second;
-      this.shownPrefix = constant(wallSecond(second));
+    if (second !== this.wallSecond) {
+      this.wallSecond = second;
+      this.wall = constant(`,"time":"${wallSecond(second)}`);
     }
-    buffer.put(this.shownPrefix);
+    buffer.put(this.wall);
     buffer.putNine(nanos);
+  }
+
+  /** Most events are of the second of the last one: what is the same in all of these is made once. */
+  private turnBootSecond(): void {
+    const { seconds } = this.time;
+    this.bootSecond = seconds;
+    this.beginnings = KINDS.map((kind) =>
+      constant(`{"event_type":"${typeOf(kind)}","timestamp_ns":${seconds > 0 ? seconds : ""}`),
+    );
+  }
+
+  /** The upper half of the time in the event id changes every four seconds. */
+  private turnHigh(high: number): void {
+    this.shownHigh = high;
+    this.origin = constant(`${this.originText}${high > 0 ? high.toString(16) : ""}`);
   }
 
   /** From behind the event id to the end of `comm`. */

@@ -5,7 +5,7 @@ import { callName, flagNames } from "../../event/file.ts";
 import { type Bytes, errorName } from "../../event/text.ts";
 import type { RecordView } from "../../input/view.ts";
 import { type ByteBuffer, constant } from "../bytes.ts";
-import { Kept, keyOf, NULL, QUOTE, textKeyOf, thenTextOf } from "./pieces.ts";
+import { Kept, NULL, QUOTE, textKeyOf, thenTextOf } from "./pieces.ts";
 
 const FILE = FILE_RECORD.at;
 const { path: PATH, newPath: NEW_PATH, filename: FILENAME } = FILE_RECORD.variable;
@@ -17,7 +17,6 @@ const THEN_RESOLVED_PATH = thenTextOf("resolved_path");
 const THEN_COUNT = constant('","count":');
 const OLD_FILENAME = textKeyOf("old_filename");
 const THEN_NEW_FILENAME = thenTextOf("new_filename");
-const [DEVICE, NLINK, MODE] = [keyOf("device"), keyOf("nlink"), keyOf("mode")];
 const NO_FILE = constant('null,"device":null,"nlink":null,"mode":null');
 const DONE = constant(',"error":null,"alert":false,"detection_type":null');
 const ERROR = textKeyOf("error");
@@ -25,6 +24,11 @@ const THEN_NOTHING_DETECTED = constant('","alert":false,"detection_type":null');
 const SLASH = 0x2f;
 /** More than there are: of the rest, the name is not known. */
 const CALLS = 64;
+
+/** Most files are of few sorts, which differ in what is the same for all files of a sort. */
+type Sort = { deviceLow: number; deviceHigh: number; nlink: number; mode: number; piece: Uint8Array };
+const SORTS = 64;
+const sorts: (Sort | undefined)[] = Array.from({ length: SORTS });
 
 const opens = new Kept(openText);
 const calls = new Kept(callText);
@@ -94,12 +98,24 @@ function putInode(buffer: ByteBuffer, record: RecordView): void {
     return;
   }
   buffer.putU64(low, high);
-  buffer.put(DEVICE);
-  buffer.putU64(record.u32(FILE.device), record.u32(FILE.device + 4));
-  buffer.put(NLINK);
-  buffer.putNumber(record.u32(FILE.nlink));
-  buffer.put(MODE);
-  buffer.putNumber(record.u32(FILE.mode));
+  const nlink = record.u32(FILE.nlink);
+  const mode = record.u32(FILE.mode);
+  const deviceLow = record.u32(FILE.device);
+  const deviceHigh = record.u32(FILE.device + 4);
+  const place = (mode ^ (mode >>> 8) ^ nlink ^ deviceLow) & (SORTS - 1);
+  let sort = sorts[place];
+  if (
+    sort?.mode !== mode ||
+    sort.nlink !== nlink ||
+    sort.deviceLow !== deviceLow ||
+    sort.deviceHigh !== deviceHigh
+  ) {
+    const device = (BigInt(deviceHigh) << 32n) | BigInt(deviceLow);
+    const piece = constant(`,"device":${device},"nlink":${nlink},"mode":${mode}`);
+    sort = { deviceLow, deviceHigh, nlink, mode, piece };
+    sorts[place] = sort;
+  }
+  buffer.put(sort.piece);
 }
 
 function putOutcome(buffer: ByteBuffer, error: number): void {

@@ -84,7 +84,8 @@ function putExec(buffer: ByteBuffer, record: RecordView): void {
   buffer.put(SESSION_ID);
   putNumberOrNull(buffer, record.u32(EXEC.sessionId) !== UNSET, record.u32(EXEC.sessionId));
   buffer.put(CAP_EFFECTIVE);
-  buffer.putHex16(record.u32(EXEC.capEffective), record.u32(EXEC.capEffective + 4));
+  buffer.putEight(record.u32(EXEC.capEffective + 4));
+  buffer.putEight(record.u32(EXEC.capEffective));
   buffer.put(THEN_NAMESPACES);
   buffer.putNumber(record.u32(EXEC.pidNamespace));
   putNumber(buffer, MNT, record.u32(EXEC.mntNamespace));
