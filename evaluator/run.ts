@@ -9,10 +9,9 @@ import { connectSensor, type SensorConnection } from "./input/socket.ts";
 import type { Judge } from "./judge.ts";
 import type { Alert } from "./output/alert.ts";
 import type { Coloring } from "./output/compact.ts";
-import type { Statement } from "./output/ledger.ts";
 import { type Notice, warnings } from "./output/notice.ts";
-import { type Format, Outputs, type Shortfall } from "./output/outputs.ts";
-import { replaySummary, summary } from "./output/summary.ts";
+import { type Format, Outputs } from "./output/outputs.ts";
+import { isWhole, replaySummary, summary } from "./output/summary.ts";
 import { OutputError } from "./output/writer.ts";
 import { becomeUser } from "./privileges.ts";
 import { decisionOf, judgeReload } from "./reload.ts";
@@ -405,14 +404,6 @@ class Pipeline {
       yield value;
     }
   }
-}
-
-/** Is everything that happened in the output, or left out on purpose? */
-function isWhole(ledger: Statement, outputs: Shortfall[]): boolean {
-  const gone = ["lost", "discarded", "missed", "abandoned", "malformed"] as const;
-  return (
-    ledger.balanced && gone.every((key) => ledger[key] === 0) && outputs.every(({ failed }) => failed === 0)
-  );
 }
 
 function openOrFail(path: string): Capture {

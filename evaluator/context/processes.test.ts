@@ -1,21 +1,21 @@
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import {
   type Bytes,
   type DecodedRecord,
   type ExecRecord,
   type ExitRecord,
-  encodeRecord,
   type ForkRecord,
   type ProcessKey,
   RECORD_HEADER,
+  RecordFlag,
   RecordKind,
-  RING_ENTRY,
+  type Text,
   writeProcessKey,
-  writeRingEntry,
 } from "../../bpf/event.gen.ts";
+import { anyRecord, viewOf } from "../../scripts/records.ts";
 import type { Lineage } from "../event/normalise.ts";
 import { fromUtf8 } from "../event/text.ts";
-import { RecordView } from "../input/view.ts";
 import { Processes } from "./processes.ts";
 
 const LIMITS = { entriesMax: 1000, ancestorsMax: 4 };
@@ -23,7 +23,7 @@ const text = (value: string) => ({ bytes: fromUtf8(value), fullSize: value.lengt
 const NONE = text("");
 const key = (tgid: number, startTime = BigInt(tgid) * 10n): ProcessKey => ({ tgid, startTime, reserved: 0 });
 
-function header(kind: number, process: ProcessKey, parent: ProcessKey, comm: string, execId: number) {
+function headerOf(kind: number, process: ProcessKey, parent: ProcessKey, comm: string, execId: number) {
   const ids = { uid: 0, gid: 0, euid: 0, egid: 0 };
   return {
     sequence: 0n,
@@ -50,7 +50,7 @@ function exec(
 ): ExecRecord {
   return {
     kind: RecordKind.exec,
-    header: header(RecordKind.exec, process, parent, exe.split("/").at(-1) ?? "", execId),
+    header: headerOf(RecordKind.exec, process, parent, exe.split("/").at(-1) ?? "", execId),
     parentComm: fromUtf8("parent"),
     exePath: text(exe),
     cgroup: text(cgroup),
@@ -90,7 +90,7 @@ function fork(
 ): ForkRecord {
   return {
     kind: RecordKind.fork,
-    header: header(RecordKind.fork, child, parent, comm, execId),
+    header: headerOf(RecordKind.fork, child, parent, comm, execId),
     creator,
     creatorTid: creator.tgid,
     reserved: 0,
@@ -103,23 +103,11 @@ function fork(
 function exit(process: ProcessKey, parent: ProcessKey, comm: string, execId: number): ExitRecord {
   return {
     kind: RecordKind.exit,
-    header: header(RecordKind.exit, process, parent, comm, execId),
+    header: headerOf(RecordKind.exit, process, parent, comm, execId),
     status: 0,
     reserved: 0,
     exePath: NONE,
   };
-}
-
-/** The record where it lies in a frame of its own. */
-function viewOf(record: DecodedRecord): RecordView {
-  const bytes = encodeRecord(record);
-  const frame = new Uint8Array((RING_ENTRY.size + bytes.length + 7) & ~7);
-  writeRingEntry(new DataView(frame.buffer), 0, { size: bytes.length, pageOffset: 0 });
-  frame.set(bytes, RING_ENTRY.size);
-  const view = new RecordView();
-  view.open(frame);
-  expect(view.advance() && view.isWhole()).toBe(true);
-  return view;
 }
 
 function observe(processes: Processes, record: DecodedRecord): Lineage {
@@ -231,3 +219,105 @@ test("the container is that of the cgroup's name", () => {
   ].map((cgroup, i) => observe(processes, exec(key(i + 2), key(1), "/x", 1, cgroup)).containerId);
   expect(containers).toEqual([id, id, id, undefined]);
 });
+
+/** What the table must know, as plainly as it can be said: objects by their keys as text, and no bounds. */
+class Plain {
+  private readonly table = new Map<string, PlainProcess>();
+  unattributed = 0;
+
+  observe(record: DecodedRecord): Omit<Lineage, "processId" | "parentProcessId"> {
+    const { header } = record;
+    const process = this.update(record);
+    const parent = this.table.get(textOf(header.parent));
+    const image = process.image?.execId === header.execId ? process.image : null;
+    const own = "exePath" in record && record.exePath.fullSize > 0 ? record.exePath.bytes : null;
+    const exePath = own ?? image?.exePath ?? null;
+    if (exePath === null && !(header.flags & RecordFlag.kernelThread)) this.unattributed += 1;
+    const comm = "parentComm" in record ? record.parentComm || null : (parent?.comm ?? null);
+    const isExec = record.kind === RecordKind.exec || record.kind === RecordKind.snapshot;
+    return {
+      exePath,
+      parentComm: comm,
+      parentExePath: isExec ? bytesOf(record.parentExePath) : (parent?.image?.exePath ?? null),
+      ancestors: this.ancestorsOf(process),
+      containerId: image?.containerId,
+    };
+  }
+
+  update(record: DecodedRecord): PlainProcess {
+    const { header } = record;
+    const process = this.table.get(textOf(header.process)) ?? {
+      ...{ tgid: header.process.tgid, comm: header.comm, image: null, ancestors: null },
+      creator: header.parent,
+    };
+    if (header.tid === header.process.tgid) process.comm = header.comm;
+    if (record.kind === RecordKind.fork) {
+      const creator = this.table.get(textOf(record.creator));
+      process.creator = record.creator;
+      process.ancestors = [`${record.creatorComm}(${record.creator.tgid})` as Bytes]
+        .concat(creator ? this.ancestorsOf(creator) : [])
+        .slice(0, LIMITS.ancestorsMax);
+      if (creator?.image?.execId === header.execId) process.image = creator.image;
+    } else if (record.kind === RecordKind.exec || record.kind === RecordKind.snapshot) {
+      const part = record.cgroup.bytes.split("/").findLast((one) => /^[0-9a-f]{64}$/.test(one));
+      process.image = { execId: header.execId, exePath: bytesOf(record.exePath), containerId: part };
+    } else if (record.kind === RecordKind.exit) this.ancestorsOf(process);
+    this.table.set(textOf(header.process), process);
+    return process;
+  }
+
+  private ancestorsOf(process: PlainProcess): Bytes[] {
+    if (process.ancestors) return process.ancestors;
+    const ancestors: Bytes[] = [];
+    for (let at: PlainProcess | undefined = process; ancestors.length < LIMITS.ancestorsMax; ) {
+      at = this.table.get(textOf(at.creator));
+      if (!at) break;
+      ancestors.push(`${at.comm}(${at.tgid})` as Bytes);
+      if (!at.ancestors) continue;
+      ancestors.push(...at.ancestors);
+      break;
+    }
+    process.ancestors = ancestors.slice(0, LIMITS.ancestorsMax);
+    return process.ancestors;
+  }
+}
+type PlainProcess = {
+  tgid: number;
+  comm: Bytes;
+  image: { execId: number; exePath: Bytes | null; containerId: string | undefined } | null;
+  ancestors: Bytes[] | null;
+  creator: ProcessKey;
+};
+const textOf = ({ tgid, startTime }: ProcessKey) => `${tgid}/${startTime}`;
+const bytesOf = ({ bytes, fullSize }: Text) => (fullSize > 0 ? bytes : null);
+
+test("what is known of a process is what a table without numbers, kept strings and bounds knows", () => {
+  let known = 0;
+  fc.assert(
+    fc.property(fc.array(anyRecord, { minLength: 20, maxLength: 60 }), (records) => {
+      const processes = new Processes("boot", LIMITS);
+      const plain = new Plain();
+      for (const record of records) {
+        const view = viewOf(record);
+        if (record.kind === RecordKind.snapshot) {
+          processes.remember(view);
+          plain.update(record);
+          continue;
+        }
+        const { processId, parentProcessId, ...lineage } = processes.lineageOf(view, processes.observe(view));
+        expect(processId).toMatch(/^[0-9a-f]{32}$/);
+        const { process, parent } = record.header;
+        expect(parentProcessId === null).toBe(parent.tgid === 0);
+        if (parentProcessId !== null)
+          expect(parentProcessId === processId).toBe(textOf(process) === textOf(parent));
+        expect(lineage).toEqual(plain.observe(record));
+        known += Number(
+          lineage.exePath !== null && lineage.parentComm !== null && lineage.ancestors.length > 1,
+        );
+      }
+      expect(processes.unattributed).toBe(plain.unattributed);
+    }),
+    { numRuns: 1500 },
+  );
+  expect(known).toBeGreaterThan(300);
+}, 120_000);

@@ -4,7 +4,7 @@ import { wallTime } from "../event/normalise.ts";
 import { fromUtf8 } from "../event/text.ts";
 import { type Rule, SEVERITIES } from "../rule/schema.ts";
 import { shown } from "./compact.ts";
-import type { Ledger } from "./ledger.ts";
+import type { Ledger, Statement } from "./ledger.ts";
 import type { Shortfall } from "./outputs.ts";
 
 /** What was found in records. */
@@ -29,6 +29,14 @@ const MOST_SEVERE_FIRST = SEVERITIES.toReversed();
 const RULES_MAX = 20;
 const IDS_MAX = 10;
 const SECOND_NS = 1_000_000_000;
+
+/** Is everything that happened in the output, or left out on purpose? */
+export function isWhole(ledger: Statement, outputs: Shortfall[]): boolean {
+  const gone = ["lost", "discarded", "missed", "abandoned", "malformed"] as const;
+  return (
+    ledger.balanced && gone.every((key) => ledger[key] === 0) && outputs.every(({ failed }) => failed === 0)
+  );
+}
 
 /** For example `128,004 events (41,200/s), 3 alerts (2 high, 1 medium), 0 lost, 3m06s`. */
 export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): string {

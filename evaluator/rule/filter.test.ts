@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { type FileRecord, type NetworkRecord, RecordKind } from "../../bpf/event.gen.ts";
-import { activity, PATHS, viewOf } from "../../scripts/records.ts";
+import { fileMatch, networkMatch } from "../../scripts/matches.ts";
+import { activity, viewOf } from "../../scripts/records.ts";
 import { normalise } from "../event/normalise.ts";
 import { fromUtf8 } from "../event/text.ts";
 import { compileMatch, factsOf } from "./conditions.ts";
@@ -15,27 +16,6 @@ const LINEAGE = {
 };
 const OPERATIONS = ["file_open", "file_write", "file_rename", "file_unlink"] as const;
 const KINDS = [RecordKind.fileOpen, RecordKind.fileWrite, RecordKind.fileRename, RecordKind.fileUnlink];
-
-const words = ["etc", "a", "cron", ".so", ".d", "b"];
-const pattern = fc
-  .array(fc.constantFrom("*", "/", ...words), { minLength: 1, maxLength: 5 })
-  .map((parts) => parts.join(""));
-const fileMatch: fc.Arbitrary<FileMatch> = fc
-  .record({
-    type: fc.constant("file" as const),
-    paths: fc.array(fc.constantFrom(...PATHS.filter((path) => path.startsWith("/")), "/etc/cron.d/"), {
-      maxLength: 2,
-    }),
-    patterns: fc.array(pattern, { maxLength: 2 }),
-    operations: fc.subarray([...OPERATIONS], { minLength: 1 }),
-  })
-  .filter(({ paths, patterns }) => paths.length + patterns.length > 0);
-const networkMatch: fc.Arbitrary<NetworkMatch> = fc.record({
-  type: fc.constant("network" as const),
-  directions: fc.subarray(["inbound" as const, "outbound" as const]),
-  ports: fc.array(fc.constantFrom(1, 80, 4444, 65535), { minLength: 1 }),
-  processNames: fc.constant([]),
-});
 
 test("a record that a rule matches is never passed over, and most others are", () => {
   const seen = { matched: 0, passedOver: 0, asked: 0 };
