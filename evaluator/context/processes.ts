@@ -26,6 +26,9 @@ const TABLE_SIZE_MAX = 64 * 1024 * 1024;
 /** What an entry costs beside its texts. */
 const ENTRY_SIZE = 256;
 
+/** So many texts are shared before that begins anew. */
+const SHARED_MAX = 4096;
+
 const HEADER = RECORD_HEADER.at;
 const KEY = PROCESS_KEY.at;
 const EXEC = EXEC_RECORD.at;
@@ -35,13 +38,14 @@ const EXEC_TEXT = EXEC_RECORD.variable;
 type Image = {
   execId: number;
   exePath: Bytes | null;
-  /** The argument list as the record had it. */
-  args: { head: Bytes; tail: Bytes };
+  /** The argument list as the record had it: its beginning, and its end if the middle was cut out. */
+  argsHead: Bytes;
+  argsTail: Bytes;
   cwd: Bytes | null;
   containerId: string | undefined;
 };
 
-const NO_ARGS: Image["args"] = { head: "" as Bytes, tail: "" as Bytes };
+const NONE = "" as Bytes;
 
 /** What is known of a process. */
 export class Process implements Entry {
@@ -54,6 +58,8 @@ export class Process implements Entry {
   version = 0;
   /** Null until it is asked for. */
   processId: string | null = null;
+  /** The list of the child that it created last, and its own, of which that one is made. */
+  children: { above: Bytes[]; ancestors: Bytes[] } | null = null;
   /** What the output has made of it for a record. */
   rendering: Rendering | null = null;
   comm = "" as Bytes;
@@ -77,21 +83,23 @@ export class Process implements Entry {
     return this.image !== null && this.image.execId === record.u32(HEADER.execId);
   }
 
-  /** Takes in the name that a record has for this process. Returns whether it is another. */
-  rename(record: RecordView): boolean {
-    const at = HEADER.comm;
-    const word0 = record.u32(at);
-    const word1 = record.u32(at + 4);
-    const word2 = record.u32(at + 8);
-    const word3 = record.u32(at + 12);
-    if (word0 === this.word0 && word1 === this.word1 && word2 === this.word2 && word3 === this.word3)
-      return false;
-    this.word0 = word0;
-    this.word1 = word1;
-    this.word2 = word2;
-    this.word3 = word3;
-    this.comm = record.chars(at);
-    return true;
+  /** Is this the name that the record has? */
+  hasCommOf(record: RecordView): boolean {
+    return (
+      this.word0 === record.u32(HEADER.comm) &&
+      this.word1 === record.u32(HEADER.comm + 4) &&
+      this.word2 === record.u32(HEADER.comm + 8) &&
+      this.word3 === record.u32(HEADER.comm + 12)
+    );
+  }
+
+  /** Takes on the name that the record has. */
+  rename(record: RecordView, comm: Bytes): void {
+    this.word0 = record.u32(HEADER.comm);
+    this.word1 = record.u32(HEADER.comm + 4);
+    this.word2 = record.u32(HEADER.comm + 8);
+    this.word3 = record.u32(HEADER.comm + 12);
+    this.comm = comm;
   }
 }
 
@@ -107,6 +115,8 @@ export class Processes {
   /** The names in the record that was observed last, once somebody has asked. */
   private names: ProcessNames | null = null;
   private readonly table: Table<Process>;
+  /** Names, executables, working directories: many processes have the same ones. */
+  private readonly texts = new Map<Bytes, Bytes>();
   private versions = 0;
 
   constructor(
@@ -227,7 +237,7 @@ export class Processes {
   /** Arguments and working directory of a process, for alerts about events that do not carry them. */
   imageOf(process: Process): { args: Bytes[]; cwd: Bytes | null } | null {
     const { image } = process;
-    return image && { args: argsOf(image.args), cwd: image.cwd };
+    return image && { args: argsOf({ head: image.argsHead, tail: image.argsTail }), cwd: image.cwd };
   }
 
   private parentIdOf(record: RecordView): string | null {
@@ -248,8 +258,9 @@ export class Processes {
     const kind = record.u16(HEADER.kind);
     const before = this.find(record, HEADER.process);
     const process = before ?? newProcess(record);
-    if (record.u32(HEADER.tid) === process.tgid || !before) {
-      if (process.rename(record)) this.touch(process);
+    if ((record.u32(HEADER.tid) === process.tgid || !before) && !process.hasCommOf(record)) {
+      process.rename(record, this.shared(record.chars(HEADER.comm)));
+      this.touch(process);
     }
     switch (kind) {
       case RecordKind.fork:
@@ -257,7 +268,7 @@ export class Processes {
         break;
       case RecordKind.exec:
       case RecordKind.snapshot:
-        process.image = readImage(record);
+        process.image = this.readImage(record);
         this.touch(process);
         break;
       case RecordKind.exit:
@@ -274,6 +285,33 @@ export class Processes {
     return process;
   }
 
+  private readImage(record: RecordView): Image {
+    const args = record.text(EXEC_TEXT.args);
+    const headSize = record.u32(EXEC.args + TEXT_LIST.at.size);
+    const isCut = headSize < args.length;
+    return {
+      execId: record.u32(HEADER.execId),
+      exePath: this.sharedOrNull(known(record, EXEC.exePath, EXEC_TEXT.exePath)),
+      argsHead: isCut ? (args.slice(0, headSize) as Bytes) : args,
+      argsTail: isCut ? (args.slice(headSize) as Bytes) : NONE,
+      cwd: this.sharedOrNull(known(record, EXEC.cwd, EXEC_TEXT.cwd)),
+      containerId: containerOf(record),
+    };
+  }
+
+  /** The string that others have who have the same. */
+  private shared(text: Bytes): Bytes {
+    const before = this.texts.get(text);
+    if (before !== undefined) return before;
+    if (this.texts.size === SHARED_MAX) this.texts.clear();
+    this.texts.set(text, text);
+    return text;
+  }
+
+  private sharedOrNull(text: Bytes | null): Bytes | null {
+    return text === null ? null : this.shared(text);
+  }
+
   private fork(record: RecordView, process: Process): void {
     const { creator, creatorComm } = FORK_RECORD.at;
     const creatorProcess = this.find(record, creator);
@@ -281,13 +319,26 @@ export class Processes {
     process.creatorTgid = tgid;
     process.creatorLow = startLow;
     process.creatorHigh = startHigh;
-    process.ancestors = [nameOf(record.chars(creatorComm), tgid)]
-      .concat(creatorProcess ? this.ancestorsOf(creatorProcess) : [])
-      .slice(0, this.limits.ancestorsMax);
+    const name = this.shared(nameOf(record.chars(creatorComm), tgid));
+    process.ancestors = creatorProcess ? this.childAncestors(creatorProcess, name) : this.bounded([name]);
     // A child runs its creator's program until it executes its own.
     const image = creatorProcess && imageFor(record, creatorProcess);
     if (image) process.image = image;
     this.touch(process);
+  }
+
+  /** The ancestors of a child whose creator had this name then: brothers and sisters have the same list. */
+  private childAncestors(creator: Process, name: Bytes): Bytes[] {
+    const above = this.ancestorsOf(creator);
+    const before = creator.children;
+    if (before?.above === above && before.ancestors[0] === name) return before.ancestors;
+    const ancestors = this.bounded([name, ...above]);
+    creator.children = { above, ancestors };
+    return ancestors;
+  }
+
+  private bounded(ancestors: Bytes[]): Bytes[] {
+    return ancestors.slice(0, this.limits.ancestorsMax);
   }
 
   private touch(process: Process): void {
@@ -303,13 +354,13 @@ export class Processes {
     for (let at: Process | undefined = process; ancestors.length < this.limits.ancestorsMax; ) {
       at = this.table.get(at.creatorTgid, at.creatorLow, at.creatorHigh);
       if (!at) break;
-      ancestors.push(nameOf(at.comm, at.tgid));
+      ancestors.push(this.shared(nameOf(at.comm, at.tgid)));
       if (at.ancestors) {
         ancestors.push(...at.ancestors);
         break;
       }
     }
-    process.ancestors = ancestors.slice(0, this.limits.ancestorsMax);
+    process.ancestors = this.bounded(ancestors);
     this.touch(process);
     return process.ancestors;
   }
@@ -326,9 +377,14 @@ export class Processes {
     startHigh,
   }: Pick<Process, "tgid" | "startLow" | "startHigh">): string {
     const startTime = (BigInt(startHigh) << 32n) | BigInt(startLow);
-    return Bun.SHA256.hash(`${this.bootId}/${tgid}/${startTime}`, "hex").slice(0, 32);
+    Bun.SHA256.hash(`${this.bootId}/${tgid}/${startTime}`, DIGEST);
+    return DIGEST.toString("hex", 0, IDENTITY_SIZE);
   }
 }
+
+/** A SHA-256, of which the first bytes are enough. */
+const DIGEST = Buffer.alloc(32);
+const IDENTITY_SIZE = 16;
 
 function newProcess(record: RecordView): Process {
   const { tgid, startLow, startHigh } = keyAt(record, HEADER.process);
@@ -367,7 +423,7 @@ function known(record: RecordView, at: number, text: number, expected: Bytes | n
 }
 
 function withoutArgs({ execId, exePath, containerId }: Image): Image {
-  return { execId, exePath, args: NO_ARGS, cwd: null, containerId };
+  return { execId, exePath, argsHead: NONE, argsTail: NONE, cwd: null, containerId };
 }
 
 function nameOf(comm: Bytes, pid: number): Bytes {
@@ -376,21 +432,6 @@ function nameOf(comm: Bytes, pid: number): Bytes {
 
 function orNull(comm: Bytes): Bytes | null {
   return comm === "" ? null : comm;
-}
-
-function readImage(record: RecordView): Image {
-  const args = record.text(EXEC_TEXT.args);
-  const headSize = record.u32(EXEC.args + TEXT_LIST.at.size);
-  const isCut = headSize < args.length;
-  return {
-    execId: record.u32(HEADER.execId),
-    exePath: known(record, EXEC.exePath, EXEC_TEXT.exePath),
-    args: isCut
-      ? { head: args.slice(0, headSize) as Bytes, tail: args.slice(headSize) as Bytes }
-      : { head: args, tail: NO_ARGS.tail },
-    cwd: known(record, EXEC.cwd, EXEC_TEXT.cwd),
-    containerId: containerOf(record),
-  };
 }
 
 const CONTAINER_ID_LENGTH = 64;
@@ -407,6 +448,6 @@ function containerOf(record: RecordView): string | undefined {
 
 function weightOf({ image }: Process): number {
   if (!image) return ENTRY_SIZE;
-  const { args, exePath, cwd } = image;
-  return ENTRY_SIZE + args.head.length + args.tail.length + (exePath?.length ?? 0) + (cwd?.length ?? 0);
+  const { argsHead, argsTail, exePath, cwd } = image;
+  return ENTRY_SIZE + argsHead.length + argsTail.length + (exePath?.length ?? 0) + (cwd?.length ?? 0);
 }
