@@ -53,7 +53,7 @@ static __always_inline void open_ended(struct task_struct *task, struct syscall 
 	int folder;
 
 	read_open(syscall, &call, &folder);
-	call.flags = BPF_CORE_READ(file, f_flags) | (call.flags & OPENING_FLAGS);
+	call.flags = READ(file, f_flags) | (call.flags & OPENING_FLAGS);
 	emit_file(RECORD_FILE_OPEN, file, &call);
 }
 
@@ -186,8 +186,8 @@ __noinline int append_user_path(struct scratch *scratch, struct text *text, int 
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct name name = {
-		.top = BPF_CORE_READ(task, fs, root.dentry),
-		.top_mnt = BPF_CORE_READ(task, fs, root.mnt),
+		.top = READ(task, fs, root.dentry),
+		.top_mnt = READ(task, fs, root.mnt),
 	};
 	struct dentry *dentry = name.top;
 	struct vfsmount *mnt = name.top_mnt;
@@ -208,12 +208,12 @@ __noinline int append_user_path(struct scratch *scratch, struct text *text, int 
 		first = name.bytes[0];
 	}
 	if (first != '/' && dirfd == AT_FDCWD) {
-		mnt = BPF_CORE_READ(task, fs, pwd.mnt);
-		dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+		mnt = READ(task, fs, pwd.mnt);
+		dentry = READ(task, fs, pwd.dentry);
 	} else if (first != '/') {
 		folder = file_of(task, dirfd);
-		mnt = BPF_CORE_READ(folder, f_path.mnt);
-		dentry = BPF_CORE_READ(folder, f_path.dentry);
+		mnt = READ(folder, f_path.mnt);
+		dentry = READ(folder, f_path.dentry);
 	}
 	name.walk.dentry = dentry;
 	name.walk.mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
@@ -342,7 +342,7 @@ int BPF_PROG(on_tcp_state, struct sock *sk, int old, int new)
 	if (!is_subflow(sk) || !noted->sk)
 		noted->sk = (__u64)sk;
 	read_remote(sk, noted->remote_addr, &noted->remote_port);
-	if (!wanted(RECORD_CONNECT) || BPF_CORE_READ(sk, sk_protocol) == IPPROTO_MPTCP)
+	if (!wanted(RECORD_CONNECT) || READ(sk, sk_protocol) == IPPROTO_MPTCP)
 		return 0;
 	current_call(task, &syscall);
 	call.call = call_for(task, &syscall, RECORD_CONNECT);

@@ -13,10 +13,10 @@
 /* A process, by its first thread: the key of every table. */
 static __always_inline struct process_key process_key(struct task_struct *task)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct task_struct *leader = READ(task, group_leader);
 	struct process_key key = {
-		.tgid = BPF_CORE_READ(task, tgid),
-		.start_time = BPF_CORE_READ(leader, start_boottime),
+		.tgid = READ(task, tgid),
+		.start_time = READ(leader, start_boottime),
 	};
 
 	return key;
@@ -37,9 +37,9 @@ static __always_inline struct own_processes *acting_sensor(void)
 /* Is this the process of that id, and not a later one that got the same? */
 static __always_inline bool is_process(struct task_struct *task, __u32 tgid, __u64 start)
 {
-	if ((__u32)BPF_CORE_READ(task, tgid) != tgid)
+	if ((__u32)READ(task, tgid) != tgid)
 		return false;
-	return !start || BPF_CORE_READ(task, group_leader, start_boottime) / NS_PER_CLOCK_TICK == start;
+	return !start || READ(task, group_leader, start_boottime) / NS_PER_CLOCK_TICK == start;
 }
 
 /* Is it the first thread, which acts on files and sockets? */
@@ -47,7 +47,7 @@ static __always_inline bool is_canary(struct task_struct *task)
 {
 	struct own_processes *own = acting_sensor();
 
-	return own && is_process(task, own->sensor, own->sensor_start) && (__u32)BPF_CORE_READ(task, pid) == own->sensor;
+	return own && is_process(task, own->sensor, own->sensor_start) && (__u32)READ(task, pid) == own->sensor;
 }
 
 /* Is it the child that this thread starts and waits for? What its loader opens is not part of the act. */
@@ -55,28 +55,28 @@ static __always_inline bool is_canary_child(struct task_struct *task)
 {
 	struct own_processes *own = acting_sensor();
 
-	return own && is_process(BPF_CORE_READ(task, real_parent), own->sensor, own->sensor_start);
+	return own && is_process(READ(task, real_parent), own->sensor, own->sensor_start);
 }
 
 static __always_inline void fill_header(struct record_header *header, __u16 kind, struct task_struct *task)
 {
-	const struct cred *cred = BPF_CORE_READ(task, cred);
+	const struct cred *cred = READ(task, cred);
 
 	header->time = bpf_ktime_get_boot_ns();
 	header->kind = kind;
-	header->flags = BPF_CORE_READ(task, flags) & PF_KTHREAD ? FLAG_KERNEL_THREAD : 0;
+	header->flags = READ(task, flags) & PF_KTHREAD ? FLAG_KERNEL_THREAD : 0;
 	if (is_canary(task) || is_canary_child(task))
 		header->flags |= FLAG_CANARY;
 	if (settings.lineage_kinds >> (kind & 31) & 1 && kind < 32)
 		header->flags |= FLAG_LINEAGE;
 	header->process = process_key(task);
-	header->parent = process_key(BPF_CORE_READ(task, real_parent));
-	header->tid = BPF_CORE_READ(task, pid);
-	header->exec_id = BPF_CORE_READ(task, self_exec_id);
-	header->uid = BPF_CORE_READ(cred, uid.val);
-	header->gid = BPF_CORE_READ(cred, gid.val);
-	header->euid = BPF_CORE_READ(cred, euid.val);
-	header->egid = BPF_CORE_READ(cred, egid.val);
+	header->parent = process_key(READ(task, real_parent));
+	header->tid = READ(task, pid);
+	header->exec_id = READ(task, self_exec_id);
+	header->uid = READ(cred, uid.val);
+	header->gid = READ(cred, gid.val);
+	header->euid = READ(cred, euid.val);
+	header->egid = READ(cred, egid.val);
 	BPF_CORE_READ_INTO(&header->comm, task, comm);
 }
 

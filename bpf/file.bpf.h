@@ -20,10 +20,10 @@ struct file_call {
 
 static __always_inline void fill_file(struct file_record *record, struct inode *inode)
 {
-	record->inode = BPF_CORE_READ(inode, i_ino);
-	record->device = user_device(BPF_CORE_READ(inode, i_sb, s_dev));
-	record->mode = BPF_CORE_READ(inode, i_mode);
-	record->nlink = BPF_CORE_READ(inode, i_nlink);
+	record->inode = READ(inode, i_ino);
+	record->device = user_device(READ(inode, i_sb, s_dev));
+	record->mode = READ(inode, i_mode);
+	record->nlink = READ(inode, i_nlink);
 }
 
 /* Appends a name from the caller's memory; nothing when it is not to be read. */
@@ -51,7 +51,7 @@ static __always_inline bool is_canary_file(struct file *file)
 	static const char canary[] = "canary";
 	char name[sizeof(canary)] = {};
 
-	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	bpf_probe_read_kernel_str(name, sizeof(name), READ(file, f_path.dentry, d_name.name));
 	return !bpf_strncmp(name, sizeof(name), canary);
 }
 
@@ -59,7 +59,7 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = (struct file *)at;
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct inode *inode = READ(file, f_inode);
 	bool canary = is_canary(task) && is_canary_file(file);
 	struct walk walk = {};
 	struct scratch *scratch;
@@ -72,7 +72,7 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 		return 0;
 	}
 	if (kind == RECORD_FILE_WRITE) {
-		__u32 type = BPF_CORE_READ(inode, i_mode) & S_IFMT;
+		__u32 type = READ(inode, i_mode) & S_IFMT;
 
 		if (type != S_IFREG && type != S_IFBLK)	/* pipes, sockets, terminals: not files to watch */
 			return 0;
@@ -84,7 +84,7 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 	scratch = claim_scratch(kind, RING_ACTIVITY);
 	if (!scratch)
 		return 0;
-	walk_path(scratch, &walk, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
+	walk_path(scratch, &walk, READ(file, f_path.mnt), READ(file, f_path.dentry));
 	if (!canary && (!walk_passes(scratch, &walk) || (kind == RECORD_FILE_WRITE && !call->error && !first_write(task, inode)))) {
 		count_filtered(kind);
 		release_scratch(scratch);
@@ -97,7 +97,7 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 	fill_file(record, inode);
 	record->count = call->count;
 	record->flags = call->flags;
-	record->created = !!(BPF_CORE_READ(file, f_mode) & FMODE_CREATED);
+	record->created = !!(READ(file, f_mode) & FMODE_CREATED);
 	record->call = call->call;
 	record->error = call->error;
 	append_walk(scratch, &record->path, &walk);

@@ -99,9 +99,9 @@ static __always_inline bool first_write(struct task_struct *task, struct inode *
 	if (settings.every_write)
 		return true;
 	key.process = process_key(task);
-	key.inode = BPF_CORE_READ(inode, i_ino);
-	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
-	key.generation = BPF_CORE_READ(inode, i_generation);
+	key.inode = READ(inode, i_ino);
+	key.device = READ(inode, i_sb, s_dev);
+	key.generation = READ(inode, i_generation);
 	reported = bpf_map_lookup_elem(&writes, &key);
 	if (reported && now - *reported < settings.write_window)
 		return false;

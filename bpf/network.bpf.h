@@ -30,17 +30,17 @@ static __always_inline struct sock *sock_of(struct file *file)
 {
 	struct socket *socket;
 
-	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!file || (READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
+	socket = READ(file, private_data);
+	return READ(socket, sk);
 }
 
 /* The other end. An IPv4 address takes the first four bytes. */
 static __always_inline void read_remote(struct sock *sk, __u8 *addr, __u16 *port)
 {
-	*port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6)
+	*port = __builtin_bswap16(READ(sk, __sk_common.skc_dport));
+	if (READ(sk, __sk_common.skc_family) == AF_INET6)
 		BPF_CORE_READ_INTO((struct in6_addr *)addr, sk, __sk_common.skc_v6_daddr);
 	else
 		BPF_CORE_READ_INTO((__be32 *)addr, sk, __sk_common.skc_daddr);
@@ -50,7 +50,7 @@ static __always_inline void fill_addresses(struct network_record *record, struct
 {
 	struct inet_sock *inet = (struct inet_sock *)sk;
 
-	record->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	record->local_port = READ(sk, __sk_common.skc_num);
 	if (record->family == AF_INET6)
 		BPF_CORE_READ_INTO(&record->local_addr, sk, __sk_common.skc_v6_rcv_saddr);
 	else
@@ -97,9 +97,9 @@ static __always_inline void fill_requested(struct network_record *record, const 
 /* The name of a Unix socket's listening end: its own where it listens, its peer's where it has connected. */
 static __always_inline void append_unix(struct scratch *scratch, struct text *text, struct sock *sk, bool own)
 {
-	struct unix_sock *unix = (struct unix_sock *)(own ? sk : BPF_CORE_READ((struct unix_sock *)sk, peer));
-	struct unix_address *address = BPF_CORE_READ(unix, addr);
-	int length = BPF_CORE_READ(address, len);
+	struct unix_sock *unix = (struct unix_sock *)(own ? sk : READ((struct unix_sock *)sk, peer));
+	struct unix_address *address = READ(unix, addr);
+	int length = READ(address, len);
 	const char *name = (void *)address + bpf_core_field_offset(struct unix_address, name) + sizeof(__u16);
 	__u32 size;
 
@@ -114,9 +114,9 @@ static __always_inline void append_unix(struct scratch *scratch, struct text *te
 /* A connection of TCP says itself when it begins, and to whom: see on_tcp_state. */
 static __always_inline bool is_tcp(struct sock *sk)
 {
-	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
+	__u16 protocol = READ(sk, sk_protocol);
 
-	return BPF_CORE_READ(sk, sk_type) == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
+	return READ(sk, sk_type) == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
 }
 
 /* Is it a part of an MPTCP connection? Its program knows only of the whole. */
@@ -124,8 +124,8 @@ static __always_inline bool is_subflow(struct sock *sk)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 
-	return bpf_core_field_exists(tcp->is_mptcp) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP &&
-	       BPF_CORE_READ(tcp, is_mptcp);
+	return bpf_core_field_exists(tcp->is_mptcp) && READ(sk, sk_protocol) == IPPROTO_TCP &&
+	       READ(tcp, is_mptcp);
 }
 
 /* Takes over the connection that this thread has begun, if there is one. */
@@ -149,14 +149,14 @@ static __always_inline bool is_attempt(struct sock *sk, const struct network_cal
 	if (call->result && !(under_way && is_tcp(sk)))
 		return settings.failed_network && call->result != -EALREADY;
 	/* TCP: it asked how an earlier attempt is getting on. Others: without a peer after it, an earlier one was undone. */
-	return !is_tcp(sk) && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE;
+	return !is_tcp(sk) && READ(sk, __sk_common.skc_state) != TCP_CLOSE;
 }
 
 __noinline int emit_network_at(__u32 kind, __u64 at, struct network_call *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct sock *sk = (struct sock *)at;
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	__u16 family = READ(sk, __sk_common.skc_family);
 	struct network_record *record;
 	struct scratch *scratch;
 
@@ -169,13 +169,13 @@ __noinline int emit_network_at(__u32 kind, __u64 at, struct network_call *call)
 		return 0;
 	record = (struct network_record *)scratch->bytes;
 	record->family = family;
-	record->type = BPF_CORE_READ(sk, sk_type);
-	record->protocol = BPF_CORE_READ(sk, sk_protocol);
+	record->type = READ(sk, sk_type);
+	record->protocol = READ(sk, sk_protocol);
 	record->call = call->call;
 	record->fd = call->fd;
 	record->error = call->result < 0 ? -call->result : 0;
 	if (kind == RECORD_LISTEN)
-		record->backlog = BPF_CORE_READ(sk, sk_max_ack_backlog);
+		record->backlog = READ(sk, sk_max_ack_backlog);
 	if (family == AF_UNIX)
 		append_unix(scratch, &record->path, sk, kind != RECORD_CONNECT);
 	else {

@@ -38,7 +38,7 @@ static __always_inline int opened(void *ctx, const char *filename, const struct 
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct syscall syscall = {};
-	struct file_call call = { .kernel_filename = filename, .flags = BPF_CORE_READ(how, open_flag) };
+	struct file_call call = { .kernel_filename = filename, .flags = READ(how, open_flag) };
 	long result = result_of(ctx);
 
 	/* Programs and their interpreters are opened too: that is what process_start is about. */
@@ -55,7 +55,7 @@ static __always_inline int opened(void *ctx, const char *filename, const struct 
 SEC("fexit/do_filp_open")
 int BPF_PROG(on_open, int folder, struct filename *filename, const struct open_flags *how)
 {
-	return opened(ctx, BPF_CORE_READ(filename, name), how);
+	return opened(ctx, READ(filename, name), how);
 }
 
 /* By handle, or below a given root. */
@@ -108,8 +108,8 @@ int BPF_PROG(on_protect, struct vm_area_struct *area, unsigned long asked, unsig
 
 static __always_inline void copy_folder(struct path *to, const struct path *from)
 {
-	to->mnt = BPF_CORE_READ(from, mnt);
-	to->dentry = BPF_CORE_READ(from, dentry);
+	to->mnt = READ(from, mnt);
+	to->dentry = READ(from, dentry);
 }
 
 /* Notes the names that a rename or removal is about. Once it has ended, the file system has changed or forgotten them. */
@@ -127,12 +127,12 @@ static __always_inline int begin_names(__u16 kind, const struct path *old_folder
 		return 0;
 	}
 	names->dentry = old;
-	names->inode = BPF_CORE_READ(old, d_inode);
+	names->inode = READ(old, d_inode);
 	copy_folder(&names->old_folder, old_folder);
-	bpf_probe_read_kernel_str(names->old_name, sizeof(names->old_name), BPF_CORE_READ(old, d_name.name));
+	bpf_probe_read_kernel_str(names->old_name, sizeof(names->old_name), READ(old, d_name.name));
 	if (new) {
 		copy_folder(&names->new_folder, new_folder);
-		bpf_probe_read_kernel_str(names->new_name, sizeof(names->new_name), BPF_CORE_READ(new, d_name.name));
+		bpf_probe_read_kernel_str(names->new_name, sizeof(names->new_name), READ(new, d_name.name));
 	}
 	return 0;
 }
@@ -195,7 +195,7 @@ int BPF_PROG(on_rename, const struct path *old_folder, struct dentry *old, const
 SEC("fexit/vfs_rename")
 int BPF_PROG(on_renamed, struct renamedata *rename)
 {
-	return end_names(RECORD_FILE_RENAME, BPF_CORE_READ(rename, old_dentry), error_of(ctx));
+	return end_names(RECORD_FILE_RENAME, READ(rename, old_dentry), error_of(ctx));
 }
 
 SEC("fentry/security_path_unlink")
@@ -244,7 +244,7 @@ static __always_inline int socket_ended(void *ctx, __u16 kind, struct socket *so
 	/* The descriptor that an accept will return is not known yet. */
 	if (kind != RECORD_ACCEPT && call.call != CALL_UNKNOWN && call.call != CALL_IO_URING)
 		call.fd = syscall.args[0];
-	emit_network(kind, BPF_CORE_READ(socket, sk), &call);
+	emit_network(kind, READ(socket, sk), &call);
 	return 0;
 }
 
@@ -252,7 +252,7 @@ static __always_inline int socket_ended(void *ctx, __u16 kind, struct socket *so
 SEC("fexit/__inet_stream_connect")
 int BPF_PROG(on_connect_tcp, struct socket *socket, const void *address)
 {
-	struct sock *sk = BPF_CORE_READ(socket, sk);
+	struct sock *sk = READ(socket, sk);
 
 	return !address || is_subflow(sk) ? 0 : socket_ended(ctx, RECORD_CONNECT, socket, address);
 }

@@ -57,27 +57,27 @@ static long walk_step(__u32 step, struct walk *walk)
 {
 	struct dentry *dentry = walk->dentry;
 	struct mount *mount = walk->mount, *above;
-	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-	struct dentry *root = BPF_CORE_READ(mount, mnt.mnt_root);
+	struct dentry *parent = READ(dentry, d_parent);
+	struct dentry *root = READ(mount, mnt.mnt_root);
 
 	if (dentry == root) {
-		above = BPF_CORE_READ(mount, mnt_parent);
+		above = READ(mount, mnt_parent);
 		if (!above || above == mount) {
 			walk->ended = 1;
 			return 1;
 		}
-		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		walk->dentry = READ(mount, mnt_mountpoint);
 		walk->mount = above;
 		return 0;
 	}
 	if (!parent || parent == dentry) {
 		/* Outside of its mount. Of a memfd or a pipe, the bare name is all there is. */
 		if (!walk->full_size)
-			prepend_name(walk, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len), false);
+			prepend_name(walk, READ(dentry, d_name.name), READ(dentry, d_name.len), false);
 		walk->ended = 2;
 		return 1;
 	}
-	prepend_name(walk, BPF_CORE_READ(dentry, d_name.name), BPF_CORE_READ(dentry, d_name.len), true);
+	prepend_name(walk, READ(dentry, d_name.name), READ(dentry, d_name.len), true);
 	walk->dentry = parent;
 	return 0;
 }
@@ -87,14 +87,14 @@ static long cgroup_step(__u32 step, struct walk *walk)
 	struct kernfs_node *node = walk->node;
 	struct kernfs_node___parent *old = (void *)node;
 	struct kernfs_node *parent = bpf_core_field_exists(struct kernfs_node, __parent) ?
-					     BPF_CORE_READ(node, __parent) :
-					     BPF_CORE_READ(old, parent);
+					     READ(node, __parent) :
+					     READ(old, parent);
 
 	if (!parent) {
 		walk->ended = 1;
 		return 1;
 	}
-	prepend_string(walk, BPF_CORE_READ(node, name));
+	prepend_string(walk, READ(node, name));
 	walk->node = parent;
 	return 0;
 }
@@ -130,8 +130,8 @@ static __always_inline void begin_walk(struct scratch *scratch, struct walk *wal
 static __always_inline bool is_adrift(struct walk *walk)
 {
 	struct mount *mount = walk->mount;
-	struct mnt_namespace *ns = BPF_CORE_READ(mount, mnt_ns);
-	__u32 number = BPF_CORE_READ(ns, ns.inum);
+	struct mnt_namespace *ns = READ(mount, mnt_ns);
+	__u32 number = READ(ns, ns.inum);
 
 	if ((__u64)ns >= (__u64)-ERRNO_MAX)
 		return false;

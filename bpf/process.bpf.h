@@ -18,19 +18,19 @@ enum {
  */
 static __always_inline __u32 exec_source(struct task_struct *task, struct linux_binprm *bprm)
 {
-	if (BPF_CORE_READ(task, self_exec_id) == 1)
+	if (READ(task, self_exec_id) == 1)
 		return SOURCE_KERNEL;
-	return BPF_CORE_READ(bprm, fdpath) ? SOURCE_EXECVEAT : SOURCE_EXECVE;
+	return READ(bprm, fdpath) ? SOURCE_EXECVEAT : SOURCE_EXECVE;
 }
 
 /* As /proc/PID/ns/pid shows it: the namespace the process lives in, not the one its children get. */
 static __always_inline __u32 pid_namespace(struct task_struct *task)
 {
-	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	struct pid *pid = READ(task, thread_pid);
 	__u64 numbers = bpf_core_field_offset(struct pid, numbers);
-	struct upid *upid = (void *)pid + numbers + BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid);
+	struct upid *upid = (void *)pid + numbers + READ(pid, level) * bpf_core_type_size(struct upid);
 
-	return BPF_CORE_READ(upid, ns, ns.inum);
+	return READ(upid, ns, ns.inum);
 }
 
 /* As stat(2) shows it (the kernel's new_encode_dev). */
@@ -43,22 +43,22 @@ static __always_inline __u64 user_device(__u32 device)
 
 static __always_inline void append_exe(struct scratch *scratch, struct text *text, struct task_struct *task)
 {
-	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct file *file = READ(task, mm, exe_file);
 
-	append_path(scratch, text, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
+	append_path(scratch, text, READ(file, f_path.mnt), READ(file, f_path.dentry));
 }
 
 static __always_inline void fill_executable(struct scratch *scratch, struct exec_record *record, struct task_struct *task)
 {
-	struct file *file = BPF_CORE_READ(task, mm, exe_file);
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct file *file = READ(task, mm, exe_file);
+	struct inode *inode = READ(file, f_inode);
 
-	record->inode = BPF_CORE_READ(inode, i_ino);
-	record->device = user_device(BPF_CORE_READ(inode, i_sb, s_dev));
-	record->nlink = BPF_CORE_READ(inode, i_nlink);
-	record->mode = BPF_CORE_READ(inode, i_mode);
-	record->owner_uid = BPF_CORE_READ(inode, i_uid.val);
-	record->owner_gid = BPF_CORE_READ(inode, i_gid.val);
+	record->inode = READ(inode, i_ino);
+	record->device = user_device(READ(inode, i_sb, s_dev));
+	record->nlink = READ(inode, i_nlink);
+	record->mode = READ(inode, i_mode);
+	record->owner_uid = READ(inode, i_uid.val);
+	record->owner_gid = READ(inode, i_gid.val);
 	record->fileless = file && record->nlink == 0;
 	append_exe(scratch, &record->exe_path, task);
 }
@@ -66,25 +66,25 @@ static __always_inline void fill_executable(struct scratch *scratch, struct exec
 /* All that exec and snapshot share, up to the paths. */
 static __always_inline void fill_image(struct scratch *scratch, struct exec_record *record, struct task_struct *task)
 {
-	const struct cred *cred = BPF_CORE_READ(task, cred);
-	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
-	struct dentry *root = BPF_CORE_READ(task, fs, root.dentry);
-	struct vfsmount *root_mnt = BPF_CORE_READ(task, fs, root.mnt);
+	const struct cred *cred = READ(task, cred);
+	struct task_struct *parent = READ(task, real_parent);
+	struct dentry *root = READ(task, fs, root.dentry);
+	struct vfsmount *root_mnt = READ(task, fs, root.mnt);
 
 	bpf_core_read(&record->cap_effective, sizeof(record->cap_effective), &cred->cap_effective);
-	record->auid = bpf_core_field_exists(task->loginuid) ? BPF_CORE_READ(task, loginuid.val) : -1;
-	record->session_id = bpf_core_field_exists(task->sessionid) ? BPF_CORE_READ(task, sessionid) : -1;
+	record->auid = bpf_core_field_exists(task->loginuid) ? READ(task, loginuid.val) : -1;
+	record->session_id = bpf_core_field_exists(task->sessionid) ? READ(task, sessionid) : -1;
 	record->pid_namespace = pid_namespace(task);
-	record->mnt_namespace = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
-	record->net_namespace = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
-	record->user_namespace = BPF_CORE_READ(cred, user_ns, ns.inum);
-	record->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-	bpf_probe_read_kernel(record->parent_comm, sizeof(record->parent_comm), BPF_CORE_READ(parent, group_leader)->comm);
+	record->mnt_namespace = READ(task, nsproxy, mnt_ns, ns.inum);
+	record->net_namespace = READ(task, nsproxy, net_ns, ns.inum);
+	record->user_namespace = READ(cred, user_ns, ns.inum);
+	record->cgroup_id = READ(task, cgroups, dfl_cgrp, kn, id);
+	bpf_probe_read_kernel(record->parent_comm, sizeof(record->parent_comm), READ(parent, group_leader)->comm);
 
 	fill_executable(scratch, record, task);
 	append_exe(scratch, &record->parent_exe_path, parent);
 	if (settings.collect_cwd)
-		append_path(scratch, &record->cwd, BPF_CORE_READ(task, fs, pwd.mnt), BPF_CORE_READ(task, fs, pwd.dentry));
+		append_path(scratch, &record->cwd, READ(task, fs, pwd.mnt), READ(task, fs, pwd.dentry));
 	append_path(scratch, &record->root, root_mnt, root);
 	if (record->root.size == 1) {	/* "/", like almost everybody's */
 		record->root.size = record->root.full_size = 0;
@@ -111,8 +111,8 @@ static __always_inline __u32 append_user(struct scratch *scratch, unsigned long 
 static __always_inline void append_args(struct scratch *scratch, struct exec_record *record, struct task_struct *task,
 					struct task_struct *other, __u32 head_max, __u32 tail_max)
 {
-	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
-	unsigned long end = BPF_CORE_READ(task, mm, arg_end);
+	unsigned long start = READ(task, mm, arg_start);
+	unsigned long end = READ(task, mm, arg_end);
 	__u64 full = end - start, head = full, tail = 0;
 
 	if (!start || end <= start)
@@ -185,8 +185,8 @@ static __always_inline void append_env(struct scratch *scratch, struct exec_reco
 	struct env_walk walk = {
 		.scratch = scratch,
 		.record = record,
-		.at = BPF_CORE_READ(task, mm, env_start),
-		.end = BPF_CORE_READ(task, mm, env_end),
+		.at = READ(task, mm, env_start),
+		.end = READ(task, mm, env_end),
 		.room = ENV_SIZE_MAX,
 	};
 
@@ -198,19 +198,19 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_tid, struct linux_binprm *bprm)
 {
 	struct scratch *scratch = open_record(RECORD_EXEC, RING_PROCESS, sizeof(struct exec_record), task);
-	const char *filename = BPF_CORE_READ(bprm, filename), *interpreter = BPF_CORE_READ(bprm, interp);
+	const char *filename = READ(bprm, filename), *interpreter = READ(bprm, interp);
 	struct exec_record *record;
 
 	if (!scratch)
 		return 0;
 	record = (struct exec_record *)scratch->bytes;
 	record->source = exec_source(task, bprm);
-	record->args.count = BPF_CORE_READ(bprm, argc);
+	record->args.count = READ(bprm, argc);
 	fill_image(scratch, record, task);
 	append_string(scratch, &record->filename, filename);
 	if (interpreter != filename)	/* replaced for each #! line and each binfmt_misc handler */
 		append_string(scratch, &record->interpreter, interpreter);
-	append_cgroup(scratch, &record->cgroup, BPF_CORE_READ(task, cgroups, dfl_cgrp, kn));
+	append_cgroup(scratch, &record->cgroup, READ(task, cgroups, dfl_cgrp, kn));
 	if (settings.collect_args)
 		append_args(scratch, record, task, 0, ARGS_HEAD_SIZE_MAX, ARGS_TAIL_SIZE_MAX);
 	if (settings.collect_env)
@@ -223,18 +223,18 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_tid, struct linux_binprm
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *creator, struct task_struct *child)
 {
-	struct task_struct *parent = BPF_CORE_READ(child, real_parent, group_leader);
+	struct task_struct *parent = READ(child, real_parent, group_leader);
 	struct scratch *scratch;
 	struct fork_record *record;
 
-	if (BPF_CORE_READ(child, tgid) != BPF_CORE_READ(child, pid))
+	if (READ(child, tgid) != READ(child, pid))
 		return 0;
 	scratch = open_record(RECORD_FORK, RING_PROCESS, sizeof(struct fork_record), child);
 	if (!scratch)
 		return 0;
 	record = (struct fork_record *)scratch->bytes;
 	record->creator = process_key(creator);
-	record->creator_tid = BPF_CORE_READ(creator, pid);
+	record->creator_tid = READ(creator, pid);
 	BPF_CORE_READ_INTO(&record->creator_comm, creator, comm);
 	BPF_CORE_READ_INTO(&record->parent_comm, parent, comm);
 	append_exe(scratch, &record->exe_path, child);
@@ -251,7 +251,7 @@ static __always_inline bool last_thread(unsigned long long *ctx, struct task_str
 	if (bpf_core_type_matches(btf_trace_sched_process_exit))
 		return ctx[1];
 	/* Two threads that end at once may both see that none is left. */
-	if (BPF_CORE_READ(task, signal, live.counter))
+	if (READ(task, signal, live.counter))
 		return false;
 	key = process_key(task);
 	return bpf_map_update_elem(&exited, &key, &reported, BPF_NOEXIST) == 0;
@@ -271,9 +271,9 @@ int on_exit(unsigned long long *ctx)
 		return 0;
 	record = (struct exit_record *)scratch->bytes;
 	/* As wait(2) sees it: what exit_group or a signal left for all, else what the first thread left. */
-	record->status = BPF_CORE_READ(task, signal, flags) & SIGNAL_GROUP_EXIT ?
-				 BPF_CORE_READ(task, signal, group_exit_code) :
-				 BPF_CORE_READ(task, group_leader, exit_code);
+	record->status = READ(task, signal, flags) & SIGNAL_GROUP_EXIT ?
+				 READ(task, signal, group_exit_code) :
+				 READ(task, group_leader, exit_code);
 	append_exe(scratch, &record->exe_path, task);
 	submit_record(scratch, &process_ring);
 	return 0;
@@ -301,8 +301,8 @@ int on_snapshot(struct bpf_iter__task *ctx)
 	record = (struct exec_record *)scratch->bytes;
 	fill_header(&record->header, RECORD_SNAPSHOT, task);
 	fill_image(scratch, record, task);
-	append_cgroup(scratch, &record->cgroup, BPF_CORE_READ(task, cgroups, dfl_cgrp, kn));
-	if (settings.collect_args && BPF_CORE_READ(task, mm))
+	append_cgroup(scratch, &record->cgroup, READ(task, cgroups, dfl_cgrp, kn));
+	if (settings.collect_args && READ(task, mm))
 		append_args(scratch, record, task, task, SNAPSHOT_ARGS_HEAD_SIZE_MAX, SNAPSHOT_ARGS_TAIL_SIZE_MAX);
 
 	size = scratch->size;

@@ -40,31 +40,31 @@ struct syscall {
 /* Fills in which call it was; CALL_UNKNOWN for those that are not observed, at the cost of one look into a table. */
 static __always_inline __u32 call_of(struct pt_regs *regs, struct task_struct *task, bool *compat)
 {
-	__u64 number = BPF_CORE_READ(regs, orig_ax) & ~0x40000000;	/* the bit of x32 */
+	__u64 number = READ(regs, orig_ax) & ~0x40000000;	/* the bit of x32 */
 
 	if (number >= CALL_NUMBERS)
 		return CALL_UNKNOWN;
-	*compat = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+	*compat = READ(task, thread_info.status) & TS_COMPAT;
 	return *compat ? calls_32[number & (CALL_NUMBERS - 1)] : calls_64[number & (CALL_NUMBERS - 1)];
 }
 
 static __always_inline void read_registers(struct syscall *call, struct pt_regs *regs)
 {
 	if (call->compat) {
-		call->args[0] = (__u32)BPF_CORE_READ(regs, bx);
-		call->args[1] = (__u32)BPF_CORE_READ(regs, cx);
-		call->args[2] = (__u32)BPF_CORE_READ(regs, dx);
-		call->args[3] = (__u32)BPF_CORE_READ(regs, si);
-		call->args[4] = (__u32)BPF_CORE_READ(regs, di);
-		call->args[5] = (__u32)BPF_CORE_READ(regs, bp);
+		call->args[0] = (__u32)READ(regs, bx);
+		call->args[1] = (__u32)READ(regs, cx);
+		call->args[2] = (__u32)READ(regs, dx);
+		call->args[3] = (__u32)READ(regs, si);
+		call->args[4] = (__u32)READ(regs, di);
+		call->args[5] = (__u32)READ(regs, bp);
 		return;
 	}
-	call->args[0] = BPF_CORE_READ(regs, di);
-	call->args[1] = BPF_CORE_READ(regs, si);
-	call->args[2] = BPF_CORE_READ(regs, dx);
-	call->args[3] = BPF_CORE_READ(regs, r10);
-	call->args[4] = BPF_CORE_READ(regs, r8);
-	call->args[5] = BPF_CORE_READ(regs, r9);
+	call->args[0] = READ(regs, di);
+	call->args[1] = READ(regs, si);
+	call->args[2] = READ(regs, dx);
+	call->args[3] = READ(regs, r10);
+	call->args[4] = READ(regs, r8);
+	call->args[5] = READ(regs, r9);
 }
 
 /* i386's socketcall: the number of the call inside, and where its arguments are. */
@@ -148,21 +148,21 @@ static __always_inline __u16 kind_of(__u32 call)
  */
 static __always_inline __u32 call_for(struct task_struct *task, const struct syscall *syscall, __u16 kind)
 {
-	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
+	if (READ(task, flags) & PF_IO_WORKER)
 		return CALL_IO_URING;
 	if (kind_of(syscall->call) == kind)
 		return syscall->call;
-	return BPF_CORE_READ(task, io_uring) ? CALL_IO_URING : CALL_UNKNOWN;
+	return READ(task, io_uring) ? CALL_IO_URING : CALL_UNKNOWN;
 }
 
 /* The open file behind a descriptor of this task; NULL when there is none. */
 static __always_inline struct file *file_of(struct task_struct *task, __u64 fd)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd);
+	struct fdtable *table = READ(task, files, fdt);
+	struct file **files = READ(table, fd);
 	struct file *file = 0;
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
+	if (fd >= READ(table, max_fds))
 		return 0;
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file;
