@@ -22,6 +22,16 @@ static __always_inline struct process_key process_key(struct task_struct *task)
 	return key;
 }
 
+/* The name of a thread, with what lies behind its NUL. */
+static __always_inline void read_comm(char *comm, struct task_struct *task)
+{
+	const __u64 *from = (const __u64 *)task->comm;
+	__u64 *to = (__u64 *)comm;
+
+	to[0] = READ_AT(from);
+	to[1] = READ_AT(from + 1);
+}
+
 /* The sensor acts, to see what its hooks report: who it is; NULL when it does not. */
 static __always_inline struct own_processes *acting_sensor(void)
 {
@@ -77,7 +87,7 @@ static __always_inline void fill_header(struct record_header *header, __u16 kind
 	header->gid = READ(cred, gid.val);
 	header->euid = READ(cred, euid.val);
 	header->egid = READ(cred, egid.val);
-	BPF_CORE_READ_INTO(&header->comm, task, comm);
+	read_comm(header->comm, task);
 }
 
 static __always_inline struct kind_counters *kind_counters(__u32 cpu, __u16 kind)

@@ -112,12 +112,8 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 /* An open or a write by this task, of a file that exists as an object. */
 static __always_inline void emit_file(__u32 kind, struct file *file, struct file_call *call)
 {
-	__u64 at = 0;
-
-	/* The verifier of Linux 6.1 takes no pointer of a hook for a number. What is read from memory is one. */
-	bpf_probe_read_kernel(&at, sizeof(at), &file);
-	if (at)
-		emit_file_at(kind, at, call);
+	if (file)
+		emit_file_at(kind, (__u64)file, call);
 }
 
 static __always_inline bool text_passes(struct scratch *scratch, struct text *text, __u64 at)

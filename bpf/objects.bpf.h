@@ -65,6 +65,15 @@ int BPF_PROG(on_open_root, const struct path *root, const char *filename, const 
 	return opened(ctx, filename, how);
 }
 
+/* The verifier of Linux 6.1 takes no pointer of a hook for a number. What is read from memory is one. */
+static __always_inline struct file *as_number(struct file *file)
+{
+	struct file *number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &file);
+	return number;
+}
+
 SEC("fexit/security_file_permission")
 int BPF_PROG(on_write, struct file *file, int mask)
 {
@@ -79,7 +88,7 @@ int BPF_PROG(on_write, struct file *file, int mask)
 		return 0;
 	current_call(task, &syscall);
 	call.call = call_for(task, &syscall, RECORD_FILE_WRITE);
-	emit_file(RECORD_FILE_WRITE, file, &call);
+	emit_file(RECORD_FILE_WRITE, as_number(file), &call);
 	return 0;
 }
 
@@ -90,7 +99,7 @@ int BPF_PROG(on_map, struct file *file, unsigned long protection, unsigned long 
 
 	if (error_of(ctx) || !file || !maps_for_writing(protection, flags))
 		return 0;
-	emit_file(RECORD_FILE_WRITE, file, &call);
+	emit_file(RECORD_FILE_WRITE, as_number(file), &call);
 	return 0;
 }
 
@@ -102,7 +111,7 @@ int BPF_PROG(on_protect, struct vm_area_struct *area, unsigned long asked, unsig
 
 	if (error_of(ctx) || !area->vm_file || !(protection & PROT_WRITE) || (area->vm_flags & (VM_SHARED | VM_WRITE)) != VM_SHARED)
 		return 0;
-	emit_file(RECORD_FILE_WRITE, area->vm_file, &call);
+	emit_file(RECORD_FILE_WRITE, as_number(area->vm_file), &call);
 	return 0;
 }
 

@@ -79,7 +79,7 @@ static __always_inline void fill_image(struct scratch *scratch, struct exec_reco
 	record->net_namespace = READ(task, nsproxy, net_ns, ns.inum);
 	record->user_namespace = READ(cred, user_ns, ns.inum);
 	record->cgroup_id = READ(task, cgroups, dfl_cgrp, kn, id);
-	bpf_probe_read_kernel(record->parent_comm, sizeof(record->parent_comm), READ(parent, group_leader)->comm);
+	read_comm(record->parent_comm, READ(parent, group_leader));
 
 	fill_executable(scratch, record, task);
 	append_exe(scratch, &record->parent_exe_path, parent);
@@ -235,8 +235,8 @@ int BPF_PROG(on_fork, struct task_struct *creator, struct task_struct *child)
 	record = (struct fork_record *)scratch->bytes;
 	record->creator = process_key(creator);
 	record->creator_tid = READ(creator, pid);
-	BPF_CORE_READ_INTO(&record->creator_comm, creator, comm);
-	BPF_CORE_READ_INTO(&record->parent_comm, parent, comm);
+	read_comm(record->creator_comm, creator);
+	read_comm(record->parent_comm, parent);
 	append_exe(scratch, &record->exe_path, child);
 	submit_record(scratch, &process_ring);
 	return 0;

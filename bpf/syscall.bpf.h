@@ -160,12 +160,8 @@ static __always_inline struct file *file_of(struct task_struct *task, __u64 fd)
 {
 	struct fdtable *table = READ(task, files, fdt);
 	struct file **files = READ(table, fd);
-	struct file *file = 0;
 
-	if (fd >= READ(table, max_fds))
-		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	return file;
+	return fd < READ(table, max_fds) ? READ_AT(files + fd) : 0;
 }
 
 #endif
