@@ -282,11 +282,14 @@ static __always_inline void network_ended(struct task_struct *task, __u32 kind, 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_call, struct pt_regs *regs, long result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct syscall syscall = { .result = result };
 	bool failed = result < 0 && result > -4096;
+	struct task_struct *task;
 	__u16 kind;
 
+	if (!may_be_observed(regs))
+		return 0;
+	task = bpf_get_current_task_btf();
 	syscall.call = call_of(regs, task, &syscall.compat);
 	if (!syscall.call)
 		return 0;

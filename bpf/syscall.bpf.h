@@ -37,10 +37,23 @@ struct syscall {
 	bool compat;
 };
 
-/* Fills in which call it was; CALL_UNKNOWN for those that are not observed, at the cost of one look into a table. */
+static __always_inline __u64 number_of(struct pt_regs *regs)
+{
+	return READ(regs, orig_ax) & ~0x40000000;	/* the bit of x32 */
+}
+
+/* Is the number that of an observed call, for programs of either kind? For nearly all other calls, this look is all there is. */
+static __always_inline bool may_be_observed(struct pt_regs *regs)
+{
+	__u64 number = number_of(regs), at = number & (CALL_NUMBERS - 1);
+
+	return number < CALL_NUMBERS && (calls_64[at] | calls_32[at]);
+}
+
+/* Fills in which call it was; CALL_UNKNOWN for those that are not observed. */
 static __always_inline __u32 call_of(struct pt_regs *regs, struct task_struct *task, bool *compat)
 {
-	__u64 number = READ(regs, orig_ax) & ~0x40000000;	/* the bit of x32 */
+	__u64 number = number_of(regs);
 
 	if (number >= CALL_NUMBERS)
 		return CALL_UNKNOWN;
