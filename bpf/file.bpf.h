@@ -8,6 +8,9 @@
 
 #include "filter.bpf.h"
 
+/* Most files lie no deeper. */
+enum { FILE_STEPS_INLINED = 6 };
+
 /* What a call says about a file beside the file itself. */
 struct file_call {
 	__u64 filename;		/* in the caller's memory; 0 when there is none */
@@ -84,7 +87,7 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 	scratch = claim_scratch(kind, RING_ACTIVITY);
 	if (!scratch)
 		return 0;
-	walk_path(scratch, &walk, READ(file, f_path.mnt), READ(file, f_path.dentry));
+	walk_path(scratch, &walk, READ(file, f_path.mnt), READ(file, f_path.dentry), FILE_STEPS_INLINED);
 	if (!canary && (!walk_passes(scratch, &walk) || (kind == RECORD_FILE_WRITE && !call->error && !first_write(task, inode)))) {
 		count_filtered(kind);
 		release_scratch(scratch);

@@ -155,9 +155,9 @@ __noinline int append_name(struct scratch *scratch, struct text *text, struct pe
 	begin_walk(scratch, &walk);
 	prepend_string(&walk, which ? names->new_name : names->old_name);
 	if (which)
-		walk_up(&walk, names->new_folder.mnt, names->new_folder.dentry);
+		walk_up(&walk, names->new_folder.mnt, names->new_folder.dentry, 0);
 	else
-		walk_up(&walk, names->old_folder.mnt, names->old_folder.dentry);
+		walk_up(&walk, names->old_folder.mnt, names->old_folder.dentry, 0);
 	append_walk(scratch, text, &walk);
 	return 0;
 }

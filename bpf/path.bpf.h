@@ -53,7 +53,8 @@ static __always_inline void prepend_string(struct walk *walk, const char *name)
 		prepend_name(walk, name, size - 1, true);
 }
 
-static long walk_step(__u32 step, struct walk *walk)
+/* From a name to the folder that it is in, or from a mount to where it is mounted. Returns 1 at the end. */
+static __always_inline long step_up(struct walk *walk)
 {
 	struct dentry *dentry = walk->dentry;
 	struct mount *mount = walk->mount, *above;
@@ -80,6 +81,11 @@ static long walk_step(__u32 step, struct walk *walk)
 	prepend_name(walk, READ(dentry, d_name.name), READ(dentry, d_name.len), true);
 	walk->dentry = parent;
 	return 0;
+}
+
+static long walk_step(__u32 step, struct walk *walk)
+{
+	return step_up(walk);
 }
 
 static long cgroup_step(__u32 step, struct walk *walk)
@@ -138,20 +144,29 @@ static __always_inline bool is_adrift(struct walk *walk)
 	return walk->ended != 1 || !ns || !number || number == MNT_NS_ANON_INO;
 }
 
-/* Puts the path of a folder or file, as seen from the root of its mount namespace, before what the walk has found until now. */
-static __always_inline void walk_up(struct walk *walk, struct vfsmount *mnt, struct dentry *dentry)
+/*
+ * Puts the path of a folder or file, as seen from the root of its mount namespace, before what the walk has found until now.
+ * The first `inlined` steps take no calls, but the verifier's time for each.
+ */
+static __always_inline void walk_up(struct walk *walk, struct vfsmount *mnt, struct dentry *dentry, int inlined)
 {
+	long ended = 0;
+
 	walk->dentry = dentry;
 	walk->mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-	bpf_loop(WALK_STEPS_MAX, walk_step, walk, 0);
+	for (int i = 0; i < inlined && !ended; i++)
+		ended = step_up(walk);
+	if (!ended)
+		bpf_loop(WALK_STEPS_MAX, walk_step, walk, 0);
 	walk->ended = !is_adrift(walk);
 }
 
 /* Finds a path; it stands in scratch->walk from walk->start on. */
-static __always_inline void walk_path(struct scratch *scratch, struct walk *walk, struct vfsmount *mnt, struct dentry *dentry)
+static __always_inline void walk_path(struct scratch *scratch, struct walk *walk, struct vfsmount *mnt, struct dentry *dentry,
+				      int inlined)
 {
 	begin_walk(scratch, walk);
-	walk_up(walk, mnt, dentry);
+	walk_up(walk, mnt, dentry, inlined);
 }
 
 /*
@@ -164,7 +179,7 @@ __noinline int append_path_at(struct scratch *scratch, struct text *text, __u64 
 
 	if (!scratch || !text)
 		return 0;
-	walk_path(scratch, &walk, (struct vfsmount *)mnt, (struct dentry *)dentry);
+	walk_path(scratch, &walk, (struct vfsmount *)mnt, (struct dentry *)dentry, 0);
 	append_walk(scratch, text, &walk);
 	return 0;
 }
