@@ -23,7 +23,7 @@ static __always_inline void path_key(struct scratch *scratch, const void *path, 
 	if (size > FILTER_SIZE_MAX - 1)
 		size = FILTER_SIZE_MAX - 1;
 	for_verifier(size);
-	if (bpf_probe_read_kernel(scratch->key.text, size & 255, path))
+	if (!copy_short(scratch->key.text, path, size) && bpf_probe_read_kernel(scratch->key.text, size & 255, path))
 		size = 0;
 	scratch->key.text[size & 255] = '/';
 	scratch->key.bits = (size + 1) * 8;

@@ -12,6 +12,7 @@ enum {
 	/* Steps of a walk: names and mount points. PATH_MAX allows 2048 names; a deeper path is reported as cut. */
 	WALK_STEPS_MAX = 4096,
 	NAME_SIZE_MAX = 255,
+	SHORT_NAME_SIZE_MAX = 40,
 	CGROUP_DEPTH_MAX = 128,
 };
 
@@ -26,6 +27,23 @@ struct walk {
 	__u32 ended;			/* 1: at the top of a mount; 2: outside of it */
 };
 
+/*
+ * Copies a name to `start`. A short one word by word, from its end, so that what is there behind it stays. Up to seven bytes
+ * before its beginning are written, too, but nothing is there yet.
+ */
+static __always_inline bool copy_name(struct walk *walk, __u32 start, const char *name, __u32 size)
+{
+	if (!bpf_rdonly_cast || size > SHORT_NAME_SIZE_MAX)
+		return !bpf_probe_read_kernel(walk->buffer + start, size & 255, name);
+	for (__u32 done = 0; done < SHORT_NAME_SIZE_MAX && done < size; done += sizeof(__u64)) {
+		__u32 end = size - done;
+		char *to = walk->buffer - sizeof(__u64) + ((start + end) & (2 * PATH_SIZE_MAX - 1));
+
+		*(__u64 *)to = READ_AT((const __u64 *)(name - sizeof(__u64) + end));
+	}
+	return true;
+}
+
 /* Puts "/name" before what is written, or only counts it when there is no more room. */
 static __always_inline void prepend_name(struct walk *walk, const void *name, __u32 size, bool slash)
 {
@@ -37,7 +55,7 @@ static __always_inline void prepend_name(struct walk *walk, const void *name, __
 	if (walk->full_size > walk->room)
 		return;
 	start = (walk->start - whole) & (PATH_SIZE_MAX - 1);
-	if (bpf_probe_read_kernel(walk->buffer + start + slash, size & 255, name))
+	if (!copy_name(walk, start + slash, name, size))
 		return;
 	if (slash)
 		walk->buffer[start] = '/';
