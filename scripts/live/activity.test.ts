@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { asGenerated, Bench, compileTools, type Line, notLive } from "./pair.ts";
 
 const reason = notLive();
@@ -75,6 +75,26 @@ describe.skipIf(reason !== null)("files and network", () => {
     const health = lines.at(-1) as unknown as { ledger: { by_kind: Record<string, Record<string, number>> } };
     expect(health.ledger.by_kind["file_write"]?.["filtered"]).toBeGreaterThanOrEqual(FILES);
   }, 120_000);
+
+  test("a name of any size, at any depth, is there byte by byte", async () => {
+    const letters = "abcdefghijklmnopqrstuvwxyz0123456789";
+    const nameOf = (size: number) =>
+      Array.from({ length: size }, (_, i) => letters[(size + i) % 36]).join("");
+    // Names of all sizes, then folders in folders with one name each: the walk's first steps, and those after them.
+    const names = Array.from({ length: 255 }, (_, i) => nameOf(i + 1));
+    const deep = Array.from({ length: 60 }, (_, i) =>
+      Array.from({ length: i + 2 }, (__, part) => nameOf(1 + ((i * 7 + part * 5) % 48))).join("/"),
+    );
+    const paths = [...names, ...deep.map((path) => `deep/${path}/end`)].map((path) => join(folder, path));
+    const lines = await observe(`[file]\nwatch_paths = [${JSON.stringify(folder)}]\n`, async () => {
+      for (const path of paths) {
+        mkdirSync(dirname(path), { recursive: true });
+        writeFileSync(path, "");
+      }
+    });
+    const opened = lines.filter((line) => line.event_type === "file_open").map((line) => line["path"]);
+    expect(opened).toEqual(paths);
+  }, 60_000);
 
   test("binds, listens, connects and accepts over IPv4, IPv6, TCP and UDP, with the addresses the sockets have", async () => {
     let done = { truth: [] as string[], pid: 0 };
