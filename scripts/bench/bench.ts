@@ -3,7 +3,8 @@
 //   bun run bench [--quick] [--only ROW] [--json FILE] [--compare OLD.json] [--plot FILE]
 //
 //   --quick     fewer runs and events: to see that it works, not to quote
-//   --only      one of the rows: hook, hook-fentry, peers, live, replay, rules, memory, start, latency, idle, growth
+//   --only      one of the rows: hook, hook-fentry, peers, live, replay, rules, memory, endless, start,
+//               latency, idle, growth
 //   --json      writes everything there, for --compare and other programs
 //   --compare   prints beside each row its ratio to the one in an earlier file
 //   --plot      where the curves of cost as work grows are drawn (default build/bench.svg)
@@ -15,7 +16,7 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { notLive } from "../live/pair.ts";
 import { liveRows, replayRows, ruleRows } from "./carry.ts";
-import { idleRows, latencyRows, memoryRows, startRows } from "./footprint.ts";
+import { endlessRows, idleRows, latencyRows, memoryRows, startRows } from "./footprint.ts";
 import { growthRows } from "./growth.ts";
 import { hookRows, peerRows } from "./hooks.ts";
 import { buildTools, RING_MIB, removeTools, type Tools } from "./live.ts";
@@ -48,6 +49,7 @@ const GROUPS: Record<string, (tools: Tools, extent: Extent) => Promise<(Row | Sk
   replay: replayRows,
   rules: ruleRows,
   memory: memoryRows,
+  endless: endlessRows,
   start: startRows,
   latency: latencyRows,
   idle: idleRows,

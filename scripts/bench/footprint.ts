@@ -2,12 +2,16 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { evaluatorOf, until } from "../live/pair.ts";
 import { ONLY_PRODUCED } from "./carry.ts";
 import { LivePair, RING_MIB, type Tools } from "./live.ts";
 import { contextSwitches, memoryOf } from "./machine.ts";
 import { type Extent, median, percentile, type Row, rowOf } from "./row.ts";
+import { makeRules } from "./rules.ts";
 
+const ROOT = join(import.meta.dir, "../..");
 const LIVE_PROCESSES = 50_000;
+const SAMPLE_MS = 500;
 /** Two counters of the sensor later, everything has been said. */
 const SETTLE_MS = 2500;
 
@@ -52,6 +56,49 @@ export async function memoryRows(tools: Tools, { runs, scale }: Extent): Promise
       facts(own.evaluator),
     ),
     rowOf("memory", `evaluator, more after ${events} events`, "MB", grown, { atMost: 16 }),
+  ];
+}
+
+const ENDLESS = 100_000_000;
+/** Part of the time in which memory may still grow: until everything has been compiled and every table is full. */
+const GROWING_PART = 0.2;
+
+/** Memory of an evaluator that replays for a long time, out of a pipe. */
+export async function endlessRows(tools: Tools, { scale }: Extent): Promise<Row[]> {
+  const events = ENDLESS * scale * scale;
+  const rules = join(tools.folder, "rules-endless.toml");
+  await Bun.write(rules, makeRules(1000));
+  const evaluator = `"$0" evaluator/main.ts replay - --rules ${rules} --alerts-only -o json`;
+  const script = `"$0" scripts/bench/stream.ts --events ${events} | ${evaluator} | ${tools.reader} last`;
+  const shell = Bun.spawn(["bash", "-c", script, process.execPath], {
+    cwd: ROOT,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  await until("the evaluator", async () => (await evaluatorOf(shell).catch(() => null)) !== null);
+  const { pid } = await evaluatorOf(shell);
+  const samples: number[] = [];
+  while (shell.exitCode === null) {
+    await Bun.sleep(SAMPLE_MS * scale);
+    const { anonymous } = memoryOf(pid);
+    if (anonymous > 0) samples.push(anonymous);
+  }
+  const [words, said] = await Promise.all([
+    new Response(shell.stdout).text(),
+    new Response(shell.stderr).text(),
+  ]);
+  const { ledger } = JSON.parse(words) as { ledger: { received: number; balanced: boolean } };
+  if (shell.exitCode !== 0 || !ledger.balanced) throw new Error(`endless replay: ${said}`);
+  const settled = samples.slice(Math.ceil(samples.length * GROWING_PART));
+  const part = Math.ceil(settled.length / 4);
+  const grown = median(settled.slice(-part)) - median(settled.slice(0, part));
+  const facts = {
+    events: ledger.received,
+    "MB at first": median(settled.slice(0, part)),
+    "MB at most": Math.max(...samples),
+  };
+  return [
+    rowOf("endless", "evaluator, more memory after a long replay", "MB", [grown], { atMost: 16 }, facts),
   ];
 }
 

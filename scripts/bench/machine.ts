@@ -31,14 +31,17 @@ export function thisMachine(): Machine {
 
 /** How many processes of the sensor's name there are. */
 function sensorsRunning(): number {
-  return readdirSync("/proc").filter((name) => /^\d+$/.test(name) && commOf(name) === "warder-sensor").length;
+  return readdirSync("/proc").filter(
+    (name) => /^\d+$/.test(name) && textOf(`/proc/${name}/comm`) === "warder-sensor\n",
+  ).length;
 }
 
-function commOf(pid: string): string {
+/** The text of a process's file; empty when the process has ended. */
+function textOf(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+    return readFileSync(path, "utf8");
   } catch {
-    return ""; // it has ended
+    return "";
   }
 }
 
@@ -64,9 +67,12 @@ export function startedMs(pid: number): number {
   return Date.now() - (uptime - Number(statOf(pid)[19]) / TICKS_PER_SECOND) * 1000;
 }
 
-/** Resident memory of a process, in MB: all of it, and what is its own. The rest is shared: programs, libraries, the rings. */
+/**
+ * Resident memory of a process, in MB: all of it, and what is its own. The rest is shared: programs, libraries, rings. Zeros
+ * when it has ended.
+ */
 export function memoryOf(pid: number): { rss: number; anonymous: number } {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const status = textOf(`/proc/${pid}/status`);
   const mb = (key: string) =>
     (Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0) * 1024) / 1e6;
   return { rss: mb("VmRSS"), anonymous: mb("RssAnon") };

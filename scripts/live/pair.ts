@@ -233,7 +233,7 @@ function namespaceOf(pid: number): number {
 }
 
 /** The evaluator within a pipeline: a child of its shell. */
-export async function evaluatorOf({ pid }: Program): Promise<Pick<Program, "pid">> {
+export async function evaluatorOf({ pid }: Pick<Program, "pid">): Promise<Pick<Program, "pid">> {
   const children = await Bun.file(`/proc/${pid}/task/${pid}/children`).text();
   for (const child of children.trim().split(" ")) {
     if ((await Bun.file(`/proc/${child}/cmdline`).text()).includes("evaluator/main.ts"))
