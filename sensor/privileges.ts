@@ -53,7 +53,7 @@ export async function becomeServer(
 /** Nothing of the starter's environment but our own variables. No code is made at run time: nothing has to be writable and executable. */
 function environment(): Record<string, string> {
   const own = Object.entries(process.env).filter(([name]) => name.startsWith("WARDER_"));
-  return { ...(Object.fromEntries(own) as Record<string, string>), BUN_JSC_useJIT: "0" };
+  return { ...(Object.fromEntries(own) as Record<string, string>), BUN_JSC_useJIT: "0", BUN_GC_TIMER_DISABLE: "1" };
 }
 
 /** koffi's native part, for this system. */
