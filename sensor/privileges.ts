@@ -50,10 +50,14 @@ export async function becomeServer(
   return execute(`/proc/self/fd/${runtime}`, ["warder-sensor", "run", "-"], environment());
 }
 
-/** Nothing of the starter's environment but our own variables. No code is made at run time: nothing has to be writable and executable. */
+/** Nothing of the starter's environment but our own variables. No code is made at run time: nothing has to be writable and executable. Garbage is collected when there is some, not once a second: an idle sensor sleeps. */
 function environment(): Record<string, string> {
   const own = Object.entries(process.env).filter(([name]) => name.startsWith("WARDER_"));
-  return { ...(Object.fromEntries(own) as Record<string, string>), BUN_JSC_useJIT: "0", BUN_GC_TIMER_DISABLE: "1" };
+  return {
+    ...(Object.fromEntries(own) as Record<string, string>),
+    BUN_JSC_useJIT: "0",
+    BUN_GC_TIMER_DISABLE: "1",
+  };
 }
 
 /** koffi's native part, for this system. */
