@@ -50,7 +50,10 @@ export async function becomeServer(
   return execute(`/proc/self/fd/${runtime}`, ["warder-sensor", "run", "-"], environment());
 }
 
-/** Nothing of the starter's environment but our own variables. No code is made at run time: nothing has to be writable and executable. Garbage is collected when there is some, not once a second: an idle sensor sleeps. */
+/**
+ * Nothing of the starter's environment but our own variables. No code is made at run time: nothing has to be writable and
+ * executable. Garbage is collected when there is some, not once a second: an idle sensor sleeps.
+ */
 function environment(): Record<string, string> {
   const own = Object.entries(process.env).filter(([name]) => name.startsWith("WARDER_"));
   return {
