@@ -191,7 +191,10 @@ describe.skipIf(reason !== null)("the running sensor", () => {
     expect(maps.match(/^\S+ .wx. .*$/gm)).toBe(null);
     const environment = readFileSync(`/proc/${sensor.pid}/environ`, "latin1");
     const names = environment.split("\0").map((entry) => entry.split("=")[0] ?? "");
-    expect(names.filter((name) => name !== "" && !name.startsWith("WARDER_"))).toEqual(["BUN_JSC_useJIT"]);
+    expect(names.filter((name) => name !== "" && !name.startsWith("WARDER_"))).toEqual([
+      "BUN_JSC_useJIT",
+      "BUN_GC_TIMER_DISABLE",
+    ]);
     expect(await sensor.end("SIGTERM")).toBe(0);
   }, 60_000);
 
