@@ -231,7 +231,9 @@ static __always_inline void append_text(struct scratch *scratch, struct text *te
 {
 	__u64 kept = size < PATH_SIZE_MAX ? size : PATH_SIZE_MAX;
 
-	if (!copy_short(record_end(scratch), from, kept) && bpf_probe_read_kernel(record_end(scratch), kept, from))
+	for_verifier(kept);
+	if (!copy_short(record_end(scratch), from, kept) &&
+	    bpf_probe_read_kernel(record_end(scratch), kept & (2 * PATH_SIZE_MAX - 1), from))
 		kept = 0;
 	text->size = kept;
 	text->full_size = size;

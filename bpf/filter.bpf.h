@@ -11,12 +11,6 @@ static __always_inline bool wanted(__u16 kind)
 	return settings.call_kinds[(kind >> 5) & 3] >> (kind & 31) & 1;
 }
 
-/*
- * The compiler knows the bound of a value and drops a mask that repeats it; the verifier of Linux 6.1 follows another
- * register and needs the mask. This hides the bound from the compiler.
- */
-#define for_verifier(value) asm volatile("" : "+r"(value))
-
 /* The key of a path: its beginning, with the '/' that ends each entry of the tries. */
 static __always_inline void path_key(struct scratch *scratch, const void *path, __u32 size)
 {

@@ -376,4 +376,10 @@ struct cpumask {
 	value_;											\
 })
 
+/*
+ * The compiler knows the bound of a value and drops a mask that repeats it; the verifier of Linux 6.1 follows another
+ * register and needs the mask. This hides the bound from the compiler.
+ */
+#define for_verifier(value) asm volatile("" : "+r"(value))
+
 #endif

@@ -33,8 +33,10 @@ struct walk {
  */
 static __always_inline bool copy_name(struct walk *walk, __u32 start, const char *name, __u32 size)
 {
-	if (!bpf_rdonly_cast || size > SHORT_NAME_SIZE_MAX)
+	if (!bpf_rdonly_cast || size > SHORT_NAME_SIZE_MAX) {
+		for_verifier(size);
 		return !bpf_probe_read_kernel(walk->buffer + start, size & 255, name);
+	}
 	for (__u32 done = 0; done < SHORT_NAME_SIZE_MAX && done < size; done += sizeof(__u64)) {
 		__u32 end = size - done;
 		char *to = walk->buffer - sizeof(__u64) + ((start + end) & (2 * PATH_SIZE_MAX - 1));

@@ -25,7 +25,7 @@ sensor() {
   rm -f /run/warder/sensor.sock
   bun sensor/main.ts run --no-pin --config $1 --socket /run/warder/sensor.sock &
   sensor=$!
-  while kill -0 $sensor && [ ! -S /run/warder/sensor.sock ]; do sleep 0.1; done
+  while [ ! -S /run/warder/sensor.sock ]; do kill -0 $sensor || exit 5; sleep 0.1; done
 }
 evaluator() {
   config=$1 output=$2
