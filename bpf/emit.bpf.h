@@ -68,6 +68,12 @@ static __always_inline bool is_canary_child(struct task_struct *task)
 	return own && is_process(READ(task, real_parent), own->sensor, own->sensor_start);
 }
 
+/* Is what this task does an act of the sensor, or a part of one? */
+static __always_inline bool is_act(struct task_struct *task)
+{
+	return is_canary(task) || is_canary_child(task);
+}
+
 static __always_inline void fill_header(struct record_header *header, __u16 kind, struct task_struct *task)
 {
 	const struct cred *cred = READ(task, cred);
@@ -75,7 +81,7 @@ static __always_inline void fill_header(struct record_header *header, __u16 kind
 	header->time = bpf_ktime_get_boot_ns();
 	header->kind = kind;
 	header->flags = READ(task, flags) & PF_KTHREAD ? FLAG_KERNEL_THREAD : 0;
-	if (is_canary(task) || is_canary_child(task))
+	if (is_act(task))
 		header->flags |= FLAG_CANARY;
 	if (settings.lineage_kinds >> (kind & 31) & 1 && kind < 32)
 		header->flags |= FLAG_LINEAGE;
@@ -94,7 +100,10 @@ static __always_inline struct kind_counters *kind_counters(__u32 cpu, __u16 kind
 {
 	struct cpu_counters *row = bpf_map_lookup_elem(&counters, &cpu);
 
-	return row ? &row->kinds[kind & (KINDS_MAX - 1)] : 0;
+	if (!row)
+		return 0;
+	for_verifier(row);
+	return &row->kinds[kind & (KINDS_MAX - 1)];
 }
 
 /* Something was to be reported, and there is no memory to do it in. */
@@ -108,6 +117,8 @@ static __always_inline void count_discarded(__u16 kind, __u32 ring)
 	__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].attempts, 1);
 	__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].discarded, 1);
 	__sync_fetch_and_add(&row->sequence[ring], 1);
+	if (is_act(bpf_get_current_task_btf()))
+		__sync_fetch_and_add(&row->kinds[kind & (KINDS_MAX - 1)].unheard, 1);
 }
 
 /* Scratch memory of this CPU, for a filter or a record of `kind`. NULL: counted as an attempt that was discarded. */
@@ -198,8 +209,11 @@ static __always_inline void submit_record(struct scratch *scratch, void *ring)
 
 	if (size <= RECORD_SIZE_MAX)
 		refused = bpf_ringbuf_output(ring, scratch->bytes, size, 0);
-	if (counter)
+	if (counter) {
 		__sync_fetch_and_add(refused ? &counter->lost : &counter->submitted, 1);
+		if (refused && header->flags & FLAG_CANARY)
+			__sync_fetch_and_add(&counter->unheard, 1);
+	}
 	if (refused)
 		count_loser(header);
 	release_scratch(scratch);

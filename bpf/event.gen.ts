@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "87714bec6e5e03cd5b5140bef02d2fac";
+export const EVENT_ABI = "0db04ebe5318314dd8b2233e3314f9d1";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -363,7 +363,7 @@ export const COUNTERS_FRAME = {
 } as const;
 
 export const CPU_COUNTERS = {
-  size: 5152,
+  size: 6176,
   at: {
     sequence: 0,
     kinds: 32,
@@ -371,13 +371,14 @@ export const CPU_COUNTERS = {
 } as const;
 
 export const KIND_COUNTERS = {
-  size: 40,
+  size: 48,
   at: {
     attempts: 0,
     submitted: 8,
     lost: 16,
     discarded: 24,
     filtered: 32,
+    unheard: 40,
   },
 } as const;
 
@@ -611,6 +612,7 @@ export type KindCounters = {
   lost: bigint;
   discarded: bigint;
   filtered: bigint;
+  unheard: bigint;
 };
 
 export type Acknowledgement = {
@@ -800,6 +802,7 @@ export function readKindCounters(view: DataView, at: number): KindCounters {
     lost: view.getBigUint64(at + 16, true),
     discarded: view.getBigUint64(at + 24, true),
     filtered: view.getBigUint64(at + 32, true),
+    unheard: view.getBigUint64(at + 40, true),
   };
 }
 

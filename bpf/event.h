@@ -245,6 +245,7 @@ struct kind_counters {
 	__u64 lost;		/* the ring was full */
 	__u64 discarded;	/* it could not be put together: no scratch memory was free on this CPU */
 	__u64 filtered;		/* left out by settings, before attempts */
+	__u64 unheard;		/* of those lost and discarded: acts of the sensor, FLAG_CANARY */
 };
 
 /* One CPU's row of the counters. */

@@ -378,7 +378,7 @@ struct cpumask {
 
 /*
  * The compiler knows the bound of a value and drops a mask that repeats it; the verifier of Linux 6.1 follows another
- * register and needs the mask. This hides the bound from the compiler.
+ * register and needs the mask. This hides the bound from the compiler; and of a pointer, that it may not be used before here.
  */
 #define for_verifier(value) asm volatile("" : "+r"(value))
 

@@ -7,12 +7,12 @@ import { SECTIONS, WITHOUT_MEANING } from "./config.ts";
 import { EVENT_FIELDS, EVENT_MEANINGS, type Field, NAMESPACE_FIELDS } from "./event/fields.ts";
 import { ALERT_FIELDS } from "./output/alert.ts";
 import {
-  COUNTER_FIELDS,
   NOTICE_FIELDS,
   NOTICE_MEANINGS,
   OUTPUT_FIELDS,
   PRODUCER_FIELDS,
   SERVICE_FIELDS,
+  SINCE_ATTACHED_FIELDS,
   TOTALS_FIELDS,
 } from "./output/notice.ts";
 import { DISABLE_ENTRIES } from "./rule/load.ts";
@@ -97,7 +97,7 @@ const TABLES: Readonly<Record<string, () => JsonSchema>> = {
   events: () => byEventType(SERVICE_FIELDS),
   producers: () => ({ type: "array", items: objectOf(PRODUCER_FIELDS) }),
   outputs: () => ({ type: "array", items: objectOf(OUTPUT_FIELDS) }),
-  since_attached: () => byEventType(COUNTER_FIELDS),
+  since_attached: () => byEventType(SINCE_ATTACHED_FIELDS),
   ledger: () => {
     const { properties, required, ...totals } = objectOf(TOTALS_FIELDS);
     const byKind = { ...byEventType(TOTALS_FIELDS), description: "the same, by event type" };

@@ -308,6 +308,7 @@ int main(void)
 	NUMBER("kind_counters", counters, lost);
 	NUMBER("kind_counters", counters, discarded);
 	NUMBER("kind_counters", counters, filtered);
+	NUMBER("kind_counters", counters, unheard);
 	show("kind_counters");
 
 	struct stream_preamble *preamble = (struct stream_preamble *)bytes;

@@ -10,7 +10,7 @@ import { openCapture, readCapture } from "../evaluator/input/capture.ts";
 import { FrameReader } from "../evaluator/input/records.ts";
 import { ALERT_FIELDS } from "../evaluator/output/alert.ts";
 import { Ledger } from "../evaluator/output/ledger.ts";
-import { COUNTER_FIELDS, NOTICE_FIELDS } from "../evaluator/output/notice.ts";
+import { NOTICE_FIELDS, SINCE_ATTACHED_FIELDS } from "../evaluator/output/notice.ts";
 import type { Line } from "../evaluator/output/projection.ts";
 import { decisionOf } from "../evaluator/reload.ts";
 
@@ -54,7 +54,7 @@ const time = fc
   .tuple(fc.date({ min: new Date(0), max: new Date("2100-01-01"), noInvalidDate: true }), fc.nat(999_999))
   .map(([date, rest]) => date.toISOString().replace("Z", `${String(rest).padStart(6, "0")}Z`));
 const error = fc.constantFrom("ENOENT", "EACCES", "ECONNREFUSED", "EINPROGRESS", "EINTR", "errno 512");
-const counters = Object.fromEntries(Object.keys(COUNTER_FIELDS).map((key) => [key, fc.nat()]));
+const counters = Object.fromEntries(Object.keys(SINCE_ATTACHED_FIELDS).map((key) => [key, fc.nat()]));
 
 /** Values of keys that are more than their shape. */
 const VALUES: Readonly<Record<string, fc.Arbitrary<unknown>>> = {

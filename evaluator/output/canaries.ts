@@ -62,7 +62,7 @@ export class Canaries {
       const records = this.arrived.get(kind) ?? 0;
       if (records > acts) hearing.forged.push({ type: typeOf(kind), count: records - acts });
       const detached = ((now.detached[kind >>> 5] ?? 0) >>> (kind & 31)) & 1;
-      const isMissing = records < acts && acts - records > lostOf(now, kind) - lostOf(before, kind);
+      const isMissing = records + unheardOf(now, kind) - unheardOf(before, kind) < acts;
       const reason = detached ? DETACHED : isMissing ? NO_CANARY : null;
       if (reason !== null) {
         if (this.silent.get(kind) !== reason) addSilence(hearing.silent, typeOf(kind), before.time, reason);
@@ -78,9 +78,7 @@ function addSilence(silences: Silence[], type: string, since: bigint, reason: st
   else silences.push({ types: [type], since, reason });
 }
 
-function lostOf({ cells }: Counters, kind: number): number {
-  return cells.reduce(
-    (sum, cell) => (cell.kind === kind ? sum + Number(cell.counters.lost + cell.counters.discarded) : sum),
-    0,
-  );
+/** The acts whose records were lost with others. */
+function unheardOf({ cells }: Counters, kind: number): number {
+  return cells.reduce((sum, cell) => (cell.kind === kind ? sum + Number(cell.counters.unheard) : sum), 0);
 }

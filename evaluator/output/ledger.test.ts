@@ -13,7 +13,10 @@ type Outcome = "submitted" | "lost" | "discarded";
 class Kernel {
   readonly cells = Array.from({ length: CPUS }, () =>
     Object.fromEntries(
-      KINDS.map((kind) => [kind, { attempts: 0n, submitted: 0n, lost: 0n, discarded: 0n, filtered: 0n }]),
+      KINDS.map((kind) => [
+        kind,
+        { attempts: 0n, submitted: 0n, lost: 0n, discarded: 0n, filtered: 0n, unheard: 0n },
+      ]),
     ),
   );
   readonly sequences = Array.from({ length: CPUS }, () => Array.from({ length: RINGS_MAX }, () => 0n));

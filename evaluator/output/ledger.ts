@@ -297,6 +297,7 @@ export class Ledger {
             lost: sumOf(settled, kind, "lost"),
             discarded: sumOf(settled, kind, "discarded"),
             filtered: sumOf(settled, kind, "filtered"),
+            unheard: sumOf(settled, kind, "unheard"),
           },
         ];
       }),

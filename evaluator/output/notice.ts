@@ -94,13 +94,18 @@ export const OUTPUT_FIELDS = {
   path: ["bytes", "the file, or standard output"],
   failed: ["number", "lines that it lacks"],
 } as const satisfies Fields<NoticeFacts["health"]["outputs"][number]>;
-/** The keys of `since_attached`, by event type. */
-export const COUNTER_FIELDS = {
+/** What the kernel side counts of events. */
+const COUNTER_FIELDS = {
   attempts: ["number", "how often a hook fired"],
   submitted: ["number", "records that were put into a ring"],
   lost: ["number", "records that a full ring did not take"],
   discarded: ["number", "records for which there was no memory"],
   filtered: ["number", "what settings leave out in the kernel"],
+} as const;
+/** The keys of `since_attached`, by event type. */
+export const SINCE_ATTACHED_FIELDS = {
+  ...COUNTER_FIELDS,
+  unheard: ["number", "of those lost and discarded: acts of the sensor"],
 } as const;
 /** The keys of `ledger`, and of `by_kind` within it, by event type. */
 export const TOTALS_FIELDS = {

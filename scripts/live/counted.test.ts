@@ -74,7 +74,32 @@ describe.skipIf(reason !== null)("what is no event", () => {
     const told = losses(lines).filter((line) => line["kind"] === "file_open");
     expect(sum(told)).toBe(attempts);
     for (const line of told) expect(line["reason"]).toBe("no scratch memory");
+    // The sensor has acted on each CPU when it started, and the last health line says that these acts are among them.
+    const tested = lines.find((line) => line.event_type === "coverage")?.["tested_cpus"];
+    const kernel = lines.at(-1)?.["since_attached"] as Record<string, Counts>;
+    expect(kernel["file_open"]?.["unheard"]).toBe(Number(tested));
   }, 120_000);
+
+  test("acts of the sensor that are lost with other records are no silence", async () => {
+    const { generate } = compileTools(bench.folder, ["generate"]);
+    writeFileSync(join(watched, "flooded"), "");
+    const config = bench.path("canary.toml");
+    writeFileSync(config, `[file]\nwatch_paths = ["${watched}"]\n[ebpf]\nbuffer_size = 64\n`);
+    const sensor = await bench.sensor("--no-pin", "--config", config);
+    const evaluator = await bench.evaluator("--once", "--config", config);
+    evaluator.signal("SIGSTOP");
+    await run(generate, "flood", join(watched, "flooded"), String(FLOOD));
+    await Bun.sleep(3500);
+    evaluator.signal("SIGCONT");
+    await Bun.sleep(2500);
+    await sensor.end("SIGTERM");
+    await evaluator.exited;
+    const lines = evaluator.lines();
+    expect(lines.filter((line) => line.event_type === "sensor_silent")).toEqual([]);
+    const kernel = lines.at(-1)?.["since_attached"] as Record<string, Counts>;
+    expect(kernel["file_open"]?.["unheard"]).toBeGreaterThanOrEqual(2);
+    expect((lines.at(-1)?.["ledger"] as Ledger).balanced).toBe(true);
+  }, 60_000);
 
   test("a loss names whose records were lost, and which rules were blind", async () => {
     const { generate } = compileTools(bench.folder, ["generate"]);

@@ -120,7 +120,7 @@ function* split(bytes: Buffer): Generator<string> {
 /** One event type in the books. `unaccounted` must be 0. */
 export type Account = { attempts: number; written: number; counted: number; unaccounted: number };
 
-type Counted = { attempts: number; lost: number; discarded: number };
+type Counted = { attempts: number; lost: number; discarded: number; unheard: number };
 
 /**
  * Compares by type what was written with what the kernel side counted since its programs were attached, by the last health
@@ -134,10 +134,11 @@ export function accountsOf({ events, notices }: Tally): Map<string, Account> {
     by_kind: Record<string, { abandoned: number; write_failed: number }>;
   };
   return new Map(
-    Object.entries(kernel).map(([type, { lost, discarded, ...rest }]) => {
+    Object.entries(kernel).map(([type, { lost, discarded, unheard, ...rest }]) => {
       const attempts = rest.attempts - tested;
       const written = events.get(type) ?? 0;
-      const counted = lost + discarded + (kinds[type]?.abandoned ?? 0) + (kinds[type]?.write_failed ?? 0);
+      const counted =
+        lost + discarded - unheard + (kinds[type]?.abandoned ?? 0) + (kinds[type]?.write_failed ?? 0);
       return [type, { attempts, written, counted, unaccounted: attempts - written - counted }];
     }),
   );
