@@ -3,7 +3,7 @@
 //
 //   bun run mutate [PART]      only the places whose text or file contains PART
 //
-// Exit code 1 when an increment can go unnoticed.
+// Exit code 1 when an increment can go unnoticed, or when a check fails without any change.
 
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,14 +18,18 @@ type Mutation = { file: string; line: number; text: string; without: string };
 const KERNEL_CHECKS = [
   ["scripts/live/prove.ts", "--short", "--only", "rest"],
   ["scripts/live/prove.ts", "--short", "--only", "stopped"],
-  ["test", "scripts/live/activity.test.ts"],
-  ["test", "scripts/live/counted.test.ts"],
+  test("scripts/live/counted.test.ts"),
+  test("scripts/live/activity.test.ts"),
 ];
 const CHECKS: Record<string, string[][]> = {
   "bpf/": KERNEL_CHECKS,
   "sensor/": [["scripts/live/prove.ts", "--short", "--only", "watcher"], ...KERNEL_CHECKS],
-  "evaluator/": [["test", "evaluator"], ["test", "scripts/live/live.test.ts"], ...KERNEL_CHECKS],
+  "evaluator/": [test("evaluator"), test("scripts/live/live.test.ts"), ...KERNEL_CHECKS],
 };
+
+function test(part: string): string[] {
+  return ["test", "--bail", "--timeout", "60000", part];
+}
 
 const FOLDERS = ["bpf", "sensor", "evaluator", "evaluator/context", "evaluator/input", "evaluator/output"];
 
@@ -56,6 +60,9 @@ function withoutCount(text: string): string[] {
       `${indent}if (${condition}) __sync_fetch_and_add(${yes}, 1);`,
     ];
   }
+  const entry = /(?<=\?\? 0n?\)) \+ 1n?/.exec(text);
+  if (entry) return [text.replace(entry[0], "")];
+  if (/totals\.\w+ -= 1;$/.test(text)) return [text.replace("-= 1;", "-= 0;")];
   // A place in a text or a number of tries is no counter of something that happened.
   const sum = /(?:this\.|totals|state\.|tally\.)\S* \+= (?:1n?|count|matches\.length);$/.test(text);
   if (!sum || /offset|start|end|versions|limited/.test(text)) return [];
@@ -70,6 +77,16 @@ function run(folder: string, command: string[]): boolean {
     timeout: 300_000,
   });
   return exitCode === 0;
+}
+
+function checksFor(file: string): string[][] {
+  return Object.entries(CHECKS).find(([prefix]) => file.startsWith(prefix))?.[1] ?? [];
+}
+
+/** Each check once that one of the changes needs. */
+function checksOf(chosen: readonly Mutation[]): string[][] {
+  const all = chosen.flatMap(({ file }) => checksFor(file));
+  return [...new Map(all.map((command) => [command.join(" "), command])).values()];
 }
 
 /** What notices that the line is gone; null when nothing does. */
@@ -88,8 +105,11 @@ function noticedBy(folder: string, { file, line, without }: Mutation): string | 
       });
       if (exitCode !== 0) return "the compiler";
     }
-    const [, checks = []] = Object.entries(CHECKS).find(([prefix]) => file.startsWith(prefix)) ?? [];
-    return checks.find((command) => !run(folder, command))?.join(" ") ?? null;
+    return (
+      checksFor(file)
+        .find((command) => !run(folder, command))
+        ?.join(" ") ?? null
+    );
   } finally {
     writeFileSync(path, original);
   }
@@ -103,8 +123,11 @@ try {
     else if (name !== ".git") cpSync(join(ROOT, name), join(folder, name), { recursive: true });
   }
   Bun.spawnSync(["./scripts/build"], { cwd: folder });
+  const chosen = mutations().filter(({ file, text }) => `${file} ${text}`.includes(part));
+  for (const command of checksOf(chosen))
+    if (!run(folder, command)) throw new Error(`${command.join(" ")}: fails without any change`);
   let unnoticed = 0;
-  for (const mutation of mutations().filter(({ file, text }) => `${file} ${text}`.includes(part))) {
+  for (const mutation of chosen) {
     const by = noticedBy(folder, mutation);
     if (mutation.file.startsWith("bpf/")) Bun.spawnSync(["./scripts/build"], { cwd: folder });
     console.log(
