@@ -1,6 +1,6 @@
 // Other programs that watch what calls do, measured in the same way where they are installed.
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { outputOf } from "./live.ts";
 
@@ -38,31 +38,25 @@ async function daemon(command: string[]): Promise<() => Promise<void>> {
 /** The calls that the timed ones are made of. */
 const AUDITED = ["open", "openat", "openat2", "creat", "execve", "execveat"];
 
-/** The audit system with rules for opens and execs, its daemon, and laurel as the reader. */
+/** The audit system with rules for opens and execs, its daemon as this host has configured it, and laurel as its reader. */
 async function startAudit(above: string): Promise<() => Promise<void>> {
   if (!(await outputOf(["auditctl", "-l"])).startsWith("No rules"))
     throw new Error("this host has audit rules of its own");
   const folder = join(above, "audit");
   mkdirSync(join(folder, "plugins.d"), { recursive: true });
-  writeFileSync(
-    join(folder, "auditd.conf"),
-    [
-      ...["local_events = yes", "write_logs = no", `log_file = ${folder}/log`, "log_format = RAW"],
-      ...["freq = 0", "flush = NONE", "q_depth = 20000", `plugin_dir = ${folder}/plugins.d`, ""],
-    ].join("\n"),
-    { mode: 0o640 },
+  mkdirSync(join(folder, "laurel"), { recursive: true });
+  const ours = { write_logs: "no", q_depth: "20000", plugin_dir: `${folder}/plugins.d` };
+  const changed = Object.entries(ours).reduce(
+    (text, [key, value]) => text.replace(new RegExp(`^${key} *=.*$`, "m"), `${key} = ${value}`),
+    readFileSync("/etc/audit/auditd.conf", "utf8"),
   );
-  writeFileSync(
-    join(folder, "plugins.d/laurel.conf"),
-    [
-      ...["active = yes", "direction = out", "type = always", "format = string"],
-      ...[`path = ${Bun.which("laurel")}`, `args = --config ${folder}/laurel.toml`, ""],
-    ].join("\n"),
-    { mode: 0o640 },
-  );
+  writeFileSync(join(folder, "auditd.conf"), changed, { mode: 0o640 });
+  const plugin = [`path = ${Bun.which("laurel")}`, `args = --config ${folder}/laurel.toml`];
+  const always = ["active = yes", "direction = out", "type = always", "format = string", ""];
+  writeFileSync(join(folder, "plugins.d/laurel.conf"), [...plugin, ...always].join("\n"), { mode: 0o640 });
   writeFileSync(
     join(folder, "laurel.toml"),
-    `directory = "${folder}/laurel"\n[auditlog]\nfile = "audit.log"\n`,
+    `directory = "${folder}/laurel"\nuser = "root"\n[auditlog]\nfile = "audit.log"\n`,
   );
   const stop = await daemon(["auditd", "-n", "-c", folder]);
   const calls = AUDITED.flatMap((call) => ["-S", call]);
