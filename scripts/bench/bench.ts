@@ -3,7 +3,7 @@
 //   bun run bench [--quick] [--only ROW] [--json FILE] [--compare OLD.json] [--plot FILE]
 //
 //   --quick     fewer runs and events: to see that it works, not to quote
-//   --only      one of the rows: hook, hook-fentry, peers, live, replay, rules, memory, endless, start,
+//   --only      one of the rows: hook, hook-fentry, programs, peers, live, replay, rules, memory, endless, start,
 //               latency, idle, growth
 //   --json      writes everything there, for --compare and other programs
 //   --compare   prints beside each row its ratio to the one in an earlier file
@@ -22,6 +22,7 @@ import { hookRows, peerRows } from "./hooks.ts";
 import { buildTools, RING_MIB, removeTools, type Tools } from "./live.ts";
 import { type Machine, thisMachine } from "./machine.ts";
 import { plot } from "./plot.ts";
+import { programRows } from "./programs.ts";
 import { type Extent, type Row, type Skipped } from "./row.ts";
 import { printHead, printRow } from "./table.ts";
 
@@ -44,6 +45,7 @@ const { values } = parseArgs({
 const GROUPS: Record<string, (tools: Tools, extent: Extent) => Promise<(Row | Skipped)[]>> = {
   hook: (tools, extent) => hookRows(tools, extent, "tracepoint"),
   "hook-fentry": (tools, extent) => hookRows(tools, extent, "fentry"),
+  programs: programRows,
   peers: peerRows,
   live: liveRows,
   replay: replayRows,

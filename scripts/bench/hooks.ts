@@ -7,11 +7,12 @@ import { PEERS } from "./peers.ts";
 import { type Extent, type Goal, median, more, percentMore, type Row, rowOf, type Skipped } from "./row.ts";
 
 /** Without canaries, so that nothing but the calls is measured. */
-const QUIET = "[health]\ncanary = false\n";
+export const QUIET = "[health]\ncanary = false\n";
 const SENSOR = join(import.meta.dir, "../../sensor/main.ts");
 const SPAWNED = "/bin/true";
 
-const CALLS = ["call", "open", "spawn"] as const;
+/** What is timed: a call that nobody looks at, an open with its close, a spawn. */
+export const CALLS = ["call", "open", "spawn"] as const;
 type Call = (typeof CALLS)[number];
 /** Nanoseconds of each call, one number a run. */
 type Times = Record<Call, number[]>;
@@ -20,6 +21,19 @@ type Goals = Record<Call, Goal | null>;
 /** Something that looks on until it is stopped. */
 type Onlooker = () => Promise<() => Promise<void>>;
 
+/** Words for timed.c, and how often it calls. */
+export function commandsOf(file: string, scale: number): Record<Call, { count: number; words: string[] }> {
+  const command = (what: string, count: number, ...rest: string[]) => ({
+    count: count * scale,
+    words: [what, "0", String(count * scale), ...rest],
+  });
+  return {
+    call: command("calls", 1_000_000),
+    open: command("opens", 100_000, file),
+    spawn: command("spawns", 2_000, SPAWNED),
+  };
+}
+
 /** Times the calls without anybody, then with each onlooker, and so on in turn. The first times are those without. */
 async function timeInTurn(
   tools: Tools,
@@ -27,11 +41,7 @@ async function timeInTurn(
   { runs, scale }: Extent,
   onlookers: Onlooker[],
 ): Promise<Times[]> {
-  const commands: Record<Call, string[]> = {
-    call: ["calls", "0", String(1_000_000 * scale)],
-    open: ["opens", "0", String(100_000 * scale), file],
-    spawn: ["spawns", "0", String(2_000 * scale), SPAWNED],
-  };
+  const commands = commandsOf(file, scale);
   const nobody: Onlooker = async () => async () => {};
   const all = [nobody, ...onlookers].map((look) => ({
     look,
@@ -40,7 +50,8 @@ async function timeInTurn(
   for (let run = 0; run < runs; run++) {
     for (const { look, times } of all) {
       const stop = await look();
-      for (const call of CALLS) times[call].push(Number(await outputOf([tools.timed, ...commands[call]])));
+      for (const call of CALLS)
+        times[call].push(Number(await outputOf([tools.timed, ...commands[call].words])));
       await stop();
     }
   }
