@@ -192,6 +192,13 @@ export const SECTIONS = {
       'the sensor opens a file, connects to itself and runs "true" once a second: silent hooks are found out',
     ),
   }),
+  metrics: fill({
+    port: setting(
+      wholeNumber(0, 65535),
+      0,
+      "of 127.0.0.1, where the evaluator answers Prometheus (/metrics) and /healthz; 0: none",
+    ),
+  }),
   performance: fill({
     max_events_per_second: setting(
       wholeNumber(0, 1_000_000_000),

@@ -367,10 +367,23 @@ export class Core {
     return [...named, ...(rest > 0 ? [`and ${rest} more`] : [])].map(fromUtf8);
   }
 
-  private health(): Notice {
+  /** What is wrong at this moment, in words: hooks that report no more, sums that do not agree. */
+  get troubles(): string[] {
+    const { silentSince } = this;
+    return [
+      ...(silentSince === null ? [] : [`the sensor is silent since ${this.wall(silentSince)}`]),
+      ...this.canaries.silences
+        .filter(({ type }) => this.attached.includes(type))
+        .map(({ type, reason }) => `no word of ${type}: ${reason}`),
+      ...this.ledger.differences.map((difference) => `the ledger does not add up: ${difference}`),
+    ];
+  }
+
+  /** All sums at this moment: what a health line holds. */
+  get books(): NoticeFacts["health"] {
     const ledger = this.ledger.statement();
     const outputs = this.settings.shortfalls();
-    return this.notice("health", {
+    return {
       raw_events_read: ledger.received,
       normalized_events_output: ledger.written,
       alerts_output: this.tally.alerts,
@@ -390,7 +403,11 @@ export class Core {
       outputs: outputs.map(({ path, failed }) => ({ path: fromUtf8(path), failed })),
       ledger,
       since_attached: this.ledger.sinceAttached(),
-    });
+    };
+  }
+
+  private health(): Notice {
+    return this.notice("health", this.books);
   }
 
   private notice<Type extends NoticeType>(type: Type, facts: NoticeFacts[Type]): Notice {

@@ -1,19 +1,24 @@
 // What the subcommands do: a source of bytes, the core, the output, in a loop.
 
+import { EVENT_ABI } from "../bpf/event.gen.ts";
+import { version } from "../package.json";
 import type { Config, Loaded } from "./config.ts";
 import { Core } from "./core.ts";
 import { Exit, Failure } from "./exit.ts";
-import { type Capture, CaptureWriter, openCapture, readCapture } from "./input/capture.ts";
-import { type Frame, FrameReader, StreamError } from "./input/records.ts";
+import { type Capture, openCapture, readCapture } from "./input/capture.ts";
+import { FrameReader, StreamError } from "./input/records.ts";
 import { connectSensor, type SensorConnection } from "./input/socket.ts";
 import type { Judge } from "./judge.ts";
+import { serveMetrics } from "./metrics.ts";
 import type { Alert } from "./output/alert.ts";
 import type { Coloring } from "./output/compact.ts";
-import { type Notice, warnings } from "./output/notice.ts";
+import { Exposition } from "./output/exposition.ts";
+import { type Notice, type NoticeType, warnings } from "./output/notice.ts";
 import { type Format, Outputs } from "./output/outputs.ts";
 import { isWhole, replaySummary, summary } from "./output/summary.ts";
 import { OutputError } from "./output/writer.ts";
 import { becomeUser } from "./privileges.ts";
+import { openRecording, Recording, writeRecording } from "./recording.ts";
 import { decisionOf, judgeReload } from "./reload.ts";
 import type { Rule } from "./rule/schema.ts";
 
@@ -47,7 +52,7 @@ const REFUSED = "the sensor closed the connection at once: its messages say why"
  */
 export async function run(loaded: Loaded, options: RunOptions, reload: () => Loaded): Promise<void> {
   const socket = options.socket ?? loaded.config.sensor.socket;
-  const recording = options.record === undefined ? null : new Recording(openRecording(options.record));
+  const recording = options.record === undefined ? null : new Recording(openRecording(options.record), say);
   const stop = stopSignal();
   const moved = movedSignal();
   // The first connection is made with the rights that this process was started with.
@@ -58,6 +63,12 @@ export async function run(loaded: Loaded, options: RunOptions, reload: () => Loa
   moved.reopen = () => pipeline.reopen();
   stop.signal.addEventListener("abort", () => setTimeout(() => pipeline.giveUp(), GIVE_UP_MS));
   process.on("SIGHUP", () => pipeline.reload(reload()));
+
+  const troubles = () => pipeline.troubles(connection !== null, socket);
+  const metrics = await serveMetrics(loaded.config.metrics.port, {
+    metrics: () => pipeline.metrics(connection !== null, troubles()),
+    troubles,
+  });
 
   let refusals = 0;
   let failure: Failure | null = null;
@@ -95,6 +106,7 @@ export async function run(loaded: Loaded, options: RunOptions, reload: () => Loa
     await Bun.sleep(RETRY_MS_MIN * refusals);
   }
   await pipeline.finish(stop.signal.aborted);
+  metrics?.close();
   await recording?.close();
   failure ??= pipeline.failure ?? recording?.failure ?? null;
   if (failure) throw failure;
@@ -175,44 +187,6 @@ export async function record(
 
 type Outcome = "end" | "cut" | "nothing";
 
-/** A recording beside the evaluation: when it fails, it ends, is told, and the evaluation goes on. */
-class Recording {
-  failure: Failure | null = null;
-
-  constructor(private readonly target: CaptureWriter) {}
-
-  write(frame: Frame): void {
-    if (!this.failure) this.target.write(frame);
-  }
-
-  flush(): Promise<void> {
-    return this.attempt(() => this.target.flush());
-  }
-
-  /** The stream was cut. */
-  cut(): Promise<void> {
-    this.target.cut();
-    return this.flush();
-  }
-
-  close(): Promise<void> {
-    return this.attempt(() => this.target.close());
-  }
-
-  private async attempt(step: () => Promise<void>): Promise<void> {
-    if (this.failure) return;
-    try {
-      await step();
-    } catch (error) {
-      this.failure = new Failure(
-        Exit.io,
-        `${this.target.path}: ${(error as Error).message}: the recording is not complete`,
-      );
-      say(this.failure.message);
-    }
-  }
-}
-
 /** Opens the outputs, with the rights that this process has by now. */
 function openPipeline(...args: ConstructorParameters<typeof Pipeline>): Pipeline {
   try {
@@ -231,8 +205,10 @@ class Pipeline {
   private readonly started = performance.now();
   private readonly strict: boolean;
   private readonly config: Config;
-  /** Lines about the stream that nobody has been told of in words. */
+  /** Lines about the stream that nobody has been told of in words; how many there were, by type. */
   private readonly notices: Notice[] = [];
+  private readonly noticed = new Map<NoticeType, number>();
+  private readonly exposition = new Exposition();
 
   constructor(
     loaded: Loaded,
@@ -283,6 +259,30 @@ class Pipeline {
 
   reopen(): void {
     this.outputs.reopen();
+  }
+
+  /** What is wrong at this moment, in words. */
+  troubles(connected: boolean, socket: string): string[] {
+    const ofStream = connected ? this.core.troubles : [`no sensor serves at ${socket}`];
+    return [...ofStream, ...this.outputs.troubles];
+  }
+
+  /** The metrics at this moment, for Prometheus. */
+  metrics(connected: boolean, troubles: readonly string[]): string {
+    const { user, system } = process.cpuUsage();
+    return this.exposition.render({
+      books: this.core.books,
+      tally: this.core.tally,
+      notices: this.noticed,
+      outputs: this.outputs.shortfalls,
+      connected,
+      healthy: troubles.length === 0,
+      build: { version, event_abi: EVENT_ABI },
+      process: {
+        cpuSeconds: (user + system) / 1e6,
+        startedSeconds: performance.timeOrigin / 1000,
+      },
+    });
   }
 
   /** Takes rules and settings that were read again, if nothing is wrong with them. */
@@ -376,7 +376,10 @@ class Pipeline {
 
   private add(notices: Notice[]): void {
     this.notices.push(...notices);
-    for (const notice of notices) this.outputs.notice(notice);
+    for (const notice of notices) {
+      this.noticed.set(notice.event_type, (this.noticed.get(notice.event_type) ?? 0) + 1);
+      this.outputs.notice(notice);
+    }
   }
 
   /** Writes what waits. */
@@ -414,22 +417,6 @@ function openOrFail(path: string): Capture {
       Exit.io,
       `${path}: ${(error as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : (error as Error).message}`,
     );
-  }
-}
-
-function openRecording(path: string): CaptureWriter {
-  try {
-    return new CaptureWriter(path);
-  } catch (error) {
-    throw new Failure(Exit.io, `${path}: ${(error as Error).message}`);
-  }
-}
-
-async function writeRecording(recording: CaptureWriter, step: () => Promise<void>): Promise<void> {
-  try {
-    await step();
-  } catch (error) {
-    throw new Failure(Exit.io, `${recording.path}: ${(error as Error).message}: the recording ends here`);
   }
 }
 

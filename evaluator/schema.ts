@@ -262,6 +262,7 @@ const SECTION_MEANINGS: Readonly<Record<keyof typeof SECTIONS, string>> = {
   network: "events about connections",
   output: "where lines go, and how they look",
   health: "what is said about the stream itself",
+  metrics: "what Prometheus can ask for",
   performance: "limits",
 };
 

@@ -37,6 +37,11 @@ export class Canaries {
     counts.set(kind, (counts.get(kind) ?? 0) + 1);
   }
 
+  /** The event types that report no more, and why. */
+  get silences(): { type: string; reason: string }[] {
+    return [...this.silent].map(([kind, reason]) => ({ type: typeOf(kind), reason }));
+  }
+
   /** A report came when the records before these positions had. */
   report(counters: Counters, positions: readonly bigint[]): Hearing {
     const hearing: Hearing = { silent: [], heard: [], forged: [] };

@@ -279,6 +279,11 @@ export class Ledger {
     return { ...all, by_kind: byKind, balanced };
   }
 
+  /** What differed when it was compared last, in words. */
+  get differences(): string[] {
+    return [...this.told.keys()];
+  }
+
   /**
    * What the kernel side has counted since its programs were attached: at the last checkpoint, and with what arrived since.
    * Null before the first.
@@ -376,7 +381,7 @@ export class Ledger {
 
   /** Does it differ, and by something else than was told before? */
   private isNews({ law, cpu, of, left, right }: Mismatch): boolean {
-    const key = `${law} ${cpu} ${of}`;
+    const key = `${law} (${of}, CPU ${cpu})`;
     const before = this.told.get(key) ?? 0;
     if (left === right) this.told.delete(key);
     else this.told.set(key, left - right);

@@ -104,6 +104,13 @@ export class Outputs {
     return this.all.map(({ writer }) => ({ path: writer.target.name, failed: writer.failed }));
   }
 
+  /** Which outputs fail at this moment, and why. */
+  get troubles(): string[] {
+    return this.all.flatMap(({ writer: { target, trouble } }) =>
+      trouble === null ? [] : [`${target.name}: ${trouble}`],
+    );
+  }
+
   /** Adds the line of an event, whose record is of this kind. */
   event(kind: number, event: Event): void {
     this.main.lines.add(lineOf(event, this.main), kind);

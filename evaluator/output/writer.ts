@@ -34,6 +34,8 @@ const BATCH_SIZE = 1024 * 1024;
 const RETRY_MS = 5;
 /** So is a FIFO that nobody reads. */
 const READER_MS = 100;
+/** A write that takes longer is trouble. */
+const STUCK_MS = 5000;
 /** The reader has gone. */
 const GONE = new Set(["EPIPE", "ECONNRESET"]);
 /** Lines are lost while these last. */
@@ -62,6 +64,8 @@ export class LineWriter {
   failed = 0;
   /** The last attempt did not work: the reason. Null when it did. */
   private failure: string | null = null;
+  /** When the write that is under way began, ms of this process's clock. */
+  private writingSince: number | null = null;
   /** The rest of a line whose beginning got out and could not be cut off: nothing else is written before it. */
   private torn: { owner: number; rest: Buffer; written: number } | null = null;
   private busy = false;
@@ -74,6 +78,14 @@ export class LineWriter {
     private readonly told: Told,
   ) {
     this.terminal = isatty(target.fd);
+  }
+
+  /** What is wrong with writing at this moment; null: nothing. */
+  get trouble(): string | null {
+    const { failure, writingSince } = this;
+    if (failure !== null) return `output fails (${failure})`;
+    const stuck = writingSince !== null && performance.now() - writingSince >= STUCK_MS;
+    return stuck ? `one write takes longer than ${STUCK_MS / 1000} s: its reader does not keep up` : null;
   }
 
   /** Writes lines in order; they stay as they are until this has ended. One call at a time. */
@@ -210,9 +222,12 @@ export class LineWriter {
   private writeSome(bytes: Buffer, at: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.release = () => resolve(0);
-      write(this.target.fd, bytes, at, bytes.length - at, null, (error, size) =>
-        error ? reject(error) : resolve(size),
-      );
+      this.writingSince = performance.now();
+      write(this.target.fd, bytes, at, bytes.length - at, null, (error, size) => {
+        this.writingSince = null;
+        if (error) reject(error);
+        else resolve(size);
+      });
     });
   }
 

@@ -9,6 +9,7 @@ import { parseLines } from "./pair.ts";
 const ROOT = join(import.meta.dir, "../..");
 const SYSTEMD = "/lib/systemd/systemd";
 const UNITS = { sensor: "sensor/warder-sensor.service", evaluator: "evaluator/warder.service" };
+const SOCKET = "evaluator/warder-metrics.socket";
 
 const unscored = Bun.which("systemd-analyze") ? null : "no systemd-analyze";
 if (unscored !== null) console.error(`skipped: exposure of the units (${unscored})`);
@@ -41,12 +42,12 @@ for name in sensor evaluator; do
   printf '#!/bin/sh\\nexec /bin/bun /warder/%s/main.ts "$@"\\n' $name > $command
   chmod 755 $command
 done
-cp ${Object.values(UNITS).join(" ")} /etc/systemd/system/
+cp ${Object.values(UNITS).join(" ")} ${SOCKET} /etc/systemd/system/
 cd /etc/systemd/system
 for target in sysinit basic shutdown umount slices sockets paths timers multi-user final; do
   printf '[Unit]\\nDefaultDependencies=no\\n' > $target.target
 done
-printf '[Unit]\\nWants=warder-sensor.service warder.service look.service\\n' > default.target
+printf '[Unit]\\nWants=warder-metrics.socket warder-sensor.service warder.service look.service\\n' > default.target
 printf '[Unit]\\nDefaultDependencies=no\\n[Service]\\nStandardOutput=file:/dev/console\\nStandardError=inherit\\nExecStart=/bin/sh /look\\n' > look.service
 for unit in warder warder-sensor; do
   mkdir $unit.service.d
@@ -68,12 +69,15 @@ await in-the-first /tmp/warder.out
 for unit in warder-sensor warder; do
   cat /proc/$(of $unit)/status /proc/$(of $unit)/mountinfo /proc/$(of $unit)/net/dev > /tmp/$unit.facts
 done
+for path in metrics healthz; do
+  bun -e "console.log(await (await fetch('http://127.0.0.1:9783/$path')).text())" > /tmp/$path 2>&1
+done
 systemctl restart warder-sensor.service 2> /dev/null
 await adopted /tmp/warder-sensor.err
 /usr/bin/true in-the-second
 await in-the-second /tmp/warder.out
 systemctl stop warder.service warder-sensor.service 2> /dev/null
-bring /tmp/warder-sensor.facts /tmp/warder.facts /tmp/warder-sensor.err /tmp/warder.err /tmp/warder.out
+bring /tmp/warder-sensor.facts /tmp/warder.facts /tmp/warder-sensor.err /tmp/warder.err /tmp/warder.out /tmp/metrics /tmp/healthz
 echo "vm: the script ended with 0"
 sync
 poweroff -f
@@ -86,8 +90,11 @@ describe.skipIf(reason !== null)("under systemd", () => {
       const script = `${PREPARE}\ncat > /look <<'LOOK'\n${LOOK}LOOK\n`;
       const { said, parts } = await runInMachine(script, [SYSTEMD, Bun.which("systemctl") ?? ""]);
       expect(said).not.toContain("waited in vain");
-      const [sensor = "", evaluator = "", sensorSaid = "", evaluatorSaid = "", output = ""] =
+      const [sensor = "", evaluator = "", sensorSaid = "", evaluatorSaid = "", output = "", ...asked] =
         parts.map(String);
+      // At the port that systemd has handed to a program without a network.
+      expect(asked[0]).toMatch(/^warder_events_total\{kind="process_start"\} [1-9]/m);
+      expect(asked[1]).toBe("ok\n\n");
       for (const [facts, uid] of [
         [sensor, 990],
         [evaluator, 991],
