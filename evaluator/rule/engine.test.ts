@@ -250,6 +250,45 @@ describe("paths and patterns", () => {
     expect(patternFits(b(`${"*a".repeat(500)}*`), path)).toBe(true);
   });
 
+  const searching = compileRules([
+    ruleOf(
+      {
+        type: "file",
+        paths: ["/etc", "/tmp/a/b"],
+        patterns: ["*a*a*a*a*a*a*b", "*.so"],
+        operations: ["file_open"],
+      },
+      "P",
+    ),
+  ]);
+  const opened = (path: string) =>
+    ({
+      event_type: "file_open",
+      ...COMMON,
+      comm: "x",
+      parent_comm: "y",
+      path,
+      ...FILE_FACTS,
+    }) as unknown as Event;
+  /** Were the cost to grow with the square of this, or faster, none of these would ever end. */
+  const MANY = 2 ** 20;
+
+  test.each([
+    ["a path that nearly fits", "*a*a*a*a*a*a*c*b", `/${"a".repeat(MANY)}b`, false],
+    ["as many stars as the path has letters", "*a".repeat(MANY), "a".repeat(MANY), true],
+    ["one star more than that", "*a".repeat(MANY + 1), "a".repeat(MANY), false],
+    ["nothing but stars", "*".repeat(MANY), "a".repeat(MANY), true],
+    ["parts that begin alike everywhere", `*${"ab".repeat(20)}c*b`, "ab".repeat(MANY), false],
+  ])("E70: %s is decided", (_name, pattern, path, fits) => {
+    expect(patternFits(b(pattern), b(path))).toBe(fits);
+  });
+
+  test("E70: a path of very many folders is decided", () => {
+    expect(searching.evaluate(opened("/a".repeat(MANY))).length).toBe(0);
+    expect(searching.evaluate(opened(`${"/a".repeat(MANY)}/b.so`)).length).toBe(0);
+    expect(searching.evaluate(opened(`/etc${"/a".repeat(MANY)}.so`)).length).toBe(1);
+  });
+
   test("a rename matches by either name, and both lists must match the same one", () => {
     const rename = (from: string, to: string) =>
       ({
