@@ -115,7 +115,7 @@ export type FileWrite = { event_type: "file_write" } & Common & {
     path: Bytes;
     resolved_path: Bytes;
     /** Bytes of the write; null where the hook runs before it. */
-    count: number | null;
+    count: bigint | null;
   } & FileFacts &
   Annotation;
 

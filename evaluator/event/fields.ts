@@ -189,7 +189,7 @@ export const EVENT_FIELDS = {
     ...COMMON_FIELDS,
     path: ["bytes", "the file's path"],
     resolved_path: ["bytes", "the same as path"],
-    count: ["number or null", "bytes of the write; null where the hook runs before it"],
+    count: ["integer or null", "bytes of the write; null where the hook runs before it"],
     ...FILE,
   },
   file_rename: {

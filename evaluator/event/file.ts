@@ -53,7 +53,7 @@ export function fileEvent(record: FileRecord, common: Common): FileEvent {
       };
     }
     case RecordKind.fileWrite: {
-      const count = record.count === 0n ? null : Number(record.count);
+      const count = record.count === 0n ? null : record.count;
       return { event_type: "file_write", ...common, path, resolved_path: path, count, ...facts };
     }
     case RecordKind.fileRename: {

@@ -60,7 +60,7 @@ export function putFile(buffer: ByteBuffer, record: RecordView): void {
       buffer.put(THEN_RESOLVED_PATH);
       buffer.putText("resolved_path", bytes, start, end);
       buffer.put(THEN_COUNT);
-      putCount(buffer, record.u64(FILE.count));
+      putCount(buffer, record.u32(FILE.count), record.u32(FILE.count + 4));
       buffer.put(calls.of(call));
       break;
     case RecordKind.fileRename:
@@ -83,10 +83,9 @@ export function putFile(buffer: ByteBuffer, record: RecordView): void {
   putOutcome(buffer, record.u32(FILE.error) | 0);
 }
 
-function putCount(buffer: ByteBuffer, count: number): void {
-  if (count === 0) buffer.put(NULL);
-  else if (count <= Number.MAX_SAFE_INTEGER) buffer.putNumber(count);
-  else buffer.putBytes(String(count) as Bytes);
+function putCount(buffer: ByteBuffer, low: number, high: number): void {
+  if (low === 0 && high === 0) buffer.put(NULL);
+  else buffer.putU64(low, high);
 }
 
 /** From behind the key `inode` to the end of `mode`. */
