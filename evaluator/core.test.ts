@@ -20,7 +20,7 @@ import { Core } from "./core.ts";
 import type { Decision } from "./decide.ts";
 import { normalise } from "./event/normalise.ts";
 import { fromUtf8 } from "./event/text.ts";
-import type { Counters } from "./input/records.ts";
+import type { Counters } from "./input/counters.ts";
 import { RecordView } from "./input/view.ts";
 import { alertOf } from "./output/alert.ts";
 import { EventWriter } from "./output/direct/events.ts";

@@ -6,6 +6,7 @@ import {
   type Loser,
   RECORD_HEADER,
   RecordFlag,
+  RecordKind,
   Ring,
   type StreamPreamble,
   Tamper,
@@ -16,7 +17,9 @@ import { Decider, type Decision, type Sink } from "./decide.ts";
 import { SCHEMA_VERSION } from "./event/event.ts";
 import { wallTime } from "./event/normalise.ts";
 import { type Bytes, fromUtf8 } from "./event/text.ts";
-import type { Counters, Frame } from "./input/records.ts";
+import type { Counters } from "./input/counters.ts";
+import type { Coverage } from "./input/coverage.ts";
+import type { Frame } from "./input/records.ts";
 import { RecordView } from "./input/view.ts";
 import { Canaries } from "./output/canaries.ts";
 import { EVENT_TYPES, type Findings, Ledger, type Loss, typeOf, UNKNOWN_KIND } from "./output/ledger.ts";
@@ -35,6 +38,9 @@ export type CoreSettings = {
   /** How many lines each output lacks so far, events, alerts and notices. */
   shortfalls: () => Shortfall[];
 };
+
+/** Whose records were lost most, and the rules that were blind. */
+type LossFacts = Pick<NoticeFacts["loss"], "producers" | "rules_blind">;
 
 const HEADER = RECORD_HEADER.at;
 const SECOND_NS = 1_000_000_000n;
@@ -200,7 +206,7 @@ export class Core {
     return [this.notice("gap", { from, to, duration_ns: preamble.attached - stopped })];
   }
 
-  private coverage(coverage: Record<string, unknown>): Notice {
+  private coverage(coverage: Coverage): Notice {
     const events = Object.entries(
       (coverage["events"] ?? {}) as Record<string, { attached?: unknown } | null>,
     );
@@ -210,14 +216,14 @@ export class Core {
       .map(([type]) => type);
     const since = this.wall(this.stream?.attached ?? 0n);
     // What a sensor says of itself is passed on, whatever its version.
-    const facts = { ...coverage, attached_since: since } as NoticeFacts["coverage"];
+    const facts = { ...coverage, attached_since: since } as unknown as NoticeFacts["coverage"];
     return this.notice("coverage", facts);
   }
 
   private handleSnapshot(bytes: Uint8Array): void {
     const { record } = this;
     for (record.open(bytes); record.advance(); ) {
-      if (record.isWhole()) this.decider.remember(record);
+      if (record.isWhole() && record.u16(HEADER.kind) === RecordKind.snapshot) this.decider.remember(record);
       else this.countMalformed(record);
     }
   }
@@ -320,7 +326,14 @@ export class Core {
   }
 
   private found({ losses, mismatches }: Findings): Notice[] {
-    const outputs = losses.map((loss) => this.loss(loss));
+    // Who lost most and which rules were blind is the same for all CPUs.
+    const known = new Map<string, LossFacts>();
+    const outputs = losses.map((loss) => {
+      const about = `${loss.kind} ${loss.ring}`;
+      const facts = known.get(about) ?? this.factsOf(loss);
+      known.set(about, facts);
+      return this.loss(loss, facts);
+    });
     if (losses.length > 0) this.losersBefore = this.losers;
     for (const { law, cpu, of, left, right } of mismatches) {
       outputs.push(this.notice("ledger_mismatch", { law, cpu, of, left, right }));
@@ -328,11 +341,15 @@ export class Core {
     return outputs;
   }
 
-  private loss({ stage, kind, ring, cpu, reason, count, from, to }: Loss): Notice {
+  private factsOf({ kind, ring }: Loss): LossFacts {
     const types =
       kind === null
         ? ALL_EVENT_KINDS.filter((one) => ringOf(one.kind) === ring).map(({ type }) => type)
         : [typeOf(kind)];
+    return { producers: this.worst(kind), rules_blind: this.blind(types) };
+  }
+
+  private loss({ stage, kind, cpu, reason, count, from, to }: Loss, facts: LossFacts): Notice {
     return this.notice("loss", {
       stage,
       kind: kind === null ? null : typeOf(kind),
@@ -341,8 +358,7 @@ export class Core {
       count,
       from: this.wall(from),
       to: this.wall(to),
-      producers: this.worst(kind),
-      rules_blind: this.blind(types),
+      ...facts,
     });
   }
 
@@ -412,15 +428,16 @@ export class Core {
 
   private notice<Type extends NoticeType>(type: Type, facts: NoticeFacts[Type]): Notice {
     const { hostId, bootId } = this.decider.origin;
-    const record = {
+    const common = {
       event_type: type,
       timestamp_ns: this.now,
       time: this.wall(this.now),
       schema_version: SCHEMA_VERSION,
       host_id: hostId,
       boot_id: bootId,
-      ...facts,
     };
+    // First for the order, last because what a stream says of itself must not pass for anything else.
+    const record = { ...common, ...facts, ...common };
     // The compiler does not follow that type and facts belong together.
     return record as unknown as Notice;
   }

@@ -6,7 +6,7 @@ import type { Config, Loaded } from "./config.ts";
 import { Core } from "./core.ts";
 import { Exit, Failure } from "./exit.ts";
 import { type Capture, openCapture, readCapture } from "./input/capture.ts";
-import { FrameReader, StreamError } from "./input/records.ts";
+import { FrameReader, portionsOf, StreamError } from "./input/records.ts";
 import { connectSensor, type SensorConnection } from "./input/socket.ts";
 import type { Judge } from "./judge.ts";
 import { serveMetrics } from "./metrics.ts";
@@ -42,6 +42,8 @@ const END_MS = 3000;
 /** After a signal, how long a reader that does not read is waited for. */
 const GIVE_UP_MS = 4000;
 const SECOND_NS = 1_000_000_000n;
+/** Bytes of lines that wait are written at this size, and those that one more portion of a frame has made. */
+const LINES_SIZE_MAX = 256 * 1024;
 /** A sensor counts every second: one that has not for so long is silent. */
 const SILENT_MS = 4000;
 const REFUSED = "the sensor closed the connection at once: its messages say why";
@@ -324,20 +326,24 @@ class Pipeline {
             // What is said of the ledger then is about lines that were written.
             await this.outputs.flush();
           }
-          this.add(this.core.handle(frame));
+          for (const portion of portionsOf(frame)) {
+            this.add(this.core.handle(portion));
+            if (this.outputs.waitingSize <= LINES_SIZE_MAX) continue;
+            await written;
+            written = awaitedLater(this.write());
+          }
           ended = frame.type === "end";
           if (frame.type === "records") handled[frame.ring] = frame.position + BigInt(frame.bytes.length);
         }
       } catch (error) {
         failure = error;
       }
-      // One piece is written while the next is handled, and no more.
+      // What was handled is written while more is handled, and no more.
       await written;
       if (this.closed) return "cut";
-      written = this.write(recording, () =>
-        handled.forEach((position, ring) => acknowledge?.(ring, position)),
+      written = awaitedLater(
+        this.write(recording, () => handled.forEach((position, ring) => acknowledge?.(ring, position))),
       );
-      written.catch(() => {}); // is told when it is waited for
       if (failure === null) continue;
       await written;
       throw failure;
@@ -369,14 +375,14 @@ class Pipeline {
   }
 
   /** Writes what waits, then acknowledges it, if there still is a reader. */
-  private async write(recording: Recording | null, acknowledge: () => void): Promise<void> {
+  private async write(recording: Recording | null = null, acknowledge: () => void = () => {}): Promise<void> {
     await Promise.all([this.flush(), recording?.flush()]);
     if (!this.closed) acknowledge();
   }
 
   private add(notices: Notice[]): void {
-    this.notices.push(...notices);
     for (const notice of notices) {
+      this.notices.push(notice);
       this.noticed.set(notice.event_type, (this.noticed.get(notice.event_type) ?? 0) + 1);
       this.outputs.notice(notice);
     }
@@ -407,6 +413,12 @@ class Pipeline {
       yield value;
     }
   }
+}
+
+/** What fails is told when it is waited for, and not before. */
+function awaitedLater(done: Promise<void>): Promise<void> {
+  done.catch(() => {});
+  return done;
 }
 
 function openOrFail(path: string): Capture {

@@ -9,8 +9,9 @@ import { FRAME_HEADER, FrameType, STREAM_PREAMBLE, writeFrameHeader } from "../.
 import { type Frame, frameChecksum, StreamError } from "./records.ts";
 
 const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
-/** A capture that wants more memory than this (128 MiB) to be decompressed is refused by the library. */
-const ZSTD_WINDOW_LOG_MAX = 27;
+/** A capture that wants a larger window (8 MiB, as `zstd -19` does) to be decompressed is refused: it would be held as a whole. */
+const ZSTD_WINDOW_LOG_MAX = 23;
+const WINDOW_TOO_LARGE = "ZSTD_error_frameParameter_windowTooLarge";
 const PIECE_SIZE = 256 * 1024;
 const STDIN = 0;
 /** Standard input that someone else has set to non-blocking is tried again after this. */
@@ -29,7 +30,7 @@ export function openCapture(path: string): Capture {
 
 /**
  * The stream's bytes, decompressed, in pieces.
- * @throws StreamError when the compressed bytes are damaged or cut; what came before has been given
+ * @throws StreamError when the file cannot be read, or its compressed bytes are damaged or cut; what came before has been given
  */
 export async function* readCapture({ fd }: Capture): AsyncGenerator<Uint8Array> {
   const pieces = filePieces(fd);
@@ -40,9 +41,10 @@ export async function* readCapture({ fd }: Capture): AsyncGenerator<Uint8Array> 
     return;
   }
   const zstd = createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX } });
-  let failure: Error | null = null;
+  const source = { size: 0 };
+  let failure: NodeJS.ErrnoException | null = null;
   let offset = 0;
-  pipeline(compressed(head, pieces), zstd, (error) => {
+  pipeline(compressed(head, pieces, source), zstd, (error) => {
     failure ??= error ?? null;
   });
   try {
@@ -53,22 +55,29 @@ export async function* readCapture({ fd }: Capture): AsyncGenerator<Uint8Array> 
   } catch (error) {
     failure ??= error as Error;
   }
-  if (failure !== null)
-    throw new StreamError(offset, `the compressed bytes are damaged or cut (${failure.message})`);
+  if (failure instanceof StreamError) throw failure;
+  if (failure !== null) throw new StreamError(offset, reasonOf(failure));
+  // The library stops at the end of the last compressed part, and says nothing of what follows.
+  const rest = source.size - zstd.bytesWritten;
+  if (rest > 0) throw new StreamError(offset, `${rest} bytes follow that are not compressed`);
 }
 
 /** A file in pieces; a piece's memory is valid until the next is asked for. While one is looked at, the next is read. */
 async function* filePieces(fd: number): AsyncGenerator<Buffer> {
   let [spare, used] = [Buffer.allocUnsafe(PIECE_SIZE), Buffer.allocUnsafe(PIECE_SIZE)];
   let next = readSome(fd, spare);
+  let offset = 0;
   try {
     for (;;) {
       const size = await next;
       if (size === 0) return;
+      offset += size;
       [spare, used] = [used, spare];
       next = readSome(fd, spare);
       yield used.subarray(0, size);
     }
+  } catch (error) {
+    throw new StreamError(offset, `it cannot be read (${(error as Error).message})`);
   } finally {
     if (fd !== STDIN) {
       await next.catch(() => {});
@@ -92,9 +101,23 @@ function readSome(fd: number, into: Buffer): Promise<number> {
   return done;
 }
 
-async function* compressed(head: Buffer, pieces: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  if (code !== WINDOW_TOO_LARGE) return `the compressed bytes are damaged or cut (${message})`;
+  const size = 2 ** (ZSTD_WINDOW_LOG_MAX - 20);
+  return `it takes more than ${size} MiB to decompress this: compress it again, with zstd -19 at most and without --long`;
+}
+
+async function* compressed(
+  head: Buffer,
+  pieces: AsyncIterable<Buffer>,
+  source: { size: number },
+): AsyncGenerator<Buffer> {
+  source.size += head.length;
   yield head;
-  for await (const piece of pieces) yield Buffer.from(piece);
+  for await (const piece of pieces) {
+    source.size += piece.length;
+    yield Buffer.from(piece);
+  }
 }
 
 async function firstBytes(pieces: AsyncIterator<Buffer>, size: number): Promise<Buffer> {

@@ -5,7 +5,6 @@ import { crc32 } from "node:zlib";
 import {
   CLOCK_FRAME,
   COUNTERS_FRAME,
-  type CountersFrame,
   CPU_COUNTERS,
   CPUS_MAX,
   EVENT_ABI,
@@ -13,24 +12,20 @@ import {
   FRAME_SIZE_MAX,
   type FrameHeader,
   FrameType,
-  KIND_COUNTERS,
-  type KindCounters,
   LOSER,
   type Loser,
   RECORD_SIZE_MAX,
   RING_ENTRY,
-  RINGS_MAX,
   Ring,
   readClockFrame,
-  readCountersFrame,
   readFrameHeader,
-  readKindCounters,
-  readLoser,
   readStreamPreamble,
   STREAM_MAGIC,
   STREAM_PREAMBLE,
   type StreamPreamble,
 } from "../../bpf/event.gen.ts";
+import { type Counters, readCounters, readLosers } from "./counters.ts";
+import { COVERAGE_SIZE_MAX, type Coverage, readCoverage } from "./coverage.ts";
 
 /** Bytes that are not a stream of this version. `offset` counts from the stream's first byte, after decompression. */
 export class StreamError extends Error {
@@ -42,40 +37,45 @@ export class StreamError extends Error {
   }
 }
 
-/** What the kernel had counted at boot time `time`, ns, and what the sensor has found; as in struct counters_frame. */
-export type Counters = CountersFrame & {
-  /** The next sequence number, by CPU and ring. */
-  sequences: bigint[][];
-  /** By CPU and kind, as the kernel keeps them; only kinds that moved are listed. */
-  cells: { cpu: number; kind: number; counters: KindCounters }[];
-};
-
 /** One frame of a stream, checked. `raw` is all of it; its memory is valid until the next frame is asked for. */
 export type Frame = { raw: Uint8Array } & (
   | { type: "preamble"; preamble: StreamPreamble }
   | { type: "records"; ring: number; position: bigint; bytes: Uint8Array }
   | { type: "snapshot"; bytes: Uint8Array }
-  | { type: "coverage"; coverage: Record<string, unknown> }
+  | { type: "coverage"; coverage: Coverage }
   | { type: "clock"; time: bigint; wallOffset: bigint }
   | { type: "counters"; counters: Counters }
   | { type: "losers"; losers: Loser[] }
   | { type: "end" }
 );
 
-/** Where a frame begins in memory, so that records can be read as words; only frames of text have other sizes. */
+/** Records are read as words: where a frame of them begins in memory. Only frames of text have other sizes. */
 const ALIGNMENT = 8;
-const CELLS_MAX = CPU_COUNTERS.size * CPUS_MAX;
+/** Those whose losses a frame tells; the kernel side remembers fewer. */
+const LOSERS_MAX = 1024;
+/** Bytes that a reader holds at first; it grows to twice the longest frame that it meets. */
+const READER_SIZE_MIN = 64 * 1024;
+/** Bytes that a reader holds at most: a frame with the counters of a host of as many CPUs as can be. */
+export const READER_SIZE_MAX = FRAME_HEADER.size + COUNTERS_FRAME.size + CPU_COUNTERS.size * CPUS_MAX;
+
+/** Bytes of a frame's records that are handled at once. */
+const PORTION_SIZE = 16 * 1024;
 
 /** Splits a stream into frames, whatever pieces it arrives in. */
 export class FrameReader {
   /** Bytes of the stream that were read as whole frames. */
   offset = 0;
-  private buffer = new Uint8Array(2 * FRAME_SIZE_MAX);
+  private buffer = new Uint8Array(READER_SIZE_MIN);
   private start = 0;
   private end = 0;
   private preamble: StreamPreamble | null = null;
   private checksum = 0;
   private ended = false;
+
+  /** Bytes of memory that the reader holds. */
+  get capacity(): number {
+    return this.buffer.length;
+  }
 
   /**
    * Takes the next piece and gives the frames that it completes.
@@ -110,56 +110,49 @@ export class FrameReader {
 
   /** Moves what is unread to the front. Returns how many bytes fit behind it: at least one frame was always whole. */
   private makeRoom(): number {
-    if (this.end === this.buffer.length || this.start === this.end) this.moveToFront();
+    if (this.end === this.buffer.length || this.start === this.end) {
+      this.buffer.copyWithin(0, this.start, this.end);
+      this.end -= this.start;
+      this.start = 0;
+    }
     return this.buffer.length - this.end;
   }
 
-  private moveToFront(): void {
-    this.buffer.copyWithin(0, this.start, this.end);
-    this.end -= this.start;
-    this.start = 0;
-  }
-
   private *completed(): Generator<Frame> {
-    if (!this.preamble) {
-      const preamble = this.readPreamble();
-      if (!preamble) return;
-      yield preamble;
-    }
-    for (;;) {
-      if (this.start % ALIGNMENT !== 0) this.moveToFront();
-      const view = new DataView(this.buffer.buffer, this.start, this.end - this.start);
-      if (this.ended && view.byteLength > 0) {
-        // Streams may follow each other: a recording that outlived a sensor, or captures put together with cat.
-        this.preamble = null;
-        this.ended = false;
-        yield* this.completed();
-        return;
-      }
-      if (view.byteLength < FRAME_HEADER.size) return;
-      const header = readFrameHeader(view, 0);
-      if (header.size > FRAME_SIZE_MAX + CELLS_MAX) {
-        throw new StreamError(
-          this.offset,
-          `a frame of ${header.size} bytes; at most ${FRAME_SIZE_MAX} can be`,
-        );
-      }
-      const size = FRAME_HEADER.size + header.size;
-      if (view.byteLength < size) {
-        if (size > this.buffer.length) this.grow(size);
-        return;
-      }
-      const raw = this.buffer.subarray(this.start, this.start + size);
-      this.verify(raw, header.checksum);
-      const frame = this.readFrame(header, raw);
-      this.start += size;
-      this.offset += size;
-      yield frame;
-    }
+    for (let frame = this.next(); frame; frame = this.next()) yield frame;
   }
 
-  /** Only the counters of a host with very many CPUs need more than the usual. */
+  /** The next frame, when all of it is there. */
+  private next(): Frame | null {
+    // Streams may follow each other: a recording that outlived a sensor, or captures put together with cat.
+    if (this.ended && this.end > this.start) {
+      this.preamble = null;
+      this.ended = false;
+    }
+    const { preamble } = this;
+    if (!preamble) return this.readPreamble();
+    const held = this.end - this.start;
+    if (held < FRAME_HEADER.size) return null;
+    const header = readFrameHeader(new DataView(this.buffer.buffer, this.start, FRAME_HEADER.size), 0);
+    checkHeader(header, preamble.cpus, this.offset);
+    const size = FRAME_HEADER.size + header.size;
+    if (held < size) {
+      // Twice, so that moving what is left of one frame costs no more than reading another.
+      if (2 * size > this.buffer.length) this.grow(Math.min(2 * size, READER_SIZE_MAX));
+      return null;
+    }
+    const whole = this.buffer.subarray(this.start, this.start + size);
+    // Moving only this frame, never all that is held: there may be many of them.
+    const raw = this.start % ALIGNMENT === 0 ? whole : whole.slice();
+    this.verify(raw, header.checksum, preamble.checksums === 1);
+    const frame = this.readFrame(header, raw, preamble.cpus);
+    this.start += size;
+    this.offset += size;
+    return frame;
+  }
+
   private grow(size: number): void {
+    if (size <= this.buffer.length) return;
     const buffer = new Uint8Array(size);
     buffer.set(this.buffer.subarray(this.start, this.end));
     this.buffer = buffer;
@@ -195,8 +188,8 @@ export class FrameReader {
     return { type: "preamble", preamble, raw };
   }
 
-  private verify(raw: Uint8Array, expected: number): void {
-    if (this.preamble?.checksums === 0) {
+  private verify(raw: Uint8Array, expected: number, checksums: boolean): void {
+    if (!checksums) {
       if (expected !== 0) throw new StreamError(this.offset, "a checksum where the stream has none");
       return;
     }
@@ -205,71 +198,77 @@ export class FrameReader {
       throw new StreamError(this.offset, "the checksum is wrong: bytes were changed");
   }
 
-  private readFrame({ type, ring, position }: FrameHeader, raw: Uint8Array): Frame {
+  /** The frame of a header that was checked. */
+  private readFrame({ type, ring, position }: FrameHeader, raw: Uint8Array, cpus: number): Frame {
     const { offset } = this;
     const bytes = raw.subarray(FRAME_HEADER.size);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    switch (type) {
+    const orFail = <Value>(value: Value | string): Value => {
+      if (typeof value === "string") throw new StreamError(offset, value);
+      return value;
+    };
+    switch (type as FrameType) {
       case FrameType.records:
-        if (ring !== Ring.process && ring !== Ring.activity)
-          throw new StreamError(offset, `records of an unknown ring ${ring}`);
         checkEntries(view, offset + FRAME_HEADER.size);
         return { type: "records", ring, position, bytes, raw };
       case FrameType.snapshot:
         checkEntries(view, offset + FRAME_HEADER.size);
         return { type: "snapshot", bytes, raw };
       case FrameType.coverage:
-        return { type: "coverage", coverage: readCoverage(bytes, offset), raw };
+        return { type: "coverage", coverage: orFail(readCoverage(bytes)), raw };
       case FrameType.clock:
-        if (bytes.length !== CLOCK_FRAME.size)
-          throw new StreamError(offset, `a clock frame of ${bytes.length} bytes`);
         return { type: "clock", ...readClockFrame(view, 0), raw };
       case FrameType.counters:
-        return { type: "counters", counters: this.readCounters(view), raw };
+        return { type: "counters", counters: orFail(readCounters(view, cpus)), raw };
       case FrameType.losers:
-        return { type: "losers", losers: readLosers(view, offset), raw };
+        return { type: "losers", losers: orFail(readLosers(view)), raw };
       case FrameType.end:
-        if (bytes.length > 0) throw new StreamError(offset, `a last frame of ${bytes.length} bytes`);
         this.ended = true;
         return { type: "end", raw };
-      default:
-        throw new StreamError(offset, `a frame of unknown type ${type}`);
     }
-  }
-
-  private readCounters(view: DataView): Counters {
-    const cpus = this.preamble?.cpus ?? 0;
-    const size = COUNTERS_FRAME.size + cpus * CPU_COUNTERS.size;
-    if (view.byteLength !== size) {
-      throw new StreamError(
-        this.offset,
-        `counters of ${view.byteLength} bytes; ${size} were expected for ${cpus} CPUs`,
-      );
-    }
-    const sequences: bigint[][] = [];
-    const cells: Counters["cells"] = [];
-    for (let cpu = 0; cpu < cpus; cpu++) {
-      const row = COUNTERS_FRAME.size + cpu * CPU_COUNTERS.size;
-      const rings = Array.from({ length: RINGS_MAX }, (_, ring) => row + CPU_COUNTERS.at.sequence + ring * 8);
-      sequences.push(rings.map((at) => view.getBigUint64(at, true)));
-      const kinds = row + CPU_COUNTERS.at.kinds;
-      for (let kind = 0; kinds + (kind + 1) * KIND_COUNTERS.size <= row + CPU_COUNTERS.size; kind++) {
-        const counters = readKindCounters(view, kinds + kind * KIND_COUNTERS.size);
-        if (counters.attempts || counters.filtered) cells.push({ cpu, kind, counters });
-      }
-    }
-    return { ...readCountersFrame(view, 0), sequences, cells };
   }
 }
 
-function readLosers(view: DataView, offset: number): Loser[] {
-  if (view.byteLength % LOSER.size !== 0) {
-    throw new StreamError(
-      offset,
-      `a frame of losers of ${view.byteLength} bytes; they have ${LOSER.size} each`,
-    );
+/** Can a frame begin like this? So a size is a fact before its bytes are waited for. */
+function checkHeader({ type, ring, size }: FrameHeader, cpus: number, offset: number): void {
+  const expect = (right: boolean, words: string) => {
+    if (!right) throw new StreamError(offset, words);
+  };
+  const counters = COUNTERS_FRAME.size + cpus * CPU_COUNTERS.size;
+  switch (type as FrameType) {
+    case FrameType.records:
+      expect(
+        ring === Ring.process || ring === Ring.activity,
+        `records of an unknown ring ${ring}; ${Ring.process} and ${Ring.activity} are known`,
+      );
+      return expect(size <= FRAME_SIZE_MAX, `a frame of ${size} bytes; at most ${FRAME_SIZE_MAX} can be`);
+    case FrameType.snapshot:
+      return expect(size <= FRAME_SIZE_MAX, `a frame of ${size} bytes; at most ${FRAME_SIZE_MAX} can be`);
+    case FrameType.coverage:
+      return expect(
+        size <= COVERAGE_SIZE_MAX,
+        `a coverage frame of ${size} bytes; at most ${COVERAGE_SIZE_MAX} can be`,
+      );
+    case FrameType.losers:
+      return expect(
+        size % LOSER.size === 0 && size <= LOSERS_MAX * LOSER.size,
+        `losers of ${size} bytes; at most ${LOSERS_MAX} of ${LOSER.size} bytes each can be`,
+      );
+    case FrameType.clock:
+      return expect(
+        size === CLOCK_FRAME.size,
+        `a clock frame of ${size} bytes; ${CLOCK_FRAME.size} were expected`,
+      );
+    case FrameType.counters:
+      return expect(
+        size === counters,
+        `counters of ${size} bytes; ${counters} were expected for ${cpus} CPUs`,
+      );
+    case FrameType.end:
+      return expect(size === 0, `a last frame of ${size} bytes; 0 were expected`);
+    default:
+      throw new StreamError(offset, `a frame of unknown type ${type}`);
   }
-  return Array.from({ length: view.byteLength / LOSER.size }, (_, i) => readLoser(view, i * LOSER.size));
 }
 
 /** The checksum of a stream that had `previous` before this frame. The frame's own checksum counts as zero. */
@@ -298,20 +297,31 @@ function checkEntries(view: DataView, streamOffset: number): void {
         `a record of ${size} bytes; at most ${RECORD_SIZE_MAX} can be`,
       );
     }
-    at += (RING_ENTRY.size + size + 7) & ~7;
-    if (at > view.byteLength)
+    const next = nextEntry(view, at);
+    if (next > view.byteLength)
       throw new StreamError(streamOffset + at, "a record that is longer than its frame");
+    at = next;
   }
 }
 
-function readCoverage(bytes: Uint8Array, offset: number): Record<string, unknown> {
-  try {
-    const coverage: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-    if (typeof coverage === "object" && coverage !== null && !Array.isArray(coverage)) {
-      return coverage as Record<string, unknown>;
-    }
-  } catch {
-    // Said below.
+/** Where the entry behind the one at `at` begins. */
+function nextEntry(view: DataView, at: number): number {
+  return at + ((RING_ENTRY.size + (view.getUint32(at, true) & ~DISCARDED) + 7) & ~7);
+}
+
+/**
+ * A frame of records in portions, each of them such a frame: what becomes of one can be written before the next is looked at.
+ * Any other frame is one portion.
+ */
+export function* portionsOf(frame: Frame): Generator<Frame> {
+  if (frame.type !== "records") {
+    yield frame;
+    return;
   }
-  throw new StreamError(offset, "a coverage frame that is not a JSON object");
+  const { bytes, position } = frame;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let start = 0, end = 0; start < bytes.length; start = end) {
+    while (end < bytes.length && end - start < PORTION_SIZE) end = nextEntry(view, end);
+    yield { ...frame, bytes: bytes.subarray(start, end), position: position + BigInt(start) };
+  }
 }

@@ -3,6 +3,9 @@
 import { connect, type Socket } from "node:net";
 import { ACKNOWLEDGEMENT, writeAcknowledgement } from "../../bpf/event.gen.ts";
 
+/** Bytes of acknowledgements that may wait for a sensor that does not read them; then the last one has to do. */
+const WAITING_SIZE_MAX = 64 * 1024;
+
 /** A connection to the sensor. */
 export type SensorConnection = {
   /** The stream's bytes in pieces; it ends when the sensor does. */
@@ -21,12 +24,21 @@ export async function connectSensor(path: string): Promise<SensorConnection> {
     const opened = connect(path, () => resolve(opened));
     opened.once("error", reject);
   });
-  return {
-    pieces: piecesOf(socket),
-    acknowledge(ring, position) {
+  const positions = new Map<number, bigint>();
+  const send = () => {
+    for (const [ring, position] of positions) {
       const view = new DataView(new ArrayBuffer(ACKNOWLEDGEMENT.size));
       writeAcknowledgement(view, 0, { position, ring, reserved: 0 });
       if (socket.writable) socket.write(new Uint8Array(view.buffer));
+    }
+    positions.clear();
+  };
+  socket.on("drain", send);
+  return {
+    pieces: piecesOf(socket),
+    acknowledge(ring, position) {
+      positions.set(ring, position);
+      if (socket.writableLength < WAITING_SIZE_MAX) send();
     },
     close: () => void socket.destroy(),
   };

@@ -11,7 +11,9 @@ import { jsonText, PLAIN } from "./text.ts";
 /** The ticket of what is larger than the ring. */
 const NEVER_KEPT = Number.NEGATIVE_INFINITY;
 /** Room at first for what is put. */
-const LINES_SIZE = 1024 * 1024;
+const ROOM_SIZE = 1024 * 1024;
+/** As much room as this is held when nothing is in it. */
+const ROOM_SIZE_MAX = 4 * ROOM_SIZE;
 /** Up to here a loop is quicker than a call. */
 const LOOP_MAX = 32;
 const U32 = 2 ** 32;
@@ -46,16 +48,27 @@ export class ByteBuffer {
 
   /** The size of the ring is also where what is put begins. */
   constructor(readonly start: number) {
-    this.bytes = Buffer.allocUnsafe(start + LINES_SIZE) as Latin1Buffer;
+    this.bytes = Buffer.allocUnsafe(start + ROOM_SIZE) as Latin1Buffer;
     this.end = start;
   }
 
   /** Makes sure that `size` more bytes fit. */
   reserve(size: number): void {
     if (this.end + size <= this.bytes.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(this.bytes.length * 2, this.end + size)) as Latin1Buffer;
-    larger.set(this.bytes.subarray(0, this.end));
-    this.bytes = larger;
+    this.move(Math.max((this.bytes.length - this.start) * 2, this.end - this.start + size));
+  }
+
+  /** Forgets what was put, but not what is kept. Memory that only long lines have needed is given back. */
+  clear(): void {
+    this.end = this.start;
+    if (this.bytes.length > this.start + ROOM_SIZE_MAX) this.move(ROOM_SIZE);
+  }
+
+  /** Into memory with so much room behind the ring. */
+  private move(room: number): void {
+    const moved = Buffer.allocUnsafe(this.start + room) as Latin1Buffer;
+    moved.set(this.bytes.subarray(0, this.end));
+    this.bytes = moved;
   }
 
   /** Puts all that was put into another one. */

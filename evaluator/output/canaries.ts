@@ -1,7 +1,7 @@
 // Do the sensor's hooks still report? It acts once a second and says how often; here its acts are compared with the records of
 // them that arrived. Places in the rings decide which record belongs to which report.
 
-import type { Counters } from "../input/records.ts";
+import type { Counters } from "../input/counters.ts";
 import { EVENT_TYPES, typeOf } from "./ledger.ts";
 
 /** Hooks that were heard before and report no more, or report again; the names are event types. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { KINDS_MAX, RecordKind, RINGS_MAX } from "../../bpf/event.gen.ts";
 import { ringOf } from "../../bpf/kinds.ts";
-import type { Counters } from "../input/records.ts";
+import type { Counters } from "../input/counters.ts";
 import { type Findings, Ledger } from "./ledger.ts";
 
 const KINDS = [RecordKind.exec, RecordKind.fileOpen, RecordKind.connect] as const;

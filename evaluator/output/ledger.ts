@@ -3,7 +3,7 @@
 
 import { KINDS_MAX, type KindCounters, RINGS_MAX, Ring } from "../../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, ringOf } from "../../bpf/kinds.ts";
-import type { Counters } from "../input/records.ts";
+import type { Counters } from "../input/counters.ts";
 
 /** The event type that a record kind becomes. A snapshot becomes none and is in no ring. */
 export const EVENT_TYPES: ReadonlyMap<number, string> = new Map(
@@ -398,7 +398,7 @@ export class Ledger {
         const place = cpu * RINGS_MAX + ring;
         const waited = this.waitedInRing[place] ?? 0;
         const count = waited === 0 ? 0 : (base.cut[place] ?? 0) - (this.waitedFrom[place] ?? 0) - waited;
-        if (count === 0) continue;
+        if (count <= 0) continue;
         const reason = "ring full before this evaluator was connected";
         const time = base.counters.time;
         losses.push({ stage: "backlog", kind: null, ring, cpu, reason, count, from: time, to: time });

@@ -24,6 +24,11 @@ export class Lines {
     this.buffer = new ByteBuffer(keptSize);
   }
 
+  /** Bytes of all lines. */
+  get size(): number {
+    return this.buffer.end - this.buffer.start;
+  }
+
   /** Adds a line, which has its line end, or several that belong together; an empty one is none. */
   add(line: Bytes, owner: number): void {
     if (line === "") return;
@@ -42,7 +47,7 @@ export class Lines {
 
   /** Forgets all lines. */
   clear(): void {
-    this.buffer.end = this.buffer.start;
+    this.buffer.clear();
     this.count = 0;
   }
 

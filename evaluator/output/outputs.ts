@@ -38,8 +38,8 @@ export type Shortfall = { path: string; failed: number };
 
 const MIB = 1024 * 1024;
 const AGE_CHECK_MS = 1000;
-/** Room for what is kept of processes, of which some 25,000 are in it. */
-const KEPT_SIZE = 16 * MIB;
+/** Room for what is kept of processes: of those that something happens to, which are some thousand. */
+const KEPT_SIZE = 4 * MIB;
 
 /** An output: lines that wait, those on their way, who writes them where, and how they look. */
 type Output = {
@@ -137,6 +137,11 @@ export class Outputs {
   private async writeAfter(before: Promise<void>): Promise<void> {
     await before;
     await Promise.all(this.all.map(write));
+  }
+
+  /** Bytes of lines that wait for `flush`, in the output that has most. */
+  get waitingSize(): number {
+    return Math.max(...this.all.map(({ lines }) => lines.size));
   }
 
   /** Opens files anew, because somebody has moved them. */
