@@ -6,7 +6,8 @@
 // or when a rule has matched.
 
 import { RECORD_HEADER, RecordFlag, RecordKind } from "../bpf/event.gen.ts";
-import { type Process, Processes, type ProcessLimits } from "./context/processes.ts";
+import type { Process } from "./context/process.ts";
+import { Processes, type ProcessLimits } from "./context/processes.ts";
 import type { Event } from "./event/event.ts";
 import { Instant } from "./event/instant.ts";
 import { normalise, type Origin } from "./event/normalise.ts";
@@ -48,17 +49,15 @@ const NO_NAMES: Bytes[] = [];
 /** Decides about one record after the other. */
 export class Decider {
   readonly tally: Tally = { alerts: 0, bySeverity: new Map(), byRule: new Map(), truncated: 0 };
-  private processes: Processes;
+  private readonly processes: Processes;
   private from: Origin = { bootId: "", hostId: null, wallOffset: 0n };
-  private evictedBefore = 0;
-  private unattributedBefore = 0;
   private readonly time = new Instant();
   private limited = { second: -1, count: 0 };
 
   constructor(
     /** By what the next record is decided. */
     public decision: Decision,
-    private readonly limits: ProcessLimits,
+    limits: ProcessLimits,
     private readonly ledger: Ledger,
     private readonly sink: Sink,
   ) {
@@ -77,9 +76,7 @@ export class Decider {
 
   /** Another boot has begun: its processes have nothing to do with those before. */
   restart(bootId: string): void {
-    this.evictedBefore = this.evicted;
-    this.unattributedBefore = this.unattributed;
-    this.processes = new Processes(bootId, this.limits);
+    this.processes.restart(bootId);
   }
 
   /** How many processes are known. */
@@ -89,12 +86,12 @@ export class Decider {
 
   /** Processes that were given up for newer ones. */
   get evicted(): number {
-    return this.evictedBefore + this.processes.evicted;
+    return this.processes.evicted;
   }
 
   /** Records whose process has an executable that nobody knows. */
   get unattributed(): number {
-    return this.unattributedBefore + this.processes.unattributed;
+    return this.processes.unattributed;
   }
 
   /** Takes in a process that was running when the stream began. */

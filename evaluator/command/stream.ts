@@ -1,6 +1,7 @@
 // `warder run`, `replay` and `record`: what reads a stream of records.
 
 import { type Command, Option } from "commander";
+import { boundHeap } from "../heap.ts";
 import { type Demands, Judge } from "../judge.ts";
 import { SEVERITIES } from "../rule/schema.ts";
 import { type RunOptions, record, replay, run } from "../run.ts";
@@ -38,9 +39,12 @@ export function addStreamCommands(program: Command): void {
     .addOption(strictOption())
     .addOption(userOption())
     .addOption(rootOption())
-    .action((options: RunOptions & Sources) =>
-      run(loadOrFail(options, writersFor("run")), options, () => loadSources(options, writersFor("run"))),
-    );
+    .action((options: RunOptions & Sources) => {
+      boundHeap();
+      return run(loadOrFail(options, writersFor("run")), options, () =>
+        loadSources(options, writersFor("run")),
+      );
+    });
 
   program
     .command("replay")
@@ -65,9 +69,10 @@ export function addStreamCommands(program: Command): void {
     )
     .addOption(userOption())
     .addOption(rootOption())
-    .action((files: string[], options: RunOptions & Demands & Sources) =>
-      replay(files, loadOrFail(options, writersFor("replay")), options, new Judge(options)),
-    );
+    .action((files: string[], options: RunOptions & Demands & Sources) => {
+      boundHeap();
+      return replay(files, loadOrFail(options, writersFor("replay")), options, new Judge(options));
+    });
 
   program
     .command("record")

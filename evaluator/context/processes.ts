@@ -1,6 +1,9 @@
 // The process table: who runs what, and who created whom. Keyed by pid and start time, so that a reused pid is another
 // process; bounded, so that no host can fill it. Lineage is stored when it happens: a parent that has gone is still known.
 //
+// Processes that something happens to are objects. The others, which are most, wait outside of the heap until somebody
+// asks for them again.
+//
 // Records are read where they lie, and what has not changed is not touched: most records are about a process whose name and
 // program are known, and for these nothing is made at all.
 
@@ -18,13 +21,17 @@ import {
 import { argsOf, type Lineage, type ProcessNames } from "../event/normalise.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
+import { ColdStore } from "./cold.ts";
+import { COLD_SHAPE, cold, type Image, NONE, Process, warm, weightOf } from "./process.ts";
 import { Rendering } from "./rendering.ts";
-import { type Entry, Table } from "./table.ts";
+import { Table } from "./table.ts";
 
-/** Bytes that the table may hold in paths and arguments. */
-const TABLE_SIZE_MAX = 64 * 1024 * 1024;
-/** What an entry costs beside its texts. */
-const ENTRY_SIZE = 256;
+/** Processes that are objects, and bytes that these may hold. */
+const HOT_MAX = 4096;
+const HOT_SIZE_MAX = 6 * 1024 * 1024;
+/** Bytes of memory for each process that waits: most need as much. Some with long arguments must fit into the smallest table. */
+const COLD_ENTRY_SIZE = 384;
+const COLD_SIZE_MIN = 1024 * 1024;
 
 /** So many texts are shared before that begins anew. */
 const SHARED_MAX = 4096;
@@ -33,75 +40,6 @@ const HEADER = RECORD_HEADER.at;
 const KEY = PROCESS_KEY.at;
 const EXEC = EXEC_RECORD.at;
 const EXEC_TEXT = EXEC_RECORD.variable;
-
-/** A program that a process runs: `execId` tells it from the ones before and after. */
-type Image = {
-  execId: number;
-  exePath: Bytes | null;
-  /** The argument list as the record had it: its beginning, and its end if the middle was cut out. */
-  argsHead: Bytes;
-  argsTail: Bytes;
-  cwd: Bytes | null;
-  containerId: string | undefined;
-};
-
-const NONE = "" as Bytes;
-
-/** What is known of a process. */
-export class Process implements Entry {
-  weight = ENTRY_SIZE;
-  used = false;
-  image: Image | null = null;
-  /** Null until it is asked for. */
-  ancestors: Bytes[] | null = null;
-  /** Another number whenever comm, image or ancestors change; no two processes ever have the same. */
-  version = 0;
-  /** Null until it is asked for. */
-  processId: string | null = null;
-  /** The list of the child that it created last, and its own, of which that one is made. */
-  children: { above: Bytes[]; ancestors: Bytes[] } | null = null;
-  /** What the output has made of it for a record. */
-  rendering: Rendering | null = null;
-  comm = "" as Bytes;
-  /** The bytes of `comm`, and what was behind them, in the record that told it. */
-  private word0 = 0;
-  private word1 = 0;
-  private word2 = 0;
-  private word3 = 0;
-
-  constructor(
-    readonly tgid: number,
-    readonly startLow: number,
-    readonly startHigh: number,
-    public creatorTgid: number,
-    public creatorLow: number,
-    public creatorHigh: number,
-  ) {}
-
-  /** Does it still run the program that the record is about? */
-  hasImageOf(record: RecordView): boolean {
-    return this.image !== null && this.image.execId === record.u32(HEADER.execId);
-  }
-
-  /** Is this the name that the record has? */
-  hasCommOf(record: RecordView): boolean {
-    return (
-      this.word0 === record.u32(HEADER.comm) &&
-      this.word1 === record.u32(HEADER.comm + 4) &&
-      this.word2 === record.u32(HEADER.comm + 8) &&
-      this.word3 === record.u32(HEADER.comm + 12)
-    );
-  }
-
-  /** Takes on the name that the record has. */
-  rename(record: RecordView, comm: Bytes): void {
-    this.word0 = record.u32(HEADER.comm);
-    this.word1 = record.u32(HEADER.comm + 4);
-    this.word2 = record.u32(HEADER.comm + 8);
-    this.word3 = record.u32(HEADER.comm + 12);
-    this.comm = comm;
-  }
-}
 
 /** The bounds of the table. */
 export type ProcessLimits = { entriesMax: number; ancestorsMax: number };
@@ -114,25 +52,42 @@ export class Processes {
   private parent: Process | undefined;
   /** The names in the record that was observed last, once somebody has asked. */
   private names: ProcessNames | null = null;
-  private readonly table: Table<Process>;
+  private hot: Table<Process>;
+  private readonly cold: ColdStore;
   /** Names, executables, working directories: many processes have the same ones. */
   private readonly texts = new Map<Bytes, Bytes>();
   private versions = 0;
 
   constructor(
-    private readonly bootId: string,
+    private bootId: string,
     private readonly limits: ProcessLimits,
   ) {
-    this.table = new Table(limits.entriesMax, TABLE_SIZE_MAX);
+    const coldMax = Math.max(0, limits.entriesMax - HOT_MAX);
+    this.cold = new ColdStore(coldMax, Math.max(coldMax * COLD_ENTRY_SIZE, COLD_SIZE_MIN), COLD_SHAPE);
+    this.hot = this.makeHot();
   }
 
   get size(): number {
-    return this.table.size;
+    return this.hot.size + this.cold.size;
   }
 
   /** Entries that were given up for newer ones. */
   get evicted(): number {
-    return this.table.evicted;
+    return this.cold.evicted;
+  }
+
+  /** Forgets all processes: from now on they are those of another boot. What was counted stays. */
+  restart(bootId: string): void {
+    this.bootId = bootId;
+    this.parent = undefined;
+    this.names = null;
+    this.hot = this.makeHot();
+    this.cold.clear();
+  }
+
+  private makeHot(): Table<Process> {
+    const evicted = (process: Process) => this.cold.put(process, cold(process));
+    return new Table(Math.min(this.limits.entriesMax, HOT_MAX), HOT_SIZE_MAX, evicted);
   }
 
   /** Takes in a record of a snapshot. Its lineage is asked for later: a snapshot may name a child before its parent. */
@@ -247,11 +202,30 @@ export class Processes {
   }
 
   private find(record: RecordView, at: number): Process | undefined {
-    return this.table.get(
+    return this.get(
       record.u32(at + KEY.tgid),
       record.u32(at + KEY.startTime),
       record.u32(at + KEY.startTime + 4),
     );
+  }
+
+  private get(tgid: number, startLow: number, startHigh: number): Process | undefined {
+    const process = this.hot.get(tgid, startLow, startHigh);
+    if (process || this.cold.size === 0) return process;
+    const key = { tgid, startLow, startHigh };
+    const entry = this.cold.take(key);
+    if (entry === null) return undefined;
+    const waited = warm(key, entry);
+    this.touch(waited);
+    this.hot.add(waited);
+    return waited;
+  }
+
+  /** Holds a process that is new, or had to make room for those that were asked for in the meantime. */
+  private hold(process: Process): void {
+    if (process.held) return;
+    this.cold.take(process);
+    this.hot.add(process);
   }
 
   private update(record: RecordView): Process {
@@ -277,11 +251,11 @@ export class Processes {
         process.image = process.image && withoutArgs(process.image);
         break;
       default:
-        if (!before) this.table.add(process);
+        this.hold(process);
         return process;
     }
-    if (!before) this.table.add(process);
-    this.table.reweigh(process, weightOf(process));
+    this.hold(process);
+    this.hot.reweigh(process, weightOf(process));
     return process;
   }
 
@@ -352,7 +326,7 @@ export class Processes {
     const ancestors: Bytes[] = [];
     // Bounded, so that neither a deep chain nor a circle, which only a forged stream can contain, matters.
     for (let at: Process | undefined = process; ancestors.length < this.limits.ancestorsMax; ) {
-      at = this.table.get(at.creatorTgid, at.creatorLow, at.creatorHigh);
+      at = this.get(at.creatorTgid, at.creatorLow, at.creatorHigh);
       if (!at) break;
       ancestors.push(this.shared(nameOf(at.comm, at.tgid)));
       if (at.ancestors) {
@@ -444,10 +418,4 @@ function containerOf(record: RecordView): string | undefined {
     if (name.length === CONTAINER_ID_LENGTH && /^[0-9a-f]+$/.test(name)) return name;
   }
   return undefined;
-}
-
-function weightOf({ image }: Process): number {
-  if (!image) return ENTRY_SIZE;
-  const { argsHead, argsTail, exePath, cwd } = image;
-  return ENTRY_SIZE + argsHead.length + argsTail.length + (exePath?.length ?? 0) + (cwd?.length ?? 0);
 }

@@ -2,7 +2,7 @@
 
 import { PROCESS_KEY, RECORD_HEADER } from "../../bpf/event.gen.ts";
 import type { RecordView } from "../input/view.ts";
-import type { Process } from "./processes.ts";
+import type { Process } from "./process.ts";
 
 const HEADER = RECORD_HEADER.at;
 const KEY = PROCESS_KEY.at;

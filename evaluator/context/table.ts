@@ -11,6 +11,8 @@ export type Entry = {
   weight: number;
   /** The table's own: somebody has asked for it since the hand came by. */
   used: boolean;
+  /** The table's own, too: it is in the table. */
+  held: boolean;
 };
 
 const INDEX_SIZE_MIN = 1024;
@@ -19,8 +21,6 @@ const SPARSE = 2;
 
 /** Entries by process key. */
 export class Table<Item extends Entry> {
-  /** Entries that were given up for newer ones. */
-  evicted = 0;
   /** Slot + 1 of an entry, by hash of its key; 0: none. One that finds its place taken is in the next that was free. */
   private index = new Int32Array(INDEX_SIZE_MIN);
   private readonly slots: (Item | null)[] = [];
@@ -29,10 +29,11 @@ export class Table<Item extends Entry> {
   private count = 0;
   private weight = 0;
 
-  /** Holds so many entries, of so much weight together. */
+  /** Holds so many entries, of so much weight together; `evicted` is told of those that are given up for newer ones. */
   constructor(
     private readonly entriesMax: number,
     private readonly weightMax: number,
+    private readonly evicted: (item: Item) => void,
   ) {}
 
   get size(): number {
@@ -42,7 +43,7 @@ export class Table<Item extends Entry> {
   get(tgid: number, startLow: number, startHigh: number): Item | undefined {
     const { index, slots } = this;
     const mask = index.length - 1;
-    for (let place = hash(tgid, startLow) & mask; ; place = (place + 1) & mask) {
+    for (let place = hash(tgid, startLow, startHigh) & mask; ; place = (place + 1) & mask) {
       const slot = (index[place] ?? 0) - 1;
       if (slot < 0) return undefined;
       const item = slots[slot];
@@ -59,14 +60,16 @@ export class Table<Item extends Entry> {
     if ((this.count + 1) * SPARSE > this.index.length) this.grow();
     const slot = this.free.pop() ?? this.slots.length;
     this.slots[slot] = item;
+    item.held = true;
     this.enter(slot, item);
     this.count += 1;
     this.weight += item.weight;
     this.lighten(item);
   }
 
-  /** An entry of the table has become heavier or lighter; others may have to go. */
+  /** An entry of the table has become heavier or lighter; others may have to go. One that has gone is left alone. */
   reweigh(item: Item, weight: number): void {
+    if (!item.held) return;
     this.weight += weight - item.weight;
     item.weight = weight;
     this.lighten(item);
@@ -87,7 +90,7 @@ export class Table<Item extends Entry> {
         continue;
       }
       this.remove(slot, item);
-      this.evicted += 1;
+      this.evicted(item);
       return;
     }
   }
@@ -95,18 +98,19 @@ export class Table<Item extends Entry> {
   private remove(slot: number, item: Item): void {
     const { index } = this;
     const mask = index.length - 1;
-    let hole = hash(item.tgid, item.startLow) & mask;
+    let hole = hash(item.tgid, item.startLow, item.startHigh) & mask;
     while (index[hole] !== slot + 1) hole = (hole + 1) & mask;
     // Entries that were pushed on past the hole move back, so that none is behind an empty place.
     for (let place = (hole + 1) & mask; index[place] !== 0; place = (place + 1) & mask) {
       const other = this.slots[(index[place] ?? 0) - 1];
-      const home = other ? hash(other.tgid, other.startLow) & mask : place;
+      const home = other ? hash(other.tgid, other.startLow, other.startHigh) & mask : place;
       if (((place - home) & mask) < ((place - hole) & mask)) continue;
       index[hole] = index[place] ?? 0;
       hole = place;
     }
     index[hole] = 0;
     this.slots[slot] = null;
+    item.held = false;
     this.free.push(slot);
     this.count -= 1;
     this.weight -= item.weight;
@@ -114,7 +118,7 @@ export class Table<Item extends Entry> {
 
   private enter(slot: number, item: Item): void {
     const mask = this.index.length - 1;
-    let place = hash(item.tgid, item.startLow) & mask;
+    let place = hash(item.tgid, item.startLow, item.startHigh) & mask;
     while (this.index[place] !== 0) place = (place + 1) & mask;
     this.index[place] = slot + 1;
   }
@@ -125,7 +129,10 @@ export class Table<Item extends Entry> {
   }
 }
 
-function hash(tgid: number, startLow: number): number {
-  const mixed = Math.imul(tgid ^ Math.imul(startLow, 0x9e3779b1), 0x85ebca6b);
+function hash(tgid: number, startLow: number, startHigh: number): number {
+  const mixed = Math.imul(
+    tgid ^ Math.imul(startLow ^ Math.imul(startHigh, 0xc2b2ae35), 0x9e3779b1),
+    0x85ebca6b,
+  );
   return mixed ^ (mixed >>> 15);
 }

@@ -1,7 +1,7 @@
 // What rules compare, and nothing more, of a record where it lies.
 
 import { FILE_RECORD, RECORD_HEADER, RecordKind } from "../../bpf/event.gen.ts";
-import type { Process } from "../context/processes.ts";
+import type { Process } from "../context/process.ts";
 import type { ProcessNames } from "../event/normalise.ts";
 import type { RecordView } from "../input/view.ts";
 import type { Subject } from "./conditions.ts";

@@ -11,7 +11,8 @@
 // any records.
 
 import { PROCESS_KEY, RECORD_HEADER, RecordKind } from "../../../bpf/event.gen.ts";
-import type { Process, Processes } from "../../context/processes.ts";
+import type { Process } from "../../context/process.ts";
+import type { Processes } from "../../context/processes.ts";
 import { SCHEMA_VERSION } from "../../event/event.ts";
 import { Instant } from "../../event/instant.ts";
 import { type Lineage, type Origin, truncatedOf, wallSecond } from "../../event/normalise.ts";
