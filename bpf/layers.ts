@@ -2,10 +2,22 @@
 // environment, the command line. Both processes read the same ones.
 
 import { parse } from "smol-toml";
+import { suggest } from "./words.ts";
 
 /** The settings file where none is named, and beside any such file the folder with more. */
 export const DEFAULT_CONFIG = "/etc/warder/config.toml";
 export const CONFIG_FOLDER = "config.d";
+
+const SECTIONS: readonly string[] = [
+  ...["agent", "sensor", "ebpf", "events", "process", "file", "network", "output", "health", "metrics"],
+  ...["performance", "rules", "detections", "disable"],
+];
+
+/** What is wrong with the name of a section; null: nothing. */
+export function unknownSection(name: string): string | null {
+  if (SECTIONS.includes(name)) return null;
+  return `${name}: unknown section${suggest(name, SECTIONS)}; known are ${SECTIONS.join(", ")}`;
+}
 
 /** Settings from elsewhere than a file, as TOML. `name` says where from. */
 export type Layer = { name: string; text: string };

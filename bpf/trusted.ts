@@ -38,7 +38,10 @@ export function readTrusted(path: string, sizeMax: number, writers: Writers | nu
   try {
     const facts = fstatSync(fd);
     if (writers) verify(path, facts, writers);
-    if (writers && !facts.isFile()) throw new UntrustedError("not a regular file");
+    if (writers && !facts.isFile())
+      throw new UntrustedError(
+        facts.isDirectory() ? "is a folder, and a file is needed" : "is no regular file",
+      );
     if (facts.size > sizeMax) throw new RangeError(`larger than ${sizeMax} bytes`);
     return readFileSync(fd);
   } finally {

@@ -4,10 +4,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "smol-toml";
 import { assignmentLayer, environmentLayers } from "../bpf/layers.ts";
+import { readSettings } from "../sensor/settings.ts";
 import { configPlace, load, NOWHERE, placeOfFile } from "./config.ts";
 import { renderProblem } from "./rule/problem.ts";
 
 const ROOT = join(import.meta.dir, "..");
+
+const layersOf = (environment: Record<string, string>, words: string[]) => [
+  ...environmentLayers(environment),
+  ...words.flatMap((word) => assignmentLayer(word) ?? []),
+];
 
 async function inFolder<Result>(use: (folder: string) => Result | Promise<Result>): Promise<Result> {
   const folder = mkdtempSync(join(tmpdir(), "warder-config-"));
@@ -169,6 +175,28 @@ test("config.example.toml names every setting, with its default", () => {
   }
 });
 
+test("the sensor knows the same sections and keys, and refuses others", () => {
+  const { detections: _none, ...defaults } = load(NOWHERE, []).config;
+  const words = Object.entries(defaults).flatMap(([section, keys]) =>
+    Object.entries(keys)
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => `${section}.${key}=${JSON.stringify(value)}`),
+  );
+  const read = (...all: string[]) => readSettings(undefined, layersOf({}, all));
+  expect(words.length).toBeGreaterThan(40);
+  expect(read(...words).warnings).toEqual([]);
+  for (const [word, message] of [
+    [
+      "file.watch_path=[]",
+      '--set file.watch_path: file.watch_path: unknown key (did you mean "watch_paths"?)',
+    ],
+    ["healt.canary=true", "--set healt.canary: healt: unknown section (did you mean"],
+    ['health.canary="maybe"', '--set health.canary: health.canary: expected boolean, found "maybe"'],
+    ['file.hooks=["opn"]', '--set file.hooks: file.hooks: "opn" is not one of open,'],
+  ] as const)
+    expect(() => read(word)).toThrow(message);
+});
+
 test("rules.d beside the settings is read in name order, then --rules", () =>
   inFolder((folder) => {
     mkdirSync(join(folder, "rules.d"));
@@ -216,11 +244,6 @@ test("EDR_CONFIG names the settings when no option does", () => {
 });
 
 describe("layers", () => {
-  const layersOf = (environment: Record<string, string>, words: string[]) => [
-    ...environmentLayers(environment),
-    ...words.flatMap((word) => assignmentLayer(word) ?? []),
-  ];
-
   test("each is stronger than the one before, key by key, and says where a setting comes from", () =>
     inFolder((folder) => {
       const path = join(folder, "config.toml");

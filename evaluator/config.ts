@@ -5,7 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, type Family } from "../bpf/kinds.ts";
-import { CONFIG_FOLDER, DEFAULT_CONFIG, type Layer } from "../bpf/layers.ts";
+import { CONFIG_FOLDER, DEFAULT_CONFIG, type Layer, unknownSection } from "../bpf/layers.ts";
 import type { Writers } from "../bpf/trusted.ts";
 import { FORMATS } from "./output/outputs.ts";
 import {
@@ -24,7 +24,6 @@ import {
   parseDocument,
   placeOf,
   report,
-  suggest,
 } from "./rule/problem.ts";
 import {
   absolutePath,
@@ -348,15 +347,9 @@ function originOf(document: Document, path: readonly string[]): string {
 }
 
 function checkSections(document: Document): void {
-  const known = [...Object.keys(SECTIONS), "rules", "detections", "disable"];
   for (const key of Object.keys(document.value)) {
-    if (!known.includes(key))
-      report(
-        document,
-        [key],
-        `${key}: unknown section${suggest(key, known)}; known are ${known.join(", ")}`,
-        { key: true },
-      );
+    const problem = unknownSection(key);
+    if (problem !== null) report(document, [key], problem, { key: true });
   }
   const idle = Object.entries(WITHOUT_MEANING).flatMap(([section, keys]) => {
     const table = document.value[section];

@@ -191,7 +191,7 @@ export class Core {
     if (!sameBoot) {
       this.decider.restart(bootId);
       this.nextHealth = null;
-      this.now = 0n;
+      this.now = this.counted = 0n;
     }
     this.stream = preamble;
     this.decider.origin = { ...this.decider.origin, bootId, hostId: /^0+$/.test(hostId) ? null : hostId };
@@ -288,12 +288,14 @@ export class Core {
 
   private count(counters: Counters): Notice[] {
     this.now = later(this.now, counters.time);
-    this.counted = counters.time;
+    // Of a stream that is read again, the records are passed over, and the sensor's acts among them.
+    const isRepeated = counters.time <= this.counted;
+    this.counted = later(this.counted, counters.time);
     this.started ??= counters.time;
     this.redeliverUntil = counters.redeliverUntil;
     this.refused = counters.refused;
     this.positions = this.positions.map((position, ring) => later(position, counters.sentPosition[ring]));
-    const outputs = this.watch(counters);
+    const outputs = isRepeated ? [] : this.watch(counters);
     outputs.push(...this.found(this.ledger.count(counters, this.positions)));
     this.nextHealth ??= counters.time + this.settings.healthInterval;
     if (counters.time >= this.nextHealth) {

@@ -1,6 +1,7 @@
 // What makes a replay end with code 1: alerts that are too severe, or not those that are expected.
 
 import { readFileSync } from "node:fs";
+import { whyNotRead } from "../bpf/words.ts";
 import { Exit, Failure } from "./exit.ts";
 import type { Alert } from "./output/alert.ts";
 import { compareAlerts, type Expected, readExpected, renderDifference } from "./output/expectation.ts";
@@ -57,9 +58,10 @@ export class Judge {
 function readOrFail(path: string): Expected[] {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(path));
   } catch (error) {
-    throw new Failure(Exit.usage, `--expect ${path}: ${(error as Error).message}`);
+    const reason = error instanceof TypeError ? "not UTF-8" : whyNotRead(error as NodeJS.ErrnoException);
+    throw new Failure(Exit.usage, `--expect ${path}: ${reason}: expected alerts, one JSON object a line`);
   }
   const { expected, problems } = readExpected(path, text);
   for (const problem of problems) console.error(renderProblem(problem));

@@ -3,6 +3,7 @@
 import { Exit, Failure } from "./exit.ts";
 import { CaptureWriter } from "./input/capture.ts";
 import type { Frame } from "./input/records.ts";
+import { whyNotWritten } from "./output/file.ts";
 
 /** A recording beside the evaluation: when it fails, it ends, is told, and the evaluation goes on. */
 export class Recording {
@@ -50,7 +51,7 @@ export function openRecording(path: string): CaptureWriter {
   try {
     return new CaptureWriter(path);
   } catch (error) {
-    throw new Failure(Exit.io, `${path}: ${(error as Error).message}`);
+    throw new Failure(Exit.io, `${path}: ${whyNotWritten(error as NodeJS.ErrnoException, path)}`);
   }
 }
 

@@ -1,6 +1,8 @@
 // What the subcommands do: a source of bytes, the core, the output, in a loop.
 
+import { statSync } from "node:fs";
 import { EVENT_ABI } from "../bpf/event.gen.ts";
+import { whyNotRead } from "../bpf/words.ts";
 import { version } from "../package.json";
 import type { Config, Loaded } from "./config.ts";
 import { Core } from "./core.ts";
@@ -120,6 +122,9 @@ function failureOf(source: string): (error: unknown) => Failure {
     if (error instanceof Failure) return error;
     if (error instanceof StreamError) return new Failure(Exit.io, `${source}: ${error.message}`);
     if (error instanceof OutputError) return new Failure(Exit.io, error.message);
+    const { syscall } = error as NodeJS.ErrnoException;
+    if (syscall === "read")
+      return new Failure(Exit.io, `${source}: ${whyNotRead(error as NodeJS.ErrnoException)}`);
     throw error;
   };
 }
@@ -147,7 +152,11 @@ export async function replay(
     if (outcome instanceof Failure) failure = outcome;
     if (failure || pipeline.closed) break;
   }
-  await pipeline.finish(false, loaded.rules);
+  // Of a file that is no capture, there is nothing to sum up.
+  const rules = failure && !pipeline.begun ? null : loaded.rules;
+  await pipeline.finish(false, rules);
+  if (failure && pipeline.begun)
+    throw new Failure(failure.exitCode, `${failure.message}; what came before is in the output`);
   if (failure) throw failure;
   judge.decide({ complete: !pipeline.closed });
 }
@@ -160,7 +169,7 @@ export async function record(
 ): Promise<void> {
   const seconds = options.duration === undefined ? null : Number(options.duration);
   if (seconds !== null && !(seconds > 0))
-    throw new Failure(Exit.usage, `--duration ${options.duration}: expected seconds`);
+    throw new Failure(Exit.usage, `--duration ${options.duration}: expected seconds, such as 30 or 0.5`);
   const socket = options.socket ?? loaded.config.sensor.socket;
   const connection = await tryConnect(socket);
   if (!connection)
@@ -360,12 +369,13 @@ class Pipeline {
   }
 
   /**
-   * Completes the output and says on standard error what there was; with `rules`, also what they made of it. With `now`,
-   * takes no time for old segments.
+   * Completes the output and says on standard error what there was; with `rules`, also what they made of it; null: nothing.
+   * With `now`, takes no time for old segments.
    * @throws Failure with --strict, when something was lost or does not add up
    */
-  async finish(now: boolean, rules?: readonly Rule[]): Promise<void> {
+  async finish(now: boolean, rules?: readonly Rule[] | null): Promise<void> {
     await this.outputs.close(now);
+    if (rules === null) return;
     const { shortfalls } = this.outputs;
     for (const line of rules ? replaySummary(this.core, rules) : []) say(line);
     say(summary(this.core, shortfalls, performance.now() - this.started));
@@ -425,10 +435,7 @@ function openOrFail(path: string): Capture {
   try {
     return openCapture(path);
   } catch (error) {
-    throw new Failure(
-      Exit.io,
-      `${path}: ${(error as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : (error as Error).message}`,
-    );
+    throw new Failure(Exit.io, `${path}: ${whyNotRead(error as NodeJS.ErrnoException)}`);
   }
 }
 
@@ -443,10 +450,13 @@ async function tryConnect(socket: string, patient = false): Promise<SensorConnec
       if (patient) return null;
       throw new Failure(Exit.io, `${socket}: ${REFUSED}`);
     }
-    throw new Failure(
-      Exit.io,
-      `${socket}: ${code === "EACCES" ? "this user may not reach the sensor's socket" : message}`,
-    );
+    const isOther = statSync(socket, { throwIfNoEntry: false })?.isSocket() === false;
+    const reason = isOther
+      ? "is no socket: expected the one that the sensor serves at"
+      : code === "EACCES"
+        ? "this user may not reach the sensor's socket: be root, or one of [sensor] evaluators"
+        : message;
+    throw new Failure(Exit.io, `${socket}: ${reason}`);
   }
 }
 

@@ -21,6 +21,7 @@ import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { EVENT_ABI, STREAM_MAGIC, STREAM_PREAMBLE, writeStreamPreamble } from "../bpf/event.gen.ts";
 import { assignmentLayer, environmentLayers, type Layer } from "../bpf/layers.ts";
+import { suggest } from "../bpf/words.ts";
 import { attach, closeAll, UnservedError } from "./attach.ts";
 import type { CanaryThings } from "./canary.ts";
 import { confinementMeans, unconfined } from "./confine.ts";
@@ -54,6 +55,9 @@ const OBJECT = process.env["WARDER_OBJECT"] ?? join(import.meta.dir, "../build/w
 /** What stands beside the object tells whether this kernel takes fentry programs. */
 const PROBE = join(dirname(OBJECT), "probe.bpf.o");
 
+/** ".new" is added while it is made, and a NUL at the end. */
+const SOCKET_LENGTH_MAX = libc.SOCKET_PATH_SIZE_MAX - 5;
+
 type Options = {
   config?: string;
   socket?: string;
@@ -69,16 +73,7 @@ class UsageError extends Error {}
 
 async function main(): Promise<number> {
   const { command, options } = readCommandLine();
-  switch (command) {
-    case "run":
-      return run(options);
-    case "probe":
-      return probe(options);
-    case "unload":
-      return unload();
-    default:
-      throw new UsageError(command ? `unknown command ${JSON.stringify(command)}` : "a command is needed");
-  }
+  return { run, probe, unload }[command](options);
 }
 
 /** The settings of environment and command line. */
@@ -97,14 +92,16 @@ async function run(options: Options): Promise<number> {
   const pin = !options["no-pin"];
   const { settings, warnings } = readSettings(options.config, layersOf(options));
   settings.socket = resolve(options.socket ?? settings.socket);
-  const user = findUser(options.user ?? settings.user);
+  const user = findUser(options.user ?? settings.user, options.user ? "--user" : "sensor.user");
   if (user.uid === 0) throw new UsageError("the sensor does not serve as root: name another --user");
-  const evaluators = settings.evaluators.map(findUser);
+  const evaluators = settings.evaluators.map((name) => findUser(name, "sensor.evaluators"));
+  if (Buffer.byteLength(settings.socket) > SOCKET_LENGTH_MAX) {
+    throw new UsageError(
+      `--socket ${settings.socket}: longer than the ${SOCKET_LENGTH_MAX} bytes that a Unix socket can have`,
+    );
+  }
   const lacking = missing({ pin, object: OBJECT });
   if (lacking[0]) throw new UnsupportedError(lacking[0]);
-  if (Buffer.byteLength(settings.socket) >= libc.SOCKET_PATH_SIZE_MAX - 4) {
-    throw new UsageError(`--socket ${settings.socket}: too long for a Unix socket`);
-  }
   if (await answers(settings.socket)) {
     throw new BusyError(`another sensor serves at ${settings.socket}: stop it first`);
   }
@@ -171,8 +168,16 @@ function hostId(): Uint8Array {
 
 /** A folder that root owns, so that nobody can put something else into the place of what is made there. */
 function makeFolder(path: string, evaluator: User): void {
-  if (statSync(path, { throwIfNoEntry: false })) return;
-  mkdirSync(path, { recursive: true, mode: 0o750 });
+  const there = statSync(path, { throwIfNoEntry: false });
+  if (there?.isDirectory()) return;
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o750 });
+  } catch (error) {
+    const reason = there ? "is a file" : `cannot be made (${(error as Error).message})`;
+    throw new Error(`${path}: the folder of the socket ${reason}: name another place with --socket`, {
+      cause: error,
+    });
+  }
   lchownSync(path, 0, evaluator.gid);
 }
 
@@ -219,7 +224,7 @@ function probe(options: Options): number {
   let coverage: Coverage | null = null;
   try {
     if (lacking.length === 0) {
-      const canary = canaryThings(folder, findUser("0"));
+      const canary = canaryThings(folder, findUser("0", "probe"));
       const attached = attach({ ...wanted(settings, options), pin: false, canary, say });
       closeAll(attached.programs);
       coverage = attached.coverage;
@@ -259,33 +264,58 @@ function unload(): number {
   return Exit.ok;
 }
 
-function readCommandLine(): { command: string | undefined; options: Options } {
-  try {
-    const { values, positionals } = parseArgs({
-      allowPositionals: true,
-      options: {
-        config: { type: "string" },
-        socket: { type: "string" },
-        user: { type: "string" },
-        profile: { type: "string" },
-        "no-pin": { type: "boolean" },
-        set: { type: "string", multiple: true },
-        json: { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-        version: { type: "boolean" },
-      },
-    });
-    if (values.help) finish(USAGE);
-    if (values.version) finish(`warder-sensor ${packageVersion()}, event ABI ${EVENT_ABI}`);
-    if (values.profile !== undefined && !["auto", "fentry", "tracepoint"].includes(values.profile)) {
-      throw new UsageError(`--profile ${values.profile}: expected auto, fentry or tracepoint`);
+/** By command, what may stand behind it; each also takes --help and --version. */
+const COMMANDS = {
+  run: ["config", "set", "socket", "user", "profile", "no-pin"],
+  probe: ["config", "set", "profile", "no-pin", "json"],
+  unload: [] as string[],
+};
+type Command = keyof typeof COMMANDS;
+const FLAGS = ["no-pin", "json", "help", "version"];
+const PROFILES = ["auto", "fentry", "tracepoint"];
+
+function readCommandLine(): { command: Command; options: Options } {
+  const known = [...new Set([...Object.values(COMMANDS).flat(), ...FLAGS])];
+  const { positionals, tokens } = parseArgs({
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
+    options: {
+      ...Object.fromEntries(
+        known.map((name) => [name, { type: FLAGS.includes(name) ? "boolean" : "string" }]),
+      ),
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  const [word, extra] = positionals;
+  const options: Record<string, string | boolean | string[]> = {};
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    const { name, rawName, value, inlineValue } = token;
+    if (!known.includes(name)) {
+      const names = known.map((one) => `--${one}`);
+      throw new UsageError(`unknown option ${JSON.stringify(rawName)}${suggest(rawName, names)}`);
     }
-    if (positionals.length > 1) throw new UsageError(`unexpected ${JSON.stringify(positionals[1])}`);
-    return { command: positionals[0], options: values };
-  } catch (error) {
-    if (error instanceof UsageError) throw error;
-    throw new UsageError((error as Error).message);
+    if (FLAGS.includes(name) && value !== undefined) throw new UsageError(`${rawName} takes no value`);
+    const isOther = !inlineValue && value?.startsWith("-");
+    if (!FLAGS.includes(name) && (!value || isOther)) throw new UsageError(`${rawName}: a value is missing`);
+    options[name] = name === "set" ? [...((options[name] ?? []) as string[]), value ?? ""] : (value ?? true);
   }
+  if (options["help"]) finish(USAGE);
+  if (options["version"]) finish(`warder-sensor ${packageVersion()}, event ABI ${EVENT_ABI}`);
+  const commands = Object.keys(COMMANDS) as Command[];
+  const command = commands.find((one) => one === word);
+  if (word === undefined) throw new UsageError(`a command is missing: ${commands.join(", ")}`);
+  if (!command) throw new UsageError(`unknown command ${JSON.stringify(word)}${suggest(word, commands)}`);
+  if (extra !== undefined) throw new UsageError(`${command}: unexpected ${JSON.stringify(extra)}`);
+  const foreign = Object.keys(options).find((name) => !COMMANDS[command].includes(name));
+  if (foreign !== undefined) throw new UsageError(`${command} does not take --${foreign}`);
+  const { profile } = options;
+  if (typeof profile === "string" && !PROFILES.includes(profile))
+    throw new UsageError(
+      `--profile ${profile}: expected ${PROFILES.join(", ")}${suggest(profile, PROFILES)}`,
+    );
+  return { command, options };
 }
 
 function packageVersion(): string {

@@ -7,8 +7,9 @@ import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
 import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX, FILTER_SIZE_MAX } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, type EventType, type Family } from "../bpf/kinds.ts";
-import { CONFIG_FOLDER, DEFAULT_CONFIG, type Layer } from "../bpf/layers.ts";
+import { CONFIG_FOLDER, DEFAULT_CONFIG, type Layer, unknownSection } from "../bpf/layers.ts";
 import { readTrusted, type Writers } from "../bpf/trusted.ts";
+import { suggest, whyNotRead } from "../bpf/words.ts";
 
 /** A file that cannot be used, with the reason. Exit code 2. */
 export class SettingsError extends Error {}
@@ -35,7 +36,8 @@ const fits = v.maxBytes(
   FILTER_SIZE_MAX - 2,
   `longer than ${FILTER_SIZE_MAX - 2} bytes, which is what the kernel side compares`,
 );
-const paths = v.optional(v.array(v.pipe(name, v.startsWith("/"), fits)), []);
+const absolute = v.startsWith("/", 'expected a path that begins with "/"');
+const paths = v.optional(v.array(v.pipe(name, absolute, fits)), []);
 /** In the kernel, a pattern is a suffix or a whole path. */
 const pattern = v.pipe(
   name,
@@ -46,17 +48,19 @@ const pattern = v.pipe(
   ),
 );
 
+/** What only the evaluator acts on, and checks. */
+const theirs = v.optional(v.unknown());
 const schema = v.object({
   sensor: v.optional(
     v.strictObject({
-      socket: v.optional(v.pipe(name, v.startsWith("/")), "/run/warder/sensor.sock"),
+      socket: v.optional(v.pipe(name, absolute), "/run/warder/sensor.sock"),
       user: v.optional(userName, "nobody"),
       evaluators: v.optional(v.array(userName), []),
     }),
     {},
   ),
   ebpf: v.optional(
-    v.object({
+    v.strictObject({
       enabled: v.optional(v.boolean(), true),
       buffer_size: v.optional(
         v.pipe(v.number(), v.integer(), v.minValue(RING_SIZE_MIN / KIB), v.maxValue(RING_SIZE_MAX / KIB)),
@@ -65,9 +69,10 @@ const schema = v.object({
     }),
     {},
   ),
-  events: v.optional(v.object({ process: on, file: on, network: on }), {}),
+  events: v.optional(v.strictObject({ process: on, file: on, network: on }), {}),
   process: v.optional(
-    v.object({
+    v.strictObject({
+      ancestors_max: theirs,
       enabled: on,
       hooks: words,
       collect_args: on,
@@ -81,7 +86,7 @@ const schema = v.object({
     {},
   ),
   file: v.optional(
-    v.object({
+    v.strictObject({
       enabled: on,
       hooks: words,
       watch_paths: paths,
@@ -94,8 +99,17 @@ const schema = v.object({
     }),
     {},
   ),
-  network: v.optional(v.object({ enabled: on, hooks: words, include_failed: on }), {}),
-  health: v.optional(v.object({ canary: on }), {}),
+  network: v.optional(
+    v.strictObject({
+      enabled: on,
+      hooks: words,
+      include_failed: on,
+      collect_dns: theirs,
+      collect_payload: theirs,
+    }),
+    {},
+  ),
+  health: v.optional(v.strictObject({ canary: on, interval_s: theirs }), {}),
 });
 
 /** What the sensor acts on. */
@@ -135,21 +149,34 @@ export function readSettings(
 ): { settings: Settings; warnings: string[] } {
   const file = path ?? DEFAULT_CONFIG;
   const document: Record<string, unknown> = {};
+  const origins = new Map<string, string>();
+  /** Where a setting comes from, for messages. */
+  const placeOf = (key: string) => `${origins.get(key) ?? file}: ${key}`;
   for (const { name: from, text } of [...fileLayers(file, path === undefined), ...layers]) {
-    for (const [section, value] of Object.entries(parseLayer(from, text))) {
+    const sections = parseLayer(from, text);
+    for (const [section, value] of Object.entries(sections)) {
+      for (const key of isTable(value) ? Object.keys(value) : []) origins.set(`${section}.${key}`, from);
       const before = document[section];
       const tables = isTable(before) && isTable(value);
       document[section] = tables ? { ...before, ...value } : value;
     }
     // Each on its own, so that the message names the one that is wrong.
-    check(from, document);
+    check(from, document, sections);
   }
-  const { sensor, ebpf, events, process: processes, file: files, network, health } = check(file, document);
+  const {
+    sensor,
+    ebpf,
+    events,
+    process: processes,
+    file: files,
+    network,
+    health,
+  } = check(file, document, {});
   const warnings: string[] = [];
   const ringSize = 2 ** Math.ceil(Math.log2(ebpf.buffer_size * KIB));
   if (ringSize !== ebpf.buffer_size * KIB) {
     warnings.push(
-      `${file}: ebpf.buffer_size: ${ebpf.buffer_size} KiB is not a power of two: ${ringSize / KIB} KiB are used`,
+      `${placeOf("ebpf.buffer_size")}: ${ebpf.buffer_size} KiB is not a power of two: ${ringSize / KIB} KiB are used`,
     );
   }
   const wanted = new Set<EventType>();
@@ -159,18 +186,23 @@ export function readSettings(
     ["network", network],
   ] as const) {
     if (!ebpf.enabled || !events[family] || !section.enabled) continue;
-    for (const type of wantedTypes(file, family, section.hooks)) wanted.add(type);
+    for (const type of wantedTypes(placeOf(`${family}.hooks`), family, section.hooks)) wanted.add(type);
   }
   const watchedFiles = files.watch_patterns.filter((word) => word.startsWith("/"));
   const watchPaths = [...files.watch_paths, ...watchedFiles];
   const suffixes = files.watch_patterns.filter((word) => word.startsWith("*")).map((word) => word.slice(1));
-  checkRoom(file, "watch_paths and the watch_patterns without *", watchPaths);
-  checkRoom(file, "watch_patterns with *", suffixes);
-  checkRoom(file, "exclude_paths", files.exclude_paths);
+  const [watched, patterns, excluded] = [
+    placeOf("file.watch_paths"),
+    placeOf("file.watch_patterns"),
+    placeOf("file.exclude_paths"),
+  ];
+  checkRoom(`${watched} and the watch_patterns without *`, watchPaths);
+  checkRoom(`${patterns} with *`, suffixes);
+  checkRoom(excluded, files.exclude_paths);
   warnings.push(
-    ...files.watch_paths.flatMap((entry) => notReal(file, "watch_paths", entry)),
-    ...watchedFiles.flatMap((entry) => notReal(file, "watch_patterns", entry)),
-    ...files.exclude_paths.flatMap((entry) => notReal(file, "exclude_paths", entry)),
+    ...files.watch_paths.flatMap((entry) => notReal(watched, entry)),
+    ...watchedFiles.flatMap((entry) => notReal(patterns, entry)),
+    ...files.exclude_paths.flatMap((entry) => notReal(excluded, entry)),
   );
   return {
     warnings,
@@ -196,19 +228,19 @@ export function readSettings(
   };
 }
 
-function checkRoom(file: string, what: string, entries: string[]): void {
+function checkRoom(what: string, entries: string[]): void {
   if (entries.length <= FILTERS_MAX) return;
   throw new SettingsError(
-    `${file}: file: ${what}: ${entries.length} entries, and at most ${FILTERS_MAX} have room in the kernel`,
+    `${what}: ${entries.length} entries, and at most ${FILTERS_MAX} have room in the kernel`,
   );
 }
 
 /** A warning, if files are never called by this path: the kernel side compares the paths that they really have. */
-function notReal(file: string, field: string, path: string): string[] {
+function notReal(place: string, path: string): string[] {
   const real = realPath(path);
   if (real === path || `${real}/` === path) return [];
   return [
-    `${file}: file.${field}: ${JSON.stringify(path)} leads to ${JSON.stringify(real)}; files go by their real paths: write that one`,
+    `${place}: ${JSON.stringify(path)} leads to ${JSON.stringify(real)}; files go by their real paths: write that one`,
   ];
 }
 
@@ -222,13 +254,13 @@ function realPath(path: string): string {
   }
 }
 
-function wantedTypes(file: string, family: Family, hooks: string[] | undefined): EventType[] {
+function wantedTypes(place: string, family: Family, hooks: string[] | undefined): EventType[] {
   const kinds = ALL_EVENT_KINDS.filter((kind) => kind.family === family);
   const known = kinds.flatMap(({ words: list }) => list);
   for (const word of hooks ?? []) {
     if (known.includes(word)) continue;
     throw new SettingsError(
-      `${file}: ${family}.hooks: ${JSON.stringify(word)} is not known here; known are ${known.join(", ")}`,
+      `${place}: ${JSON.stringify(word)} is not one of ${known.join(", ")}${suggest(word, known)}`,
     );
   }
   return kinds
@@ -236,13 +268,25 @@ function wantedTypes(file: string, family: Family, hooks: string[] | undefined):
     .map(({ type }) => type);
 }
 
-function check(from: string, document: unknown): v.InferOutput<typeof schema> {
+/** Checks the settings so far, and the names of the sections that were added last. */
+function check(from: string, document: unknown, added: object): v.InferOutput<typeof schema> {
   const result = v.safeParse(schema, document);
-  if (result.success) return result.output;
-  const issues = result.issues.map(
-    (issue) => `${from}: ${v.getDotPath(issue) ?? "top level"}: ${issue.message}`,
-  );
-  throw new SettingsError(issues.join("\n"));
+  const unknown = Object.keys(added).map(unknownSection);
+  const problems = [...unknown.filter((problem) => problem !== null), ...(result.issues ?? []).map(wordsOf)];
+  if (result.success && problems.length === 0) return result.output;
+  throw new SettingsError(problems.map((problem) => `${from}: ${problem}`).join("\n"));
+}
+
+/** What is wrong with a setting, and what was expected. */
+function wordsOf(issue: v.BaseIssue<unknown>): string {
+  const place = v.getDotPath(issue) ?? "top level";
+  if (issue.type === "strict_object" && issue.expected === "never") {
+    const key = place.split(".").at(-1) ?? "";
+    const known = schema.entries[place.split(".")[0] as keyof typeof schema.entries];
+    return `${place}: unknown key${suggest(key, Object.keys(known.wrapped.entries))}`;
+  }
+  if (!issue.message.startsWith("Invalid ")) return `${place}: ${issue.message}`;
+  return `${place}: expected ${issue.expected}, found ${issue.received}`;
 }
 
 function isTable(value: unknown): value is Record<string, unknown> {
@@ -265,7 +309,9 @@ function parseLayer(from: string, text: string): Record<string, unknown> {
     return parse(text);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    throw new SettingsError(`${from}:${error.line}:${error.column}: ${error.message.split("\n")[0]}`);
+    throw new SettingsError(
+      `${from}:${error.line}:${error.column}: ${error.message.split("\n")[0]?.replace("Invalid TOML document", "not TOML")}`,
+    );
   }
 }
 
@@ -274,9 +320,8 @@ function readText(file: string, optional: boolean): string | null {
   try {
     return readTrusted(file, CONFIG_SIZE_MAX, process.getuid?.() === 0 ? ROOT : null).toString("utf8");
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (optional && code === "ENOENT") return null;
-    throw new SettingsError(`${file}: ${code === "ENOENT" ? "no such file" : message}`);
+    if (optional && (error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw new SettingsError(`${file}: ${whyNotRead(error as NodeJS.ErrnoException)}`);
   }
 }
 
@@ -284,14 +329,14 @@ function readText(file: string, optional: boolean): string | null {
 export type User = { name: string; uid: number; gid: number };
 
 /**
- * Finds a user by name or number in /etc/passwd.
+ * Finds a user by name or number in /etc/passwd; `place` says who asks for them.
  * @throws SettingsError when there is none
  */
-export function findUser(wanted: string): User {
+export function findUser(wanted: string, place: string): User {
   for (const line of readFileSync("/etc/passwd", "utf8").split("\n")) {
     const [entry, , uid, gid] = line.split(":");
     if (entry === undefined || uid === undefined) continue;
     if (entry === wanted || uid === wanted) return { name: entry, uid: Number(uid), gid: Number(gid) };
   }
-  throw new SettingsError(`no user ${JSON.stringify(wanted)} on this host`);
+  throw new SettingsError(`${place}: no user ${JSON.stringify(wanted)} on this host`);
 }

@@ -1,6 +1,7 @@
 // `warder completion`: what a shell offers behind a TAB, made from the command line itself.
 
 import { Argument, type Command } from "commander";
+import { oneWordOf } from "./options.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof SHELLS)[number];
@@ -18,8 +19,7 @@ export function addCompletionCommand(program: Command): void {
   program
     .command("completion")
     .description("print a completion script for a shell")
-    .addArgument(new Argument("<shell>", "which one").choices(SHELLS))
-    .addHelpText("after", "\nFor this session: source <(warder completion bash)")
+    .addArgument(oneWordOf(new Argument("<shell>", "which one"), SHELLS))
     .action((shell: Shell) => {
       process.stdout.write(SCRIPTS[shell](placesOf(program)));
     });

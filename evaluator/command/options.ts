@@ -1,8 +1,9 @@
 // What the subcommands share: options, and the loading of settings and rules.
 
-import { InvalidArgumentError, Option } from "commander";
+import { type Argument, InvalidArgumentError, Option } from "commander";
 import { assignmentLayer, environmentLayers, type Layer } from "../../bpf/layers.ts";
 import type { Writers } from "../../bpf/trusted.ts";
+import { suggest } from "../../bpf/words.ts";
 import { configPlace, type Loaded, load } from "../config.ts";
 import { Exit, Failure } from "../exit.ts";
 import type { Coloring } from "../output/compact.ts";
@@ -53,15 +54,28 @@ export const rulesOption = () =>
   new Option("--rules <path>", "a file or folder of rules; may be repeated").argParser(
     (value: string, previous: string[] | undefined) => [...(previous ?? []), value],
   );
+/** Lets an option or argument take one of these words; what is close to one is told of. */
+export function oneWordOf<Taker extends Option | Argument>(taker: Taker, words: readonly string[]): Taker {
+  // The choices are for help and completion.
+  return taker.choices(words).argParser((word: string) => {
+    if (words.includes(word)) return word;
+    throw new InvalidArgumentError(`Expected ${words.join(", ")}${suggest(word, words)}.`);
+  }) as Taker;
+}
 export const formatOption = () =>
-  new Option(
-    "-o, --output <format>",
-    "json; ecs or ocsf: JSON in the words of that schema; compact: for eyes, and the default on a terminal",
-  ).choices(FORMATS);
+  oneWordOf(
+    new Option(
+      "-o, --output <format>",
+      "json; ecs or ocsf: JSON in the words of that schema; compact: for eyes, and the default on a terminal",
+    ),
+    FORMATS,
+  );
 export const colorOption = () =>
-  new Option("--color <when>", "colours: auto is on a terminal, unless NO_COLOR is set")
-    .choices(["auto", "always", "never"] satisfies Coloring[])
-    .default("auto");
+  oneWordOf(new Option("--color <when>", "colours: auto is on a terminal, unless NO_COLOR is set"), [
+    "auto",
+    "always",
+    "never",
+  ] satisfies Coloring[]).default("auto");
 export const alertsOption = () => new Option("--alerts-only", "write alerts, not events");
 export const socketOption = () =>
   new Option("--socket <path>", "where the sensor serves (default /run/warder/sensor.sock)");
@@ -69,4 +83,4 @@ export const strictOption = () =>
   new Option("--strict", "end with code 4 when something was lost or does not add up");
 export const userOption = () =>
   new Option("--user <user>", "who to become when started as root").default(DEFAULT_USER);
-export const rootOption = () => new Option("--allow-root", "stay root");
+export const rootOption = () => new Option("--allow-root", "stay root").conflicts("user");

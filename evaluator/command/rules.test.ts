@@ -167,7 +167,7 @@ describe("rules explain", () => {
   });
 
   test.each([
-    ["nothing", "", /expected an event as JSON, found nothing/],
+    ["nothing", "", /expected an event as JSON, such as .*, found nothing/],
     ["no JSON", "{}\n{no\n", /standard input:1: event_type: missing|standard input:2: not JSON/],
     ["a list", "[]", /expected an event, found a list/],
     ["an alert", '{"event_type":"alert"}', /this is an alert; its source event is the line before it/],

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
+import { suggest } from "../../bpf/words.ts";
 import type { Loaded } from "../config.ts";
 import type { Event } from "../event/event.ts";
 import { Exit, Failure } from "../exit.ts";
@@ -9,7 +10,7 @@ import { explanation } from "../output/explanation.ts";
 import { count, readable } from "../output/summary.ts";
 import { explain } from "../rule/explain.ts";
 import { parseJson, readEvent } from "../rule/given.ts";
-import { describe, isTable, placeOf, renderProblem, suggest } from "../rule/problem.ts";
+import { describe, isTable, placeOf, renderProblem } from "../rule/problem.ts";
 import type { Rule } from "../rule/schema.ts";
 import { runTests, type TestResult } from "../rule/tests.ts";
 import {
@@ -149,7 +150,7 @@ function explainRule(id: string, sources: Sources): void {
     const ids = loaded.rules.map((known) => known.id);
     throw new Failure(
       Exit.usage,
-      `no rule has the id "${id}"${suggest(id, ids)}; "warder rules list" shows all`,
+      `no rule has the id "${id}"${suggest(id, ids)}; "warder rules list PATH" shows the rules of a file or folder`,
     );
   }
   if (process.stdin.isTTY) console.error("warder: reading an event, as JSON, from standard input");
@@ -165,7 +166,11 @@ function explainRule(id: string, sources: Sources): void {
 
 /** The events of a text: one JSON value, however it is laid out, or one a line. @throws Failure when one is wrong */
 function readEvents(text: string): Event[] {
-  if (text.trim() === "") throw new Failure(Exit.usage, `${INPUT}: expected an event as JSON, found nothing`);
+  if (text.trim() === "")
+    throw new Failure(
+      Exit.usage,
+      `${INPUT}: expected an event as JSON, such as a line of "warder replay -o json", found nothing`,
+    );
   try {
     return [eventOf(parseJson(text), INPUT)];
   } catch (error) {

@@ -2,6 +2,7 @@
 
 import { Argument, type Command } from "commander";
 import type { SUBJECTS } from "../schema.ts";
+import { oneWordOf } from "./options.ts";
 
 /** Adds the subcommand to the program. */
 export function addSchemaCommand(program: Command): void {
@@ -9,7 +10,7 @@ export function addSchemaCommand(program: Command): void {
     .command("schema")
     .description("print a JSON Schema: of any line of the output, of alerts, of a rule file, of settings")
     .addArgument(
-      new Argument("<subject>").choices(["event", "alert", "rule", "config"] satisfies typeof SUBJECTS),
+      oneWordOf(new Argument("<subject>"), ["event", "alert", "rule", "config"] satisfies typeof SUBJECTS),
     )
     .action(printSchema);
 }

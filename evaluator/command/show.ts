@@ -4,6 +4,7 @@ import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import type { Command } from "commander";
+import { whyNotRead } from "../../bpf/words.ts";
 import type { Event } from "../event/event.ts";
 import type { Field } from "../event/fields.ts";
 import type { Bytes } from "../event/text.ts";
@@ -39,7 +40,7 @@ async function show(file: string, { color }: { color: Coloring }): Promise<void>
   const input = file === "-" ? createReadStream("", { fd: STDIN }) : createReadStream(file);
   const failed = new Promise<never>((_, reject) => {
     input.once("error", (error: NodeJS.ErrnoException) =>
-      reject(new Failure(Exit.io, `${file}: ${error.code === "ENOENT" ? "no such file" : error.message}`)),
+      reject(new Failure(Exit.io, `${file}: ${whyNotRead(error)}`)),
     );
   });
   await Promise.race([failed, showLines(file, input, colored(color, STDOUT.fd))]);
@@ -96,5 +97,8 @@ function valueOf(place: string, line: string): Record<string, unknown> {
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  throw new Failure(Exit.io, `${place}: not a JSON object`);
+  throw new Failure(
+    Exit.io,
+    `${place}: not a JSON object: expected the output of "warder run -o json" (a capture: "warder replay")`,
+  );
 }

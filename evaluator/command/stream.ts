@@ -13,6 +13,7 @@ import {
   formatOption,
   loadOrFail,
   loadSources,
+  oneWordOf,
   rootOption,
   rulesOption,
   type Sources,
@@ -58,10 +59,10 @@ export function addStreamCommands(program: Command): void {
     .addOption(alertsOption())
     .addOption(strictOption())
     .addOption(
-      new Option(
-        "--fail-on <severity>",
-        "end with code 1 after an alert of this severity or a higher one",
-      ).choices(SEVERITIES),
+      oneWordOf(
+        new Option("--fail-on <severity>", "end with code 1 after an alert of this severity or a higher one"),
+        SEVERITIES,
+      ),
     )
     .option(
       "--expect <file>",

@@ -1,6 +1,6 @@
 // Captures: a stream in a file or from standard input, plain or compressed with zstd; the first bytes tell which.
 
-import { closeSync, openSync, read, write } from "node:fs";
+import { closeSync, fstatSync, openSync, read, write } from "node:fs";
 import { pipeline } from "node:stream";
 import { finished } from "node:stream/promises";
 import { promisify } from "node:util";
@@ -25,7 +25,11 @@ export type Capture = { name: string; fd: number };
  * @throws the system's error
  */
 export function openCapture(path: string): Capture {
-  return path === "-" ? { name: "standard input", fd: STDIN } : { name: path, fd: openSync(path, "r") };
+  if (path === "-") return { name: "standard input", fd: STDIN };
+  const fd = openSync(path, "r");
+  if (!fstatSync(fd).isDirectory()) return { name: path, fd };
+  closeSync(fd);
+  throw Object.assign(new Error("is a folder"), { code: "EISDIR" });
 }
 
 /**

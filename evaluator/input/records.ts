@@ -27,6 +27,18 @@ import {
 import { type Counters, readCounters, readLosers } from "./counters.ts";
 import { COVERAGE_SIZE_MAX, type Coverage, readCoverage } from "./coverage.ts";
 
+const LOOK_SIZE = 256;
+const EXPECTED = 'expected what "warder record FILE" saves';
+
+/** What bytes look like that are no stream, and where they belong. */
+function lookOf(bytes: Buffer): string {
+  const start = bytes.subarray(0, LOOK_SIZE).toString("latin1").trimStart();
+  if (start.startsWith('{"')) return 'it holds JSON, as "warder run" writes it: "warder show" reads that';
+  if (/^(#|\[\[?[a-z]+\]|[a-z_]+ *=)/.test(start))
+    return "it looks like TOML: rules are given with --rules, settings with --config";
+  return `it begins with other bytes: ${EXPECTED}`;
+}
+
 /** Bytes that are not a stream of this version. `offset` counts from the stream's first byte, after decompression. */
 export class StreamError extends Error {
   constructor(
@@ -100,7 +112,9 @@ export class FrameReader {
     if (!this.preamble) {
       throw new StreamError(
         this.offset,
-        rest === 0 ? "the stream is empty" : `not a Warder stream: it ends after ${rest} bytes`,
+        rest === 0
+          ? `the stream is empty: ${EXPECTED}`
+          : `not a Warder stream: it ends after ${rest} bytes: ${EXPECTED}`,
       );
     }
     if (rest > 0)
@@ -165,7 +179,8 @@ export class FrameReader {
     const known = Math.min(size, STREAM_MAGIC.length);
     const magic = Buffer.from(this.buffer.buffer, this.start, known).toString("latin1");
     if (magic !== STREAM_MAGIC.slice(0, known)) {
-      throw new StreamError(this.offset, "not a Warder stream: it begins with other bytes");
+      const bytes = Buffer.from(this.buffer.buffer, this.start, size);
+      throw new StreamError(this.offset, `not a Warder stream: ${lookOf(bytes)}`);
     }
     if (size < STREAM_PREAMBLE.size) return null;
     const preamble = readStreamPreamble(new DataView(this.buffer.buffer, this.start), 0);

@@ -54,7 +54,7 @@ export class OutputFile implements Target {
     try {
       this.fd = openForLines(path, say);
     } catch (error) {
-      throw new OutputError(`${path}: ${reasonOf(error as NodeJS.ErrnoException, path)}`);
+      throw new OutputError(`${path}: ${whyNotWritten(error as NodeJS.ErrnoException, path)}`);
     }
     this.begin();
     const rotates = this.owned && rotateSize + rotateAgeMs > 0;
@@ -87,7 +87,7 @@ export class OutputFile implements Target {
     try {
       this.replace();
     } catch (error) {
-      const reason = reasonOf(error as NodeJS.ErrnoException, this.name);
+      const reason = whyNotWritten(error as NodeJS.ErrnoException, this.name);
       this.say(`${this.name}: cannot be opened anew: ${reason}; lines go on into the old file`);
     }
   }
@@ -205,7 +205,8 @@ function checkFolder(path: string): void {
   }
 }
 
-function reasonOf({ code, message }: NodeJS.ErrnoException, path: string): string {
+/** Why the system did not let a file be written at `path`, in words. */
+export function whyNotWritten({ code, message }: NodeJS.ErrnoException, path: string): string {
   if (code === "EACCES") {
     const user = process.geteuid?.() ?? 0;
     return `user ${user} may not write there: "chown ${user}" the file, or its folder if it is new, or be another user`;

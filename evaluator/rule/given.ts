@@ -1,10 +1,11 @@
 // Records as people give them: the event of a rule's test, an event to explain, an alert that is expected. They have the shape
 // of the output and hold only what matters.
 
+import { suggest } from "../../bpf/words.ts";
 import { COMM_LENGTH, type Event, type EventType } from "../event/event.ts";
 import { EVENT_FIELDS, type Field, type Shape } from "../event/fields.ts";
 import { fromUtf8 } from "../event/text.ts";
-import { describe, isTable, suggest } from "./problem.ts";
+import { describe, isTable } from "./problem.ts";
 
 /** Takes what is wrong: with the name of a key, or with its value. */
 export type Say = (key: string, message: string, about: "name" | "value") => void;

@@ -4,16 +4,9 @@ import { readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { readTrusted, trustedPath, type Writers } from "../../bpf/trusted.ts";
+import { suggest, whyNotRead } from "../../bpf/words.ts";
 import { BUILTIN_RULES } from "./builtin.ts";
-import {
-  checkTable,
-  type Document,
-  isTable,
-  type Problem,
-  parseDocument,
-  report,
-  suggest,
-} from "./problem.ts";
+import { checkTable, type Document, isTable, type Problem, parseDocument, report } from "./problem.ts";
 import { described, type LoadedRule, type Rule, readRule, text } from "./schema.ts";
 
 /** The keys of `[[disable]]`. */
@@ -60,13 +53,13 @@ function isFolder(path: string): boolean {
 }
 
 function unusable(file: string, error: unknown): Problem {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === "ENOENT") return aboutFile("error", file, "no such file");
-  return aboutFile("error", file, error instanceof TypeError ? "not UTF-8, as TOML has to be" : message);
+  const reason =
+    error instanceof TypeError ? "not UTF-8: expected TOML" : whyNotRead(error as NodeJS.ErrnoException);
+  return aboutFile("error", file, reason);
 }
 
 function aboutFile(severity: Problem["severity"], file: string, message: string): Problem {
-  return { severity, file, line: 1, column: 1, message, source: "" };
+  return { severity, file, line: 0, column: 0, message, source: "" };
 }
 
 /** The rules of all files, in the order of their alerts, and where each of them stands (none for those that are built in). */
@@ -155,6 +148,10 @@ function disabledOf(document: Document): { id: string; index: number }[] {
 /** Checks that a rule file holds nothing but rules. */
 export function checkRuleFile(document: Document): void {
   const { rules: _rules, disable: _disable, ...others } = document.value;
+  if (Object.keys(document.value).length === 0)
+    document.problems.push(
+      aboutFile("warning", document.file, "no rule in this file: expected [[rules]] or [[disable]]"),
+    );
   for (const [key, value] of Object.entries(others)) {
     const hint = isTable(value)
       ? `: settings belong into config.toml, not into ${basename(document.file)}`

@@ -2,11 +2,12 @@
 
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
+import { suggest } from "../../bpf/words.ts";
 
 /** Keys and list indices that lead to a value. */
 export type Path = readonly (string | number)[];
 
-/** One thing that is wrong. Lines and columns count from 1. */
+/** One thing that is wrong. Lines and columns count from 1; line 0 is the whole file. */
 export type Problem = {
   severity: "error" | "warning";
   file: string;
@@ -60,7 +61,7 @@ export function placeOf(
 export function renderProblem({ severity, file, line, column, message, source }: Problem): string {
   const what = `${severity === "warning" ? "warning: " : ""}${message}`;
   // What comes from the command line or the environment is one value, and has no lines.
-  if (/^(--set |WARDER_)/.test(file)) return `${file}: ${what}`;
+  if (line === 0 || /^(--set |WARDER_)/.test(file)) return `${file}: ${what}`;
   const head = `${file}:${line}:${column}: ${what}`;
   if (source === "") return head;
   const gutter = `${line} | `;
@@ -118,36 +119,6 @@ export function describe(value: unknown): string {
   if (typeof value === "boolean" || typeof value === "bigint") return String(value);
   if (value instanceof Date) return "a date";
   return Array.isArray(value) ? "a list" : "a table";
-}
-
-/** ` (did you mean "x"?)`, when something similar is known. */
-export function suggest(word: string, known: readonly string[]): string {
-  const close = known
-    .map((candidate) => ({ candidate, distance: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))
-    .filter(
-      ({ candidate, distance }) =>
-        distance <= Math.max(1, Math.floor(Math.min(word.length, candidate.length) / 3)),
-    )
-    .toSorted((a, b) => a.distance - b.distance)[0];
-  return close ? ` (did you mean "${close.candidate}"?)` : "";
-}
-
-/** Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
-function editDistance(from: string, to: string): number {
-  if (Math.abs(from.length - to.length) > 3) return Infinity;
-  const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, i) => i)];
-  const at = (i: number, j: number) => rows[i]?.[j] ?? Infinity;
-  for (let i = 1; i <= from.length; i++) {
-    const row = [i];
-    rows.push(row);
-    for (let j = 1; j <= to.length; j++) {
-      const same = from[i - 1] === to[j - 1] ? 0 : 1;
-      const swapped =
-        from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1] ? at(i - 2, j - 2) + 1 : Infinity;
-      row.push(Math.min(at(i - 1, j) + 1, (row[j - 1] ?? Infinity) + 1, at(i - 1, j - 1) + same, swapped));
-    }
-  }
-  return at(from.length, to.length);
 }
 
 function keysOf({ key }: { key: import("toml-eslint-parser").AST.TOMLKey }): string[] {

@@ -2,19 +2,11 @@
 
 import { createHash } from "node:crypto";
 import * as v from "valibot";
+import { suggest } from "../../bpf/words.ts";
 import type { Event } from "../event/event.ts";
 import { advise } from "./advice.ts";
 import { readEvent, type Say } from "./given.ts";
-import {
-  checkTable,
-  type Document,
-  describe,
-  isTable,
-  type Path,
-  type Problem,
-  report,
-  suggest,
-} from "./problem.ts";
+import { checkTable, type Document, describe, isTable, type Path, type Problem, report } from "./problem.ts";
 
 export const SEVERITIES = ["low", "medium", "high", "critical"] as const;
 export const FILE_OPERATIONS = ["file_open", "file_write", "file_rename", "file_unlink"] as const;
@@ -200,7 +192,8 @@ export function readRule(document: Document, path: Path, value: unknown): Loaded
     report(document, [...path, ...at], prefix + message, { severity });
   const unknown = (key: string) => {
     const owners = RULE_TYPES.filter((other) => key in MATCH_FIELDS[other]);
-    if (owners.length === 0) return null;
+    const known = { ...COMMON, ...(type ? MATCH_FIELDS[type] : { ...PROCESS, ...FILE, ...NETWORK }) };
+    if (owners.length === 0) return `${key}: unknown key${suggest(key, Object.keys(known))}`;
     if (!type) return `${key}: cannot be checked before "type" is right`;
     return `${key}: a match field of ${owners.join(" and ")} rules; this is a ${type} rule, which knows ${Object.keys(MATCH_FIELDS[type]).join(", ")}`;
   };

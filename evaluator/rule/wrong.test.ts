@@ -279,7 +279,7 @@ describe("wrong", () => {
     expect(problems.map(({ severity, message }) => `${severity}: ${message}`)).toEqual([
       "warning: no .toml file in this folder",
       "error: no such file",
-      "error: not UTF-8, as TOML has to be",
+      "error: not UTF-8: expected TOML",
     ]);
   });
 });

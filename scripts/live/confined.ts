@@ -11,7 +11,7 @@ import { findUser, readSettings } from "../../sensor/settings.ts";
 
 const build = join(import.meta.dir, "../../build");
 const socket = join(process.argv[2] ?? "/nonexistent", "sensor.sock");
-const user = findUser("nobody");
+const user = findUser("nobody", "here");
 const { settings } = readSettings(undefined, []);
 const { hooks } = chooseHooks(settings, "auto", join(build, "probe.bpf.o"), new Map());
 const { lock, ...programs } = attachPrograms(join(build, "warder.bpf.o"), settings, hooks, false, () => {});

@@ -185,7 +185,7 @@ describe.skipIf(reason !== null)("the sensor refuses, with one line and code 2,"
         await probe(`watch_paths = ${paths}\nwatch_patterns = ["/one/more", "*.service"]`),
       ).toMatchObject({
         code: 2,
-        stderr: `warder-sensor: ${config}: file: watch_paths and the watch_patterns without *: 4097 entries, and at most 4096 have room in the kernel\n`,
+        stderr: `warder-sensor: ${config}: file.watch_paths and the watch_patterns without *: 4097 entries, and at most 4096 have room in the kernel\n`,
       });
       for (const pattern of ["shadow", "/etc/*.conf", "*a*"]) {
         const { code, stderr } = await probe(`watch_patterns = ["${pattern}"]`);

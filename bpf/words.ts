@@ -1,0 +1,45 @@
+// What both programs say of words that mean nothing to them, and of files that they cannot use.
+
+/** ` (did you mean "x"?)`, when something similar is known. */
+export function suggest(word: string, known: readonly string[]): string {
+  const close = known
+    .map((candidate) => ({ candidate, distance: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))
+    .filter(
+      ({ candidate, distance }) =>
+        distance <= Math.max(1, Math.floor(Math.min(word.length, candidate.length) / 3)),
+    )
+    .toSorted((a, b) => a.distance - b.distance)[0];
+  const meant = close?.candidate ?? (word.length < 3 ? undefined : known.find((one) => one.startsWith(word)));
+  return meant === undefined ? "" : ` (did you mean "${meant}"?)`;
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
+function editDistance(from: string, to: string): number {
+  if (Math.abs(from.length - to.length) > 3) return Infinity;
+  const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, i) => i)];
+  const at = (i: number, j: number) => rows[i]?.[j] ?? Infinity;
+  for (let i = 1; i <= from.length; i++) {
+    const row = [i];
+    rows.push(row);
+    for (let j = 1; j <= to.length; j++) {
+      const same = from[i - 1] === to[j - 1] ? 0 : 1;
+      const swapped =
+        from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1] ? at(i - 2, j - 2) + 1 : Infinity;
+      row.push(Math.min(at(i - 1, j) + 1, (row[j - 1] ?? Infinity) + 1, at(i - 1, j - 1) + same, swapped));
+    }
+  }
+  return at(from.length, to.length);
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "no such file",
+  EISDIR: "is a folder, and a file is needed",
+  ENOTDIR: "leads through a file as if that were a folder",
+  EACCES: "this user may not read it",
+  ELOOP: "leads through too many symbolic links, or through a circle of them",
+};
+
+/** Why the system did not let a file be read, in words. */
+export function whyNotRead({ code = "", message }: NodeJS.ErrnoException): string {
+  return REASONS[code] ?? message;
+}
