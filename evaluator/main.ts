@@ -11,7 +11,7 @@ import { addRulesCommands } from "./command/rules.ts";
 import { addSchemaCommand } from "./command/schema.ts";
 import { addShowCommand } from "./command/show.ts";
 import { addStreamCommands } from "./command/stream.ts";
-import { Exit, Failure } from "./exit.ts";
+import { Exit, Failure, say } from "./exit.ts";
 
 /** What the library says of a wrong command line, like everything else that is said. */
 const inOurWords = (text: string) =>
@@ -34,7 +34,7 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? Exit.ok : Exit.usage;
   else if (error instanceof Failure) {
-    console.error(`warder: ${error.message}`);
+    say(error.message);
     process.exitCode = error.exitCode;
   } else throw error;
 }

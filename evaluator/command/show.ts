@@ -8,7 +8,7 @@ import { whyNotRead } from "../../bpf/words.ts";
 import type { Event } from "../event/event.ts";
 import type { Field } from "../event/fields.ts";
 import type { Bytes } from "../event/text.ts";
-import { Exit, Failure } from "../exit.ts";
+import { Exit, Failure, say } from "../exit.ts";
 import { ALERT_FIELDS, type Alert } from "../output/alert.ts";
 import { type Coloring, colored, compact } from "../output/compact.ts";
 import { Lines } from "../output/lines.ts";
@@ -47,7 +47,6 @@ async function show(file: string, { color }: { color: Coloring }): Promise<void>
 }
 
 async function showLines(file: string, input: Readable, color: boolean): Promise<void> {
-  const say = (line: string) => console.error(`warder: ${line}`);
   const writer = new LineWriter(STDOUT, { wrote() {}, lost() {}, say });
   const name = file === "-" ? "standard input" : file;
   let number = 0;

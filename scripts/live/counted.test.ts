@@ -96,9 +96,9 @@ describe.skipIf(reason !== null)("what is no event", () => {
     await evaluator.exited;
     const lines = evaluator.lines();
     expect(lines.filter((line) => line.event_type === "sensor_silent")).toEqual([]);
-    const kernel = lines.at(-1)?.["since_attached"] as Record<string, Counts>;
-    expect(kernel["file_open"]?.["unheard"]).toBeGreaterThanOrEqual(2);
-    expect((lines.at(-1)?.["ledger"] as Ledger).balanced).toBe(true);
+    const last = lines.at(-1) as Line & { ledger: Ledger; since_attached: Record<string, Counts> };
+    expect(last.since_attached["file_open"]?.["unheard"]).toBeGreaterThanOrEqual(2);
+    expect(last.ledger.balanced).toBe(true);
   }, 60_000);
 
   test("a loss names whose records were lost, and which rules were blind", async () => {
