@@ -53,7 +53,7 @@ export function openPipeline(...args: ConstructorParameters<typeof Pipeline>): P
 }
 
 /** One core and its outputs, from the first record to the last line. */
-export class Pipeline {
+class Pipeline {
   /** Why lines were not written that should have been; null when they were. */
   failure: Failure | null = null;
   private readonly core: Core;
