@@ -38,15 +38,16 @@ export async function run(loaded: Loaded, options: RunOptions, reload: () => Loa
   const socket = options.socket ?? loaded.config.sensor.socket;
   const recording = options.record === undefined ? null : new Recording(openRecording(options.record), say);
   const stop = stopSignal();
-  const moved = movedSignal();
+  const moved = laterSignal("SIGUSR1");
+  const changed = laterSignal("SIGHUP");
   // The first connection is made with the rights that this process was started with.
   let connection = await tryConnect(socket);
   if (!options.allowRoot) becomeUser(options.user);
   else if (process.getuid?.() === 0) say("stays root, as --allow-root says");
   const pipeline = openPipeline(loaded, options, () => Math.round(process.memoryUsage.rss() / 1024));
-  moved.reopen = () => pipeline.reopen();
+  moved.act = () => pipeline.reopen();
   stop.signal.addEventListener("abort", () => setTimeout(() => pipeline.giveUp(), GIVE_UP_MS));
-  process.on("SIGHUP", () => pipeline.reload(reload()));
+  changed.act = () => pipeline.reload(reload());
 
   const troubles = () => pipeline.troubles(connection !== null, socket);
   const metrics = await serveMetrics(loaded.config.metrics.port, {
@@ -103,7 +104,7 @@ export async function replay(
   options: RunOptions,
   judge: Judge,
 ): Promise<void> {
-  const moved = movedSignal();
+  const moved = laterSignal("SIGUSR1");
   const captures = files.map(openOrFail);
   if (!options.allowRoot) becomeUser(options.user);
   const pipeline = openPipeline(
@@ -112,7 +113,7 @@ export async function replay(
     () => null,
     (alert) => judge.see(alert),
   );
-  moved.reopen = () => pipeline.reopen();
+  moved.act = () => pipeline.reopen();
   let failure: Failure | null = null;
   for (const capture of captures) {
     const outcome = await pipeline.feed(readCapture(capture), null, null).catch(failureOf(capture.name));
@@ -222,9 +223,9 @@ function stopSignal(): { signal: AbortSignal } {
   return { signal: controller.signal };
 }
 
-/** SIGUSR1: output files were moved, and are to be opened anew. Without a handler it would end this process. */
-function movedSignal(): { reopen: () => void } {
-  const moved = { reopen: () => {} };
-  process.on("SIGUSR1", () => moved.reopen());
-  return moved;
+/** A signal that is acted on as soon as there is something to act on. Without a handler it would end this process. */
+function laterSignal(name: "SIGHUP" | "SIGUSR1"): { act: () => void } {
+  const later = { act: () => {} };
+  process.on(name, () => later.act());
+  return later;
 }

@@ -29,17 +29,18 @@ declare const handover: Handover;
 
 const say = talker((line) => process.stderr.write(`warder-sensor: ${line}\n`));
 
-/** SIGTERM and SIGINT: programs that are not pinned are detached, then the server is woken. */
+/** SIGTERM, SIGINT, and SIGHUP of a terminal that closes: programs that are not pinned are detached, then the server is woken. */
 function stopSignal(): { fd: number; requested: () => boolean; detached: () => boolean } {
   const { fd, wake } = libc.eventFd();
   let requested = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     process.on(signal, () => {
       if (!requested && !handover.pins) for (const { link } of handover.hooks) libc.closeFd(link);
       requested = true;
       wake();
     });
   }
+  process.on("SIGUSR1", () => {}); // means the evaluator's files, and would end this process
   return { fd, requested: () => requested, detached: () => !handover.pins };
 }
 

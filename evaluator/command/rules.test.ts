@@ -244,6 +244,15 @@ warder: --expect ${expected}: 1 alert missing, 1 not expected
     expect((await replay("--expect", join(folder, "absent"))).code).toBe(2);
   });
 
+  test("a capture that is read again says nothing new", async () => {
+    const once = await replay();
+    const twice = await warder(["replay", "--rules", rules, "-o", "json", SAMPLE, SAMPLE]);
+    const told = ({ stdout }: { stdout: string }) =>
+      parseLines(stdout).filter(({ event_type: type }) => !["health", "coverage"].includes(type));
+    expect(told(twice)).toEqual(told(once));
+    expect(twice).toMatchObject({ code: 0, stderr: expect.not.stringContaining("silent") });
+  });
+
   test("a severity that is none is a usage error", async () => {
     expect((await replay("--fail-on", "hgh")).code).toBe(2);
   });
