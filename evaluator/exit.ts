@@ -12,8 +12,3 @@ export class Failure extends Error {
     super(message);
   }
 }
-
-/** Says something to the person at the terminal. */
-export function say(line: string): void {
-  process.stderr.write(`warder: ${line}\n`);
-}

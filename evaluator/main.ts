@@ -11,7 +11,8 @@ import { addRulesCommands } from "./command/rules.ts";
 import { addSchemaCommand } from "./command/schema.ts";
 import { addShowCommand } from "./command/show.ts";
 import { addStreamCommands } from "./command/stream.ts";
-import { Exit, Failure, say } from "./exit.ts";
+import { Exit, Failure } from "./exit.ts";
+import { say } from "./talk.ts";
 
 /** What the library says of a wrong command line, like everything else that is said. */
 const inOurWords = (text: string) =>

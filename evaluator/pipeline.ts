@@ -1,11 +1,10 @@
 // Frames into the core, its lines to the outputs, then the acknowledgement.
 
 import { EVENT_ABI } from "../bpf/event.gen.ts";
-import { whyNotRead } from "../bpf/words.ts";
 import { version } from "../package.json";
 import type { Config, Loaded } from "./config.ts";
 import { Core } from "./core.ts";
-import { Exit, Failure, say } from "./exit.ts";
+import { Exit, Failure } from "./exit.ts";
 import { FrameReader, portionsOf, StreamError } from "./input/records.ts";
 import { type SensorConnection } from "./input/socket.ts";
 import type { Alert } from "./output/alert.ts";
@@ -13,11 +12,12 @@ import type { Coloring } from "./output/compact.ts";
 import { Exposition } from "./output/exposition.ts";
 import { type Notice, type NoticeType, warnings } from "./output/notice.ts";
 import { type Format, Outputs } from "./output/outputs.ts";
-import { isWhole, replaySummary, summary } from "./output/summary.ts";
+import { eventsIn, isWhole, replaySummary, summary } from "./output/summary.ts";
 import { OutputError } from "./output/writer.ts";
 import { Recording } from "./recording.ts";
 import { decisionOf, judgeReload } from "./reload.ts";
 import type { Rule } from "./rule/schema.ts";
+import { say } from "./talk.ts";
 
 /** What of the command line concerns the output. */
 export type OutputOptions = { output?: Format; color?: Coloring; alertsOnly?: boolean; strict?: boolean };
@@ -34,9 +34,6 @@ export function failureOf(source: string): (error: unknown) => Failure {
     if (error instanceof Failure) return error;
     if (error instanceof StreamError) return new Failure(Exit.io, `${source}: ${error.message}`);
     if (error instanceof OutputError) return new Failure(Exit.io, error.message);
-    const { syscall } = error as NodeJS.ErrnoException;
-    if (syscall === "read")
-      return new Failure(Exit.io, `${source}: ${whyNotRead(error as NodeJS.ErrnoException)}`);
     throw error;
   };
 }
@@ -106,6 +103,11 @@ class Pipeline {
   /** A stream has begun. */
   get begun(): boolean {
     return this.core.begun;
+  }
+
+  /** How many events there were so far. */
+  get events(): number {
+    return eventsIn(this.core.ledger.statement());
   }
 
   /** The reader of an output has gone. */

@@ -3,7 +3,7 @@
 import { statSync } from "node:fs";
 import { whyNotRead } from "../bpf/words.ts";
 import type { Loaded } from "./config.ts";
-import { Exit, Failure, say } from "./exit.ts";
+import { Exit, Failure } from "./exit.ts";
 import { type Capture, openCapture, readCapture } from "./input/capture.ts";
 import { FrameReader } from "./input/records.ts";
 import { connectSensor, type SensorConnection } from "./input/socket.ts";
@@ -12,6 +12,7 @@ import { serveMetrics } from "./metrics.ts";
 import { failureOf, type OutputOptions, openPipeline } from "./pipeline.ts";
 import { becomeUser } from "./privileges.ts";
 import { openRecording, Recording, writeRecording } from "./recording.ts";
+import { Progress, say } from "./talk.ts";
 
 export type RunOptions = OutputOptions & {
   socket?: string;
@@ -114,12 +115,15 @@ export async function replay(
     (alert) => judge.see(alert),
   );
   moved.act = () => pipeline.reopen();
+  const progress = new Progress(captures);
   let failure: Failure | null = null;
   for (const capture of captures) {
-    const outcome = await pipeline.feed(readCapture(capture), null, null).catch(failureOf(capture.name));
+    const pieces = watched(readCapture(capture), () => progress.step(() => pipeline.events));
+    const outcome = await pipeline.feed(pieces, null, null).catch(failureOf(capture.name));
     if (outcome instanceof Failure) failure = outcome;
     if (failure || pipeline.closed) break;
   }
+  progress.end();
   // Of a file that is no capture, there is nothing to sum up.
   const rules = failure && !pipeline.begun ? null : loaded.rules;
   await pipeline.finish(false, rules);
@@ -127,6 +131,13 @@ export async function replay(
     throw new Failure(failure.exitCode, `${failure.message}; what came before is in the output`);
   if (failure) throw failure;
   judge.decide({ complete: !pipeline.closed });
+}
+
+async function* watched(pieces: AsyncIterable<Uint8Array>, see: () => void): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) {
+    see();
+    yield piece;
+  }
 }
 
 /** Saves the sensor's stream, untouched but for checksums. */

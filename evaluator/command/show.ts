@@ -8,7 +8,7 @@ import { whyNotRead } from "../../bpf/words.ts";
 import type { Event } from "../event/event.ts";
 import type { Field } from "../event/fields.ts";
 import type { Bytes } from "../event/text.ts";
-import { Exit, Failure, say } from "../exit.ts";
+import { Exit, Failure } from "../exit.ts";
 import { ALERT_FIELDS, type Alert } from "../output/alert.ts";
 import { type Coloring, colored, compact } from "../output/compact.ts";
 import { Lines } from "../output/lines.ts";
@@ -16,6 +16,7 @@ import { messageOf, NOTICE_FIELDS, type Notice } from "../output/notice.ts";
 import { LineWriter, STDOUT } from "../output/writer.ts";
 import { completed, parseJson, readEvent, readFields } from "../rule/given.ts";
 import { describe, isTable } from "../rule/problem.ts";
+import { say } from "../talk.ts";
 import { colorOption } from "./options.ts";
 
 const STDIN = 0;

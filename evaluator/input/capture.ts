@@ -17,17 +17,17 @@ const STDIN = 0;
 /** Standard input that someone else has set to non-blocking is tried again after this. */
 const RETRY_MS = 5;
 
-/** An open capture: where it comes from, for messages, and its descriptor. */
-export type Capture = { name: string; fd: number };
+/** An open capture: where it comes from, for messages, its descriptor, and how many of its bytes were read. */
+export type Capture = { name: string; fd: number; taken: number };
 
 /**
  * Opens a capture; `-` is standard input.
  * @throws the system's error
  */
 export function openCapture(path: string): Capture {
-  if (path === "-") return { name: "standard input", fd: STDIN };
+  if (path === "-") return { name: "standard input", fd: STDIN, taken: 0 };
   const fd = openSync(path, "r");
-  if (!fstatSync(fd).isDirectory()) return { name: path, fd };
+  if (!fstatSync(fd).isDirectory()) return { name: path, fd, taken: 0 };
   closeSync(fd);
   throw Object.assign(new Error("is a folder"), { code: "EISDIR" });
 }
@@ -36,8 +36,8 @@ export function openCapture(path: string): Capture {
  * The stream's bytes, decompressed, in pieces.
  * @throws StreamError when the file cannot be read, or its compressed bytes are damaged or cut; what came before has been given
  */
-export async function* readCapture({ fd }: Capture): AsyncGenerator<Uint8Array> {
-  const pieces = filePieces(fd);
+export async function* readCapture(capture: Capture): AsyncGenerator<Uint8Array> {
+  const pieces = filePieces(capture);
   const head = await firstBytes(pieces, ZSTD_MAGIC.length);
   if (!head.subarray(0, ZSTD_MAGIC.length).equals(ZSTD_MAGIC)) {
     yield head;
@@ -67,21 +67,21 @@ export async function* readCapture({ fd }: Capture): AsyncGenerator<Uint8Array> 
 }
 
 /** A file in pieces; a piece's memory is valid until the next is asked for. While one is looked at, the next is read. */
-async function* filePieces(fd: number): AsyncGenerator<Buffer> {
+async function* filePieces(capture: Capture): AsyncGenerator<Buffer> {
+  const { fd } = capture;
   let [spare, used] = [Buffer.allocUnsafe(PIECE_SIZE), Buffer.allocUnsafe(PIECE_SIZE)];
   let next = readSome(fd, spare);
-  let offset = 0;
   try {
     for (;;) {
       const size = await next;
       if (size === 0) return;
-      offset += size;
+      capture.taken += size;
       [spare, used] = [used, spare];
       next = readSome(fd, spare);
       yield used.subarray(0, size);
     }
   } catch (error) {
-    throw new StreamError(offset, `it cannot be read (${(error as Error).message})`);
+    throw new StreamError(capture.taken, `it cannot be read (${(error as Error).message})`);
   } finally {
     if (fd !== STDIN) {
       await next.catch(() => {});

@@ -3,7 +3,7 @@
 
 import { NOTICE_FIELDS, type NoticeFacts, type NoticeType, TOTALS_FIELDS } from "./notice.ts";
 import type { Shortfall } from "./outputs.ts";
-import type { Tally } from "./summary.ts";
+import { eventsIn, type Tally } from "./summary.ts";
 
 /** What is told of an evaluator at one moment. */
 export type Facts = {
@@ -64,7 +64,7 @@ function familiesOf({ books, tally, ...facts }: Facts): Family[] {
     counter(
       "warder_events",
       "events: records that were decoded, without canaries and lineage",
-      byKind(({ decoded, canaries, lineage }) => decoded - canaries - lineage),
+      byKind(eventsIn),
     ),
     counter("warder_alerts", "alerts by severity", labelled("severity", tally.bySeverity)),
     counter("warder_rule_matches", "alerts by rule", labelled("rule_id", tally.byRule)),

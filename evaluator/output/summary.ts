@@ -4,7 +4,7 @@ import { wallTime } from "../event/normalise.ts";
 import { fromUtf8 } from "../event/text.ts";
 import { type Rule, SEVERITIES } from "../rule/schema.ts";
 import { shown } from "./compact.ts";
-import type { Ledger, Statement } from "./ledger.ts";
+import type { Ledger, Statement, Totals as Sums } from "./ledger.ts";
 import type { Shortfall } from "./outputs.ts";
 
 /** What was found in records. */
@@ -38,10 +38,16 @@ export function isWhole(ledger: Statement, outputs: Shortfall[]): boolean {
   );
 }
 
+/** How many events these records are: without acts of the sensor, and what only tells of lineage. */
+export function eventsIn({ decoded, canaries, lineage }: Sums): number {
+  return decoded - canaries - lineage;
+}
+
 /** For example `128,004 events (41,200/s), 3 alerts (2 high, 1 medium), 0 lost, 3m06s`. */
 export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): string {
-  const { decoded, canaries, lineage, malformed, balanced, ...rest } = run.ledger.statement();
-  const events = decoded - canaries - lineage;
+  const statement = run.ledger.statement();
+  const { malformed, balanced, ...rest } = statement;
+  const events = eventsIn(statement);
   const rate = Math.round(events / Math.max(elapsedMs / 1000, 0.001));
   const bySeverity = MOST_SEVERE_FIRST.filter((severity) => run.tally.bySeverity.has(severity))
     .map((severity) => `${run.tally.bySeverity.get(severity)} ${severity}`)
@@ -104,7 +110,8 @@ export function count(number: number, noun: string): string {
   return `${number.toLocaleString("en-US")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-function duration(ms: number): string {
+/** For example `12.5s` or `3m06s`. */
+export function duration(ms: number): string {
   const seconds = ms / 1000;
   if (seconds < 60) return `${seconds.toFixed(1)}s`;
   const rest = String(Math.floor(seconds % 60)).padStart(2, "0");

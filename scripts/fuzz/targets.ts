@@ -18,7 +18,7 @@ import {
 } from "../../bpf/event.gen.ts";
 import { load } from "../../evaluator/config.ts";
 import { Core, type CoreSettings } from "../../evaluator/core.ts";
-import { readCapture } from "../../evaluator/input/capture.ts";
+import { openCapture, readCapture } from "../../evaluator/input/capture.ts";
 import { FrameReader, portionsOf, READER_SIZE_MAX, StreamError } from "../../evaluator/input/records.ts";
 import { RecordView } from "../../evaluator/input/view.ts";
 import { compact } from "../../evaluator/output/compact.ts";
@@ -321,7 +321,7 @@ function capture(seeds: Seeds, whole: Buffer): Target {
       closeSync(fd);
       const frameReader = new FrameReader();
       try {
-        for await (const piece of readCapture({ name: path, fd: openSync(path, "r") }))
+        for await (const piece of readCapture(openCapture(path)))
           for (const frame of frameReader.push(piece)) law(frame.raw.length > 0, "a frame of nothing");
         frameReader.finish();
         return { accepted: true, records: 0, lines: 0 };
