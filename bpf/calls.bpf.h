@@ -15,33 +15,32 @@ enum { REQUESTS_MAX = 1024 };	/* requests of one io_submit that are looked at */
 #define OPENING_FLAGS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC)
 
 /* What the caller passed to an open: which flags, which name, and from which folder on. */
-static __always_inline void read_open(struct syscall *syscall, struct file_call *call, int *folder)
+static __always_inline void read_open(struct syscall *syscall, __u64 *filename, __u32 *flags, int *folder)
 {
 	__u64 how = 0;
 
-	call->call = syscall->call;
 	switch (syscall->call) {
 	case CALL_OPEN:
-		call->filename = syscall->args[0];
-		call->flags = syscall->args[1];
+		*filename = syscall->args[0];
+		*flags = syscall->args[1];
 		break;
 	case CALL_CREAT:
-		call->filename = syscall->args[0];
-		call->flags = O_CREAT | O_TRUNC | O_WRONLY;
+		*filename = syscall->args[0];
+		*flags = O_CREAT | O_TRUNC | O_WRONLY;
 		break;
 	case CALL_OPENAT:
 		*folder = syscall->args[0];
-		call->filename = syscall->args[1];
-		call->flags = syscall->args[2];
+		*filename = syscall->args[1];
+		*flags = syscall->args[2];
 		break;
 	case CALL_OPENAT2:
 		*folder = syscall->args[0];
-		call->filename = syscall->args[1];
+		*filename = syscall->args[1];
 		bpf_probe_read_user(&how, sizeof(how), (void *)syscall->args[2]);
-		call->flags = how;
+		*flags = how;
 		break;
 	case CALL_OPEN_BY_HANDLE_AT:
-		call->flags = syscall->args[2];
+		*flags = syscall->args[2];
 		break;
 	}
 }
@@ -49,10 +48,10 @@ static __always_inline void read_open(struct syscall *syscall, struct file_call 
 static __always_inline void open_ended(struct task_struct *task, struct syscall *syscall)
 {
 	struct file *file = file_of(task, syscall->result);
-	struct file_call call = {};
+	struct file_call call = { .call = syscall->call };
 	int folder;
 
-	read_open(syscall, &call, &folder);
+	read_open(syscall, &call.filename, &call.flags, &folder);
 	call.flags = READ(file, f_flags) | (call.flags & OPENING_FLAGS);
 	emit_file(RECORD_FILE_OPEN, file, &call);
 }
@@ -66,14 +65,18 @@ static long request_ended(__u32 i, struct batch *batch)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file_call call = { .call = CALL_IO_SUBMIT };
-	struct iocb request = {};
+	struct {	/* this part of struct iocb: all of it is too large for the stack */
+		__u16 aio_lio_opcode;
+		__s16 aio_reqprio;
+		__u32 aio_fildes;
+	} request = {};
 	__u64 at = 0;
 
 	if (batch->compat)
 		bpf_probe_read_user(&at, sizeof(__u32), (void *)batch->list + i * sizeof(__u32));
 	else
 		bpf_probe_read_user(&at, sizeof(__u64), (void *)batch->list + i * sizeof(__u64));
-	bpf_probe_read_user(&request, sizeof(request), (void *)at);
+	bpf_probe_read_user(&request, sizeof(request), (void *)at + offsetof(struct iocb, aio_lio_opcode));
 	if (request.aio_lio_opcode == IOCB_CMD_PWRITE || request.aio_lio_opcode == IOCB_CMD_PWRITEV)
 		emit_file(RECORD_FILE_WRITE, file_of(task, request.aio_fildes), &call);
 	return 0;
@@ -124,8 +127,6 @@ struct name {
 	__u32 end;		/* of the part that is looked at */
 	__u32 folded;		/* a name and ".." behind it have cancelled out */
 	__u32 *back;		/* names that ".." has taken back, and that are still to come */
-	struct dentry *top;	/* where ".." leads no further: the root of the process */
-	struct vfsmount *top_mnt;
 };
 
 static __always_inline void take_part(struct name *name, __u32 start)
@@ -158,6 +159,14 @@ static long name_step(__u32 step, struct name *name)
 	return 0;
 }
 
+/* Where ".." leads no further: is it the root of the process? */
+static __always_inline bool is_root(struct dentry *dentry, struct mount *mount)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return dentry == READ(task, fs, root.dentry) && &mount->mnt == READ(task, fs, root.mnt);
+}
+
 /* A step of the walk from that folder. */
 static long folder_step(__u32 step, struct name *name)
 {
@@ -167,10 +176,10 @@ static long folder_step(__u32 step, struct name *name)
 	struct mount *mount = walk->mount;
 	long ended;
 
-	if (dentry == name->top && &mount->mnt == name->top_mnt)
+	if (is_root(dentry, mount))
 		*name->back = 0;
 	ended = walk_step(step, walk);
-	if (*name->back && walk->mount == mount && !ended) {
+	if (*name->back && walk->mount == mount && walk->dentry != dentry && !ended) {
 		*name->back -= 1;
 		walk->start = start;
 		walk->full_size = full_size;
@@ -185,12 +194,9 @@ static long folder_step(__u32 step, struct name *name)
 __noinline int append_user_path(struct scratch *scratch, struct text *text, int dirfd, __u64 from)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct name name = {
-		.top = READ(task, fs, root.dentry),
-		.top_mnt = READ(task, fs, root.mnt),
-	};
-	struct dentry *dentry = name.top;
-	struct vfsmount *mnt = name.top_mnt;
+	struct name name = {};
+	struct dentry *dentry = READ(task, fs, root.dentry);
+	struct vfsmount *mnt = READ(task, fs, root.mnt);
 	struct file *folder;
 	char first = 0;
 	long size;
@@ -224,25 +230,22 @@ __noinline int append_user_path(struct scratch *scratch, struct text *text, int 
 }
 
 /* A rename or removal, or an open that failed. */
-static __always_inline void names_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
+static __noinline int names_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
 {
 	struct scratch *scratch;
 	struct named named = { .kind = kind, .call = syscall->call, .error = syscall->result < 0 ? -syscall->result : 0 };
 	int old_folder = AT_FDCWD, new_folder = AT_FDCWD;
 	__u64 old_name = syscall->args[0], new_name = syscall->args[1];
-	struct file_call open = {};
 
 	if (!is_canary(task) && comm_excluded(task)) {
 		count_filtered(kind);
-		return;
+		return 0;
 	}
 	scratch = claim_scratch(kind, RING_ACTIVITY);
 	if (!scratch)
-		return;
+		return 0;
 	if (kind == RECORD_FILE_OPEN) {
-		read_open(syscall, &open, &old_folder);
-		old_name = open.filename;
-		named.flags = open.flags;
+		read_open(syscall, &old_name, &named.flags, &old_folder);
 	} else if (syscall->call == CALL_RENAMEAT || syscall->call == CALL_RENAMEAT2) {
 		old_folder = syscall->args[0];
 		old_name = syscall->args[1];
@@ -259,9 +262,10 @@ static __always_inline void names_ended(struct task_struct *task, __u32 kind, st
 	if (named.error)	/* nothing has happened, wherever it was: compilers look for many files behind ".." */
 		named.unsure = false;
 	emit_named(scratch, task, &named);
+	return 0;
 }
 
-static __always_inline void network_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
+static __noinline int network_ended(struct task_struct *task, __u32 kind, struct syscall *syscall)
 {
 	__u64 fd = kind == RECORD_ACCEPT ? (__u64)syscall->result : syscall->args[0];
 	struct network_call call = {
@@ -277,8 +281,13 @@ static __always_inline void network_ended(struct task_struct *task, __u32 kind, 
 	/* The descriptor may lead elsewhere by now. */
 	sk = call.begun.sk ? (struct sock *)call.begun.sk : sock_of(file_of(task, (__u32)fd));
 	emit_network(kind, sk, &call);
+	return 0;
 }
 
+/*
+ * Linux 6.1 allows 512 bytes of stack, all callers together, and this is the deepest: so parts of it are not
+ * inlined, and keep little. What a kernel refuses here costs it the whole profile.
+ */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_call, struct pt_regs *regs, long result)
 {

@@ -84,8 +84,8 @@ static __always_inline bool is_own(struct task_struct *task)
 		       is_process(task, own->evaluator, own->evaluator_start));
 }
 
-/* Is this one of the first writes of a process to a file within the window? */
-static __always_inline bool first_write(struct task_struct *task, struct inode *inode)
+/* Is this one of the first writes of a process to a file within the window? Not inlined, for the stack: see on_call. */
+static __noinline bool first_write(struct task_struct *task, struct inode *inode)
 {
 	struct write_key key = {};
 	__u64 now = bpf_ktime_get_boot_ns(), *reported;
