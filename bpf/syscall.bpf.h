@@ -37,15 +37,16 @@ struct syscall {
 	bool compat;
 };
 
-static __always_inline __u64 number_of(struct pt_regs *regs)
+/* The kernel takes the lower half of the register for the number, and leaves the register as it is. */
+static __always_inline __u32 number_of(struct pt_regs *regs)
 {
-	return READ(regs, orig_ax) & ~0x40000000;	/* the bit of x32 */
+	return (__u32)READ(regs, orig_ax) & ~0x40000000U;	/* the bit of x32 */
 }
 
 /* Is the number that of an observed call, for programs of either kind? For nearly all other calls, this look is all there is. */
 static __always_inline bool may_be_observed(struct pt_regs *regs)
 {
-	__u64 number = number_of(regs), at = number & (CALL_NUMBERS - 1);
+	__u32 number = number_of(regs), at = number & (CALL_NUMBERS - 1);
 
 	return number < CALL_NUMBERS && (calls_64[at] | calls_32[at]);
 }
@@ -53,7 +54,7 @@ static __always_inline bool may_be_observed(struct pt_regs *regs)
 /* Fills in which call it was; CALL_UNKNOWN for those that are not observed. */
 static __always_inline __u32 call_of(struct pt_regs *regs, struct task_struct *task, bool *compat)
 {
-	__u64 number = number_of(regs);
+	__u32 number = number_of(regs);
 
 	if (number >= CALL_NUMBERS)
 		return CALL_UNKNOWN;

@@ -287,6 +287,24 @@ static int write_badly(const char *folder)
 	return write(fd, "data", 4) != 4;
 }
 
+/* The kernel looks at the lower half of the register with a call's number. */
+static long wide_call(unsigned long number, long first, long second, long third)
+{
+	long result;
+
+	__asm__ volatile("syscall" : "=a"(result) : "a"(number | 1UL << 32), "D"(first), "S"(second), "d"(third) : "rcx", "r11", "memory");
+	return result;
+}
+
+static int call_widely(const char *folder)
+{
+	const char *name = in(folder, "wide"), *other = in(folder, "wider");
+	long fd = wide_call(SYS_open, (long)name, O_CREAT | O_RDWR, 0644);
+
+	return fd < 0 || wide_call(SYS_write, fd, (long)"data", 4) != 4 || wide_call(SYS_rename, (long)name, (long)other, 0) ||
+	       wide_call(SYS_unlink, (long)other, 0, 0);
+}
+
 static int exchange(const char *folder)
 {
 	close(create(in(folder, "one")));
@@ -323,7 +341,7 @@ int main(int argc, char **argv)
 		{ "truncate", .in_folder = cut_files }, { "tmpfile", .in_folder = name_late },
 		{ "new-names", .in_folder = make_names }, { "open-tree", .in_folder = clone_tree },
 		{ "detached", .in_folder = detach_mount }, { "forgotten", .in_folder = open_forgotten },
-		{ "denied", .in_folder = remove_denied }, { "exchange", .in_folder = exchange },
+		{ "wide-numbers", .in_folder = call_widely }, { "denied", .in_folder = remove_denied }, { "exchange", .in_folder = exchange },
 		{ "bad-write", .in_folder = write_badly }, { "names", .in_folder = odd_names }, { "chroot", .in_folder = change_root },
 	};
 

@@ -1,7 +1,7 @@
 // Evasions that are not in the catalogue: found by trying, each of them once silent.
 
 import { type Case, called, calledTwice, type Facts, of } from "./cases.ts";
-import type { Line } from "./pair.ts";
+import { asGenerated, type Line } from "./pair.ts";
 
 /** Are a write, a rename and a removal told of files in a folder that is in no tree? */
 const toldAnywhere = (lines: Line[], { pid, said }: Facts) =>
@@ -185,5 +185,21 @@ export const FINDINGS: Case[] = [
       of(lines, "file_rename").some(
         (line) => line["old_filename"] === `${folder}/one` && line["new_filename"] === `${folder}/other`,
       ),
+  },
+  {
+    id: "X20",
+    attack: "numbers of calls with more bits than the kernel reads",
+    act: { run: ["evade_files", "wide-numbers", "."] },
+    seen: (lines, { folder, pid }) =>
+      lines
+        .filter((line) => line["pid"] === pid && line.event_type.startsWith("file_"))
+        .map((line) => asGenerated(line))
+        .join() ===
+      [
+        `file_open ${folder}/wide`,
+        `file_write ${folder}/wide`,
+        `file_rename ${folder}/wide ${folder}/wider`,
+        `file_unlink ${folder}/wider`,
+      ].join(),
   },
 ];
