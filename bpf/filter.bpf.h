@@ -58,9 +58,11 @@ static __noinline bool path_passes(struct scratch *scratch, const void *path, __
 /* The same for a walked path. */
 static __always_inline bool walk_passes(struct scratch *scratch, struct walk *walk)
 {
-	__u32 start = walk->start & (PATH_SIZE_MAX - 1);
+	__u32 start = walk->start & (2 * PATH_SIZE_MAX - 1), size = PATH_SIZE_MAX - start;
 
-	return path_passes(scratch, scratch->walk + start, PATH_SIZE_MAX - start, walk->full_size > PATH_SIZE_MAX || !walk->ended);
+	if (start > PATH_SIZE_MAX)
+		return true;
+	return path_passes(scratch, scratch->walk + start, size, walk->full_size > size || !walk->ended);
 }
 
 static __always_inline bool comm_excluded(struct task_struct *task)

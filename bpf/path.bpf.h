@@ -25,6 +25,12 @@ struct walk {
 	__u32 full_size;		/* of what was seen */
 	__u32 room;			/* bytes that may be kept */
 	__u32 ended;			/* 1: at the top of a mount; 2: outside of it */
+	struct {			/* as it was before a step, to undo it */
+		__u32 start;
+		__u32 full_size;
+		__u32 room;
+		__u32 sequence;		/* even, or it does not come back */
+	} before;
 };
 
 /*
@@ -46,16 +52,24 @@ static __always_inline bool copy_name(struct walk *walk, __u32 start, const char
 	return true;
 }
 
-/* Puts "/name" before what is written, or only counts it when there is no more room. */
+/*
+ * Puts "/name" before what is written, or only counts it when there is no more room. Of a name that is too long for most file
+ * systems, but not for FUSE and FAT, its end is kept, and nothing that is before it.
+ */
 static __always_inline void prepend_name(struct walk *walk, const void *name, __u32 size, bool slash)
 {
 	__u32 whole, start;
 
-	size = size > NAME_SIZE_MAX ? NAME_SIZE_MAX : size;
-	whole = size + slash;
-	walk->full_size += whole;
+	walk->full_size += size + slash;
 	if (walk->full_size > walk->room)
 		return;
+	if (size > NAME_SIZE_MAX) {
+		name += size - NAME_SIZE_MAX;
+		size = NAME_SIZE_MAX;
+		slash = false;
+		walk->room = 0;
+	}
+	whole = size + slash;
 	start = (walk->start - whole) & (PATH_SIZE_MAX - 1);
 	if (!copy_name(walk, start + slash, name, size))
 		return;
@@ -73,13 +87,34 @@ static __always_inline void prepend_string(struct walk *walk, const char *name)
 		prepend_name(walk, name, size - 1, true);
 }
 
+static __always_inline void begin_step(struct walk *walk, struct dentry *dentry)
+{
+	walk->before.start = walk->start;
+	walk->before.full_size = walk->full_size;
+	walk->before.room = walk->room;
+	walk->before.sequence = READ(dentry, d_seq.seqcount.sequence) & ~1;
+}
+
+/* To the folder; or back, where a rename came in between: its name and size, or name and folder, may not belong together. */
+static __always_inline void end_step(struct walk *walk)
+{
+	struct dentry *parent = READ(walk->dentry, d_parent);
+
+	if (READ(walk->dentry, d_seq.seqcount.sequence) == walk->before.sequence) {
+		walk->dentry = parent;
+		return;
+	}
+	walk->start = walk->before.start;
+	walk->full_size = walk->before.full_size;
+	walk->room = walk->before.room;
+}
+
 /* From a name to the folder that it is in, or from a mount to where it is mounted. Returns 1 at the end. */
 static __always_inline long step_up(struct walk *walk)
 {
 	struct dentry *dentry = walk->dentry;
 	struct mount *mount = walk->mount, *above;
-	struct dentry *parent = READ(dentry, d_parent);
-	struct dentry *root = READ(mount, mnt.mnt_root);
+	struct dentry *parent, *root = READ(mount, mnt.mnt_root);
 
 	if (dentry == root) {
 		above = READ(mount, mnt_parent);
@@ -91,6 +126,8 @@ static __always_inline long step_up(struct walk *walk)
 		walk->mount = above;
 		return 0;
 	}
+	begin_step(walk, dentry);
+	parent = READ(dentry, d_parent);
 	if (!parent || parent == dentry) {
 		/* Outside of its mount. Of a memfd or a pipe, the bare name is all there is. */
 		if (!walk->full_size)
@@ -99,7 +136,7 @@ static __always_inline long step_up(struct walk *walk)
 		return 1;
 	}
 	prepend_name(walk, READ(dentry, d_name.name), READ(dentry, d_name.len), true);
-	walk->dentry = parent;
+	end_step(walk);
 	return 0;
 }
 
