@@ -45,7 +45,7 @@ static __always_inline bool maps_for_writing(__u64 protection, __u64 flags)
 {
 	__u64 sharing = flags & 3;
 
-	return protection & PROT_WRITE && (sharing == MAP_SHARED || sharing == MAP_SHARED_VALIDATE);
+	return protection & PROT_WRITE && !(flags & MAP_ANONYMOUS) && (sharing == MAP_SHARED || sharing == MAP_SHARED_VALIDATE);
 }
 
 /* Is it the file that the canary acts with? The sensor's runtime may open another one at the same moment. */

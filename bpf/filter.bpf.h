@@ -95,6 +95,7 @@ static __noinline bool first_write(struct task_struct *task, struct inode *inode
 	if (settings.every_write)
 		return true;
 	key.process = process_key(task);
+	key.object = (__u64)inode;
 	key.inode = READ(inode, i_ino);
 	key.device = READ(inode, i_sb, s_dev);
 	key.generation = READ(inode, i_generation);

@@ -39,6 +39,7 @@
 #define VM_WRITE 2
 #define MAP_SHARED 1
 #define MAP_SHARED_VALIDATE 3
+#define MAP_ANONYMOUS 0x20
 #define EINTR 4
 #define EALREADY 114
 #define EINPROGRESS 115

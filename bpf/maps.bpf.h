@@ -122,9 +122,10 @@ struct {
 	__type(value, __u8);
 } excluded_comms SEC(".maps");
 
-/* A process and a file that it has written to. */
+/* A process and a file that it has written to. Snapshots of btrfs and layers of overlays share numbers, but no object. */
 struct write_key {
 	struct process_key process;
+	__u64 object;
 	__u64 inode;
 	__u32 device;
 	__u32 generation;	/* tells a file from the next one that gets its inode number */

@@ -358,6 +358,67 @@ operations = ["open"]
     ]);
   }, 60_000);
 
+  test("a file that changes its name while it is opened goes by one of its names, and not by parts of both", async () => {
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\n`, async () => {
+      expect(await Bun.spawn([fileTool, "swinging", folder]).exited).toBe(0);
+    });
+    const opened = lines.filter((line) => line.event_type === "file_open").map((line) => line["path"]);
+    expect(opened.length).toBeGreaterThanOrEqual(50_000);
+    expect([...new Set(opened)].toSorted()).toEqual([
+      `${folder}/one`,
+      `${folder}/the-other-that-is-much-longer`,
+    ]);
+  }, 60_000);
+
+  test("files of one number in two layers of an overlay are two files", async () => {
+    const script = `cd ${folder}; for i in 1 2 3; do mkdir t$i; mount -t tmpfs tmpfs t$i; mkdir t$i/d t$i/w; done
+echo > t1/d/a; echo > t2/d/b; mkdir m
+mount -t overlay overlay -o lowerdir=t1/d:t2/d,upperdir=t3/d,workdir=t3/w m
+echo x >> m/a; echo x >> m/b`;
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}/m"]\n`, async () => {
+      expect(await Bun.spawn(["unshare", "--mount", "sh", "-ec", script]).exited).toBe(0);
+    });
+    const writes = lines.filter((line) => line.event_type === "file_write");
+    expect(writes.map((line) => line["path"])).toEqual([`${folder}/m/a`, `${folder}/m/b`]);
+  }, 60_000);
+
+  test("shared memory without a file is no write, whatever descriptor is passed with it", async () => {
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\n`, async () => {
+      expect(await Bun.spawn([fileTool, "anonymous", folder]).exited).toBe(0);
+    });
+    expect(
+      lines.filter((line) => line["path"] === `${folder}/anonymous`).map((line) => line.event_type),
+    ).toEqual(["file_open"]);
+  }, 60_000);
+
+  test("a name longer than most file systems take keeps its end, and says that it was cut", async () => {
+    const name = `${"n".repeat(300)}.service`;
+    const config = `[file]\nwatch_patterns = ["*.service"]\ninclude_failed = true\n`;
+    const lines = await observe(config, async () => {
+      await Bun.spawn(["cat", `${folder}/${name}`], { stderr: "ignore" }).exited;
+    });
+    expect(lines.find((line) => line["error"] === "ENAMETOOLONG")).toMatchObject({
+      path: name.slice(-255),
+      truncated: ["path"],
+    });
+  }, 60_000);
+
+  test("the root is no path that was looked at before it", async () => {
+    const names = Array.from({ length: 20 }, (_, i) => String.fromCharCode(97 + i).repeat(200));
+    const last = "z".repeat(4096 - folder.length - names.length * 201 - 1);
+    expect(last.length).toBeGreaterThan(0);
+    const enter = names.map((name) => `mkdir -p ${name}; cd ${name}`).join("; ");
+    const script = `cd ${folder}; ${enter}; for cpu in 0 1; do taskset -c $cpu sh -c 'echo > ${last}; exec < /'; done`;
+    const lines = await observe(`[file]\nwatch_paths = ["${folder}"]\n`, async () => {
+      await Bun.spawn(["sh", "-c", script], { stderr: "ignore" }).exited;
+    });
+    const opened = lines
+      .filter((line) => line.event_type === "file_open")
+      .map((line) => String(line["path"]));
+    expect(opened.filter((path) => path.length === 4096).length).toBe(2);
+    expect(opened).not.toContain("/");
+  }, 60_000);
+
   test("every write is an event on request", async () => {
     const work = async () => {
       await Bun.spawn(["bash", "-c", `exec 3> ${folder}/log; for i in {1..50}; do echo $i >&3; done`]).exited;

@@ -305,6 +305,39 @@ static int call_widely(const char *folder)
 	       wide_call(SYS_unlink, (long)other, 0, 0);
 }
 
+static const char *swinging[2];
+
+static void *swing(void *argument)
+{
+	for (int i = 0;; i++)
+		if (rename(swinging[i & 1], swinging[~i & 1]))
+			fail("rename");
+	return argument;
+}
+
+/* A file has a short name and a longer one in turn, while it is opened by its descriptor. */
+static int open_swinging(const char *folder)
+{
+	char path[64];
+	pthread_t thread;
+
+	swinging[0] = in(folder, "one");
+	swinging[1] = in(folder, "the-other-that-is-much-longer");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", create(swinging[0]));
+	pthread_create(&thread, NULL, swing, NULL);
+	for (int i = 0; i < 50000; i++)
+		close(open(path, O_RDONLY));
+	return 0;
+}
+
+/* What is shared is memory, whatever descriptor is passed along with it. */
+static int map_anonymously(const char *folder)
+{
+	int fd = create(in(folder, "anonymous"));
+
+	return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, fd, 0) == MAP_FAILED;
+}
+
 static int exchange(const char *folder)
 {
 	close(create(in(folder, "one")));
@@ -341,7 +374,8 @@ int main(int argc, char **argv)
 		{ "truncate", .in_folder = cut_files }, { "tmpfile", .in_folder = name_late },
 		{ "new-names", .in_folder = make_names }, { "open-tree", .in_folder = clone_tree },
 		{ "detached", .in_folder = detach_mount }, { "forgotten", .in_folder = open_forgotten },
-		{ "wide-numbers", .in_folder = call_widely }, { "denied", .in_folder = remove_denied }, { "exchange", .in_folder = exchange },
+		{ "wide-numbers", .in_folder = call_widely }, { "swinging", .in_folder = open_swinging },
+		{ "anonymous", .in_folder = map_anonymously }, { "denied", .in_folder = remove_denied }, { "exchange", .in_folder = exchange },
 		{ "bad-write", .in_folder = write_badly }, { "names", .in_folder = odd_names }, { "chroot", .in_folder = change_root },
 	};
 
