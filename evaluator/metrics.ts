@@ -18,10 +18,14 @@ type Answer = { status: number; type: string; body: string };
 const HOST = "127.0.0.1";
 const CONNECTIONS_MAX = 16;
 const CONNECTION_MS_MAX = 5000;
-/** Connections in a second; what is beyond them is closed. */
+/** Connections in RATE_MS; what is beyond them is closed. */
 const RATE_MAX = 50;
+const RATE_MS = 1000;
+/** So long an answer is given again. */
 const FRESH_MS = 1000;
 const PLAIN = "text/plain; charset=utf-8";
+/** The text format's own type. */
+const METRICS = "text/plain; version=0.0.4; charset=utf-8";
 /** The first descriptor that systemd hands over: sd_listen_fds(3). */
 const HANDED_FD = 3;
 
@@ -41,7 +45,7 @@ export async function serveMetrics(port: number, answers: Answers): Promise<{ cl
   const answerTo = (url: string): Answer => {
     switch (url.split("?")[0]) {
       case "/metrics":
-        return { status: 200, type: `text/plain; version=0.0.4; charset=utf-8`, body: fresh.metrics() };
+        return { status: 200, type: METRICS, body: fresh.metrics() };
       case "/healthz":
         return healthOf(fresh.troubles());
       default:
@@ -51,7 +55,7 @@ export async function serveMetrics(port: number, answers: Answers): Promise<{ cl
   const admit = limited();
   const listener = createListener((socket) => {
     if (!admit()) return void socket.destroy();
-    bind(socket);
+    endInTime(socket);
     http.emit("connection", socket);
   });
   listener.maxConnections = CONNECTIONS_MAX;
@@ -74,18 +78,18 @@ function send(response: ServerResponse, { status, type, body }: Answer): void {
 }
 
 /** Ends a connection that takes too long, and one that fails. */
-function bind(socket: Socket): void {
+function endInTime(socket: Socket): void {
   const timer = setTimeout(() => socket.destroy(), CONNECTION_MS_MAX);
   socket.on("close", () => clearTimeout(timer));
   socket.on("error", () => socket.destroy());
 }
 
-/** Says whether one more has room in this second. */
+/** Says whether one more has room at this time. */
 function limited(): () => boolean {
   let window = { since: -Infinity, count: 0 };
   return () => {
     const now = performance.now();
-    if (now - window.since >= FRESH_MS) window = { since: now, count: 0 };
+    if (now - window.since >= RATE_MS) window = { since: now, count: 0 };
     window.count += 1;
     return window.count <= RATE_MAX;
   };
@@ -107,7 +111,8 @@ function isHanded({ LISTEN_PID, LISTEN_FDS }: Readonly<Record<string, string | u
 function listening(listener: Server, where: { fd: number } | { port: number; host: string }): Promise<void> {
   const place = "fd" in where ? "the socket that systemd handed over" : `${where.host}:${where.port}`;
   return new Promise((resolve, reject) => {
-    listener.once("error", ({ code, message }: NodeJS.ErrnoException) => {
+    // Stays for later ones, such as a want of descriptors, which end nothing.
+    listener.on("error", ({ code, message }: NodeJS.ErrnoException) => {
       const reason =
         code === "EADDRINUSE"
           ? 'another program listens there: choose another port, or end it ("ss -ltnp" names it)'

@@ -242,6 +242,16 @@ test("what is shown as TOML loads", async () => {
   }
 });
 
+test("README lists every command", () => {
+  const text = readFileSync(join(ROOT, "README.md"), "utf8");
+  const listed = [...text.matchAll(/^ {4}warder (?:(config|rules) )?([a-z|]+)/gm)].flatMap(
+    ([, above = "", names = ""]) => names.split("|").map((name) => `${above} ${name}`.trim()),
+  );
+  const paths = pathsOf("warder");
+  const leaves = paths.filter((path) => !paths.some((other) => other.startsWith(`${path} `)));
+  expect(listed.toSorted()).toEqual(leaves.toSorted());
+});
+
 test.each([
   ["warder", "scripts/debian/warder.1"],
   ["warder-sensor", "scripts/debian/warder-sensor.8"],

@@ -225,6 +225,19 @@ describe.skipIf(reason !== null)("metrics of a live pair", () => {
         status,
       });
     expect(await (await ask("/")).text()).toBe("there are /metrics and /healthz\n");
+    const long = `GET /${"x".repeat(1024 * 1024)} HTTP/1.1\r\n\r\n`;
+    for (const bytes of [
+      "\0\xff\r\n\r\n",
+      "GET\r\n\r\n",
+      "GET / HTTP/9.9\r\n\r\n",
+      long,
+      "\n".repeat(100_000),
+    ]) {
+      const socket = connect(port, "127.0.0.1").on("error", () => {});
+      socket.end(bytes, "latin1");
+      await new Promise((resolve) => socket.resume().once("close", resolve));
+    }
+    expect((await ask("/healthz")).status).toBe(200);
   }, 60_000);
 
   test("a port that is taken ends the start with code 3, and says what to do", async () => {
