@@ -71,7 +71,7 @@ const READER_SIZE_MIN = 64 * 1024;
 export const READER_SIZE_MAX = FRAME_HEADER.size + COUNTERS_FRAME.size + CPU_COUNTERS.size * CPUS_MAX;
 
 /** Bytes of a frame's records that are handled at once. */
-const PORTION_SIZE = 16 * 1024;
+export const PORTION_SIZE = 64 * 1024;
 
 /** Splits a stream into frames, whatever pieces it arrives in. */
 export class FrameReader {
