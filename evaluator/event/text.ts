@@ -17,3 +17,16 @@ const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number])
 export function errorName(error: number): string {
   return ERROR_NAMES.get(error) ?? `errno ${error}`;
 }
+
+/** Would a terminal, or a reader that splits lines, do something else than show this character? */
+export function isControl(codePoint: number): boolean {
+  return (
+    codePoint < 0x20 ||
+    (codePoint >= 0x7f && codePoint <= 0x9f) ||
+    codePoint === 0x61c ||
+    codePoint === 0x200e ||
+    codePoint === 0x200f ||
+    (codePoint >= 0x2028 && codePoint <= 0x202e) ||
+    (codePoint >= 0x2066 && codePoint <= 0x2069)
+  );
+}

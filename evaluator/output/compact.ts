@@ -2,9 +2,9 @@
 
 import { isatty } from "node:tty";
 import type { Event } from "../event/event.ts";
-import type { Bytes } from "../event/text.ts";
+import { type Bytes, isControl } from "../event/text.ts";
 import type { Alert } from "./alert.ts";
-import { codePointAt, isControl, jsonText } from "./text.ts";
+import { codePointAt, jsonText } from "./text.ts";
 
 const LABELS: Record<Event["event_type"], string> = {
   process_start: "exec",

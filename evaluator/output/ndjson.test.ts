@@ -1,8 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Bytes, fromUtf8 } from "../event/text.ts";
+import { type Bytes, fromUtf8, isControl } from "../event/text.ts";
 import { ndjson } from "./ndjson.ts";
-import { isControl } from "./text.ts";
 
 const RUNS = { numRuns: 2000 };
 const anyBytes = fc

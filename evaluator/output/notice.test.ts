@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
-import { type Bytes, fromUtf8 } from "../event/text.ts";
+import { type Bytes, fromUtf8, isControl } from "../event/text.ts";
 import { type Notice, warnings } from "./notice.ts";
-import { isControl } from "./text.ts";
 
 const loss = (comm: Bytes, rule = "R-1"): Notice => ({
   ...{ event_type: "loss", timestamp_ns: 0n, time: "", schema_version: 1, host_id: null, boot_id: "" },

@@ -1,7 +1,7 @@
 // Bytes as text that survives every reader: valid UTF-8 as it is, what could steer a terminal or end a line as an escape,
 // and what is not UTF-8 as \xNN, with the exact bytes beside it.
 
-import type { Bytes } from "../event/text.ts";
+import { type Bytes, isControl } from "../event/text.ts";
 
 /** The inside of a JSON string, as UTF-8 bytes; `exact` is false when some bytes are not UTF-8. */
 export type JsonText = { body: Bytes; exact: boolean };
@@ -44,19 +44,6 @@ export function readable(bytes: Bytes): Bytes {
     at += size || 1;
   }
   return text as Bytes;
-}
-
-/** Would a terminal, or a reader that splits lines, do something else than show this character? */
-export function isControl(codePoint: number): boolean {
-  return (
-    codePoint < 0x20 ||
-    (codePoint >= 0x7f && codePoint <= 0x9f) ||
-    codePoint === 0x61c ||
-    codePoint === 0x200e ||
-    codePoint === 0x200f ||
-    (codePoint >= 0x2028 && codePoint <= 0x202e) ||
-    (codePoint >= 0x2066 && codePoint <= 0x2069)
-  );
 }
 
 function isUtf8(bytes: Bytes): boolean {

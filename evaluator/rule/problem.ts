@@ -3,6 +3,7 @@
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
 import { suggest } from "../../bpf/words.ts";
+import { isControl } from "../event/text.ts";
 
 /** Keys and list indices that lead to a value. */
 export type Path = readonly (string | number)[];
@@ -57,9 +58,12 @@ export function placeOf(
   return { file: document.file, line, column, source };
 }
 
-/** A problem as a person reads it: place, message, the line, a caret. */
-export function renderProblem({ severity, file, line, column, message, source }: Problem): string {
-  const what = `${severity === "warning" ? "warning: " : ""}${message}`;
+/** A problem as a person reads it: place, message, the line, a caret. What would steer a terminal is shown as U+FFFD. */
+export function renderProblem(problem: Problem): string {
+  const { severity, line, column } = problem;
+  const file = harmless(problem.file);
+  const source = harmless(problem.source);
+  const what = `${severity === "warning" ? "warning: " : ""}${harmless(problem.message)}`;
   // What comes from the command line or the environment is one value, and has no lines.
   if (line === 0 || /^(--set |WARDER_)/.test(file)) return `${file}: ${what}`;
   const head = `${file}:${line}:${column}: ${what}`;
@@ -68,6 +72,12 @@ export function renderProblem({ severity, file, line, column, message, source }:
   // Tabs stay tabs, so that the caret stands below the character it means.
   const indent = source.slice(0, column - 1).replaceAll(/[^\t]/g, " ");
   return `${head}\n  ${gutter}${source}\n  ${" ".repeat(gutter.length - 2)}| ${indent}^`;
+}
+
+function harmless(text: string): string {
+  return text.replaceAll(/[^\t -~]/gu, (character) =>
+    isControl(character.codePointAt(0) ?? 0) ? "\ufffd" : character,
+  );
 }
 
 /**
