@@ -113,17 +113,27 @@ const BOOKS = [
 type Books = Map<number, Partial<Record<keyof Totals, number>>>;
 type Result = { lines: string[]; owners: number[]; books: Books; truncated: number; alerts: number };
 
-/** Runs batches through the core; `direct` as JSON, else by way of event objects. */
-function byCore({ rules, detections, batches, ...settings }: Case, direct: boolean): Result {
-  const lines = new Lines(4000);
-  const decision: Decision = {
-    ...settings,
+function compiled(
+  rules: Case["rules"],
+  detections: Case["detections"],
+): Pick<Decision, "engine" | "detections" | "filter"> {
+  return {
     engine: compileRules(rules),
     detections: compileDetections(detections),
     filter: compileFilter(rules, detections),
   };
-  const core = new Core(
-    { decision, limits: LIMITS, healthInterval: 10n ** 30n, memory: () => null, shortfalls: () => [] },
+}
+
+function coreOf(decision: Decision, outputs: ConstructorParameters<typeof Core>[1]): Core {
+  const none = { healthInterval: 10n ** 30n, memory: () => null, shortfalls: () => [] };
+  return new Core({ decision, limits: LIMITS, ...none }, outputs);
+}
+
+/** Runs batches through the core; `direct` as JSON, else by way of event objects. */
+function byCore({ rules, detections, batches, ...settings }: Case, direct: boolean): Result {
+  const lines = new Lines(4000);
+  const core = coreOf(
+    { ...settings, ...compiled(rules, detections) },
     {
       direct: direct ? new EventWriter(lines) : null,
       event: (kind, event) => lines.add(ndjson(event), kind),
@@ -149,6 +159,9 @@ function byCore({ rules, detections, batches, ...settings }: Case, direct: boole
       return [kind, Object.fromEntries(BOOKS.map((key) => [key, totals[key]]))];
     }),
   );
+  const sum = [...books.values()].reduce((total, totals) => total + (totals.malformed ?? 0), 0);
+  // By their reasons, they are as many.
+  expect(core.malformed + core.unsupported).toBe(sum);
   return {
     lines: indices.map((i) => lines.buffer.bytes.toString("latin1", lines.startOf(i), lines.endOf(i))),
     owners: indices.map((i) => lines.ownerOf(i)),
@@ -273,3 +286,18 @@ test("lines and books are those of the plain meaning, byte for byte, whatever co
   for (const [what, count] of Object.entries(seen))
     expect({ what, enough: count > 100 }).toEqual({ what, enough: true });
 }, 120_000);
+
+test("a line that got out in part is taken back from those that got out, an event's and an alert's", () => {
+  const decision = { alertsOnly: false, eventsPerSecond: 0, ...compiled([], []) };
+  const core = coreOf(decision, { direct: null, event() {}, alert() {} });
+  const kind = [...EVENT_TYPES.keys()][0] ?? 0;
+  for (const owner of [kind, kind | ALERT]) {
+    for (let i = 0; i < 3; i++) core.wrote(owner);
+    core.lost(owner, true);
+    core.lost(owner, false);
+  }
+  expect(core.ledger.of(kind)).toMatchObject({
+    ...{ lines: 2, write_failed: 2 },
+    ...{ alert_lines: 2, alert_write_failed: 2 },
+  });
+});

@@ -18,6 +18,7 @@ import {
 } from "../../bpf/event.gen.ts";
 import { load } from "../../evaluator/config.ts";
 import { Core, type CoreSettings } from "../../evaluator/core.ts";
+import { isControl } from "../../evaluator/event/text.ts";
 import { openCapture, readCapture } from "../../evaluator/input/capture.ts";
 import { FrameReader, portionsOf, READER_SIZE_MAX, StreamError } from "../../evaluator/input/records.ts";
 import { RecordView } from "../../evaluator/input/view.ts";
@@ -26,7 +27,6 @@ import { EventWriter } from "../../evaluator/output/direct/events.ts";
 import { ALERT, Lines, NOTICE } from "../../evaluator/output/lines.ts";
 import { ndjson } from "../../evaluator/output/ndjson.ts";
 import { type Notice, warnings } from "../../evaluator/output/notice.ts";
-import { isControl } from "../../evaluator/output/text.ts";
 import { decisionOf } from "../../evaluator/reload.ts";
 import type { Filter } from "../../evaluator/rule/filter.ts";
 import { makeRule } from "../../evaluator/rule/schema.ts";

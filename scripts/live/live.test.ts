@@ -80,6 +80,7 @@ describe.skipIf(reason !== null)("live", () => {
       balanced: true,
     });
     expect(ledger["attempts"]).toBe(ledger["received"] as number);
+    for (const type of ["tampered", "sensor_silent", "ledger_mismatch"]) expect(count(lines, type)).toBe(0);
     const { attempts = 0, canaries = 0 } = ledger.by_kind["process_start"] ?? {};
     expect(attempts - canaries).toBe(count(lines, "process_start"));
 

@@ -23,7 +23,11 @@ const KERNEL_CHECKS = [
 ];
 const CHECKS: Record<string, string[][]> = {
   "bpf/": KERNEL_CHECKS,
-  "sensor/": [["scripts/live/prove.ts", "--short", "--only", "watcher"], ...KERNEL_CHECKS],
+  "sensor/": [
+    ["scripts/live/prove.ts", "--short", "--only", "watcher"],
+    test("scripts/live/live.test.ts"),
+    ...KERNEL_CHECKS,
+  ],
   "evaluator/": [test("evaluator"), test("scripts/live/live.test.ts"), ...KERNEL_CHECKS],
 };
 
