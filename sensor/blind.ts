@@ -47,10 +47,14 @@ const BLIND_SPOTS: BlindSpot[] = [
     words: "truncate and fallocate: not seen; an open with O_TRUNC is a file_open",
   },
   {
+    about: "file",
+    words: "device: that of the file system; stat shows others for subvolumes of btrfs and for some overlays",
+  },
+  {
     about: ["file_rename", "file_unlink"],
     only: "tracepoint",
     words:
-      "renames and unlinks: names are those that the call was given, behind the folder they start from; through a symbolic link, or overwritten meanwhile, they name another place, for filters and rules too",
+      "renames and unlinks: names are those that the call was given, behind the folder they start from; through a symbolic link, or when name, descriptor or working folder change meanwhile, they name another place, for filters and rules too",
   },
   {
     about: ["file_rename", "file_unlink"],
