@@ -189,18 +189,27 @@ async function tryConnect(socket: string, patient = false): Promise<SensorConnec
     return await connectSensor(socket);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
+    if (isOther(socket))
+      throw new Failure(Exit.io, `${socket}: is no socket: expected the one that the sensor serves at`);
     if (code === "ENOENT" || code === "ECONNREFUSED") return null;
     if (code === "ECONNRESET" || code === "EPIPE") {
       if (patient) return null;
       throw new Failure(Exit.io, `${socket}: ${REFUSED}`);
     }
-    const isOther = statSync(socket, { throwIfNoEntry: false })?.isSocket() === false;
-    const reason = isOther
-      ? "is no socket: expected the one that the sensor serves at"
-      : code === "EACCES"
+    const reason =
+      code === "EACCES"
         ? "this user may not reach the sensor's socket: be root, or one of [sensor] evaluators"
         : message;
     throw new Failure(Exit.io, `${socket}: ${reason}`);
+  }
+}
+
+/** Is something else at this path, as far as this user can see? */
+function isOther(socket: string): boolean {
+  try {
+    return !statSync(socket).isSocket();
+  } catch {
+    return false;
   }
 }
 

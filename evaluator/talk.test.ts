@@ -37,7 +37,7 @@ test.skipIf(reason !== null)("shows position, rate and time left, and is gone be
 
 test.skipIf(reason !== null)("of standard input shows what was read", () => {
   const text = onTerminal(
-    `{ cat ${SAMPLE}; sleep 1; cat ${SAMPLE}; } | ${replay(["-o", "json", "-"])} > /dev/null`,
+    `{ cat ${SAMPLE}; sleep 3; cat ${SAMPLE}; } | ${replay(["-o", "json", "-"])} > /dev/null`,
   );
   const [, first] = text.split(ERASE);
   expect(first).toMatch(/^warder: \d+\.\d MiB read, [\d,]+ events\/s$/);

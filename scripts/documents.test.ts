@@ -5,7 +5,6 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   cpSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -109,9 +108,8 @@ let sensor: Program | null = null;
 /** A copy of the project, and what its commands speak of. */
 beforeAll(async () => {
   chmodSync(folder, 0o755);
-  const list = ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"];
-  for (const path of Bun.spawnSync(list).stdout.toString().split("\0"))
-    if (path !== "" && existsSync(join(ROOT, path))) cpSync(join(ROOT, path), join(tree, path));
+  const filter = (path: string) => !/\/(node_modules|build|\.git)$/.test(path);
+  cpSync(ROOT, tree, { recursive: true, filter });
   symlinkSync(join(ROOT, "node_modules"), join(tree, "node_modules"));
   for (const place of ["bin", "etc/rules.d", "log"]) mkdirSync(join(folder, place), { recursive: true });
   for (const [name, program] of Object.entries(PROGRAMS)) {
