@@ -1,11 +1,17 @@
 // The fuzzer's short form: every target gets some inputs that nobody has seen before, and the tool itself does what it says.
 
 import { describe, expect, test } from "bun:test";
+import type { Target } from "./fuzz/law.ts";
 import { Random } from "./fuzz/random.ts";
-import type { Target } from "./fuzz/targets.ts";
 import { fuzz, targets } from "./fuzz.ts";
 
-const INPUTS: Record<string, number> = { decoder: 60_000, reader: 4000, core: 1500, capture: 100 };
+const INPUTS: Record<string, number> = {
+  decoder: 60_000,
+  reader: 4000,
+  core: 1500,
+  capture: 100,
+  settings: 1000,
+};
 const all = targets();
 const target = (name: string): Target => {
   const found = all.find((one) => one.name === name);
@@ -57,7 +63,7 @@ describe("an input", () => {
       last: () => Buffer.from("bytes"),
       run: (random) => {
         if (random.below(100) === 0) throw new TypeError("not what was expected");
-        return { accepted: true, records: 0, lines: 0 };
+        return { accepted: true, records: 0, lines: 0, held: 0 };
       },
     };
     const { findings, inputs } = await fuzz(broken, 5, 0, 1000);

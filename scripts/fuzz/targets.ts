@@ -30,8 +30,9 @@ import { type Notice, warnings } from "../../evaluator/output/notice.ts";
 import { decisionOf } from "../../evaluator/reload.ts";
 import type { Filter } from "../../evaluator/rule/filter.ts";
 import { makeRule } from "../../evaluator/rule/schema.ts";
+import { law, type Target } from "./law.ts";
 import { anyCompressed, anyStream, mutateRecord, type Seeds } from "./mutate.ts";
-import type { Random } from "./random.ts";
+import { settingsTarget } from "./settings.ts";
 import { viewOf } from "./stream.ts";
 
 /** Bytes of one line of output. */
@@ -41,30 +42,9 @@ const LINES_PER_BYTE_MAX = 64;
 const LINES_PER_FRAME_MAX = 64 * 1024;
 const PROCESSES_MAX = 16;
 
-/** What became of an input. */
-export type Outcome = { accepted: boolean; records: number; lines: number };
-
-/** Something that bytes are given to. */
-export type Target = {
-  name: string;
-  /** What one input is. */
-  input: string;
-  /** Makes the input that the random numbers describe, and gives it to the target. @throws what is a finding */
-  run: (random: Random) => Outcome | Promise<Outcome>;
-  /** The bytes of the last input. */
-  last: () => Uint8Array;
-};
-
-/** A law that did not hold. */
-class Broken extends Error {}
-
-function law(holds: boolean, words: string): void {
-  if (!holds) throw new Broken(words);
-}
-
 /** All targets. `root` is the project's folder, `compressed` a compressed capture. */
 export function targetsOf(seeds: Seeds, root: string, compressed: Buffer): Target[] {
-  return [decoder(seeds), reader(seeds), core(seeds, root), capture(seeds, compressed)];
+  return [decoder(seeds), reader(seeds), core(seeds, root), capture(seeds, compressed), settingsTarget(root)];
 }
 
 function decoder(seeds: Seeds): Target {
@@ -90,7 +70,8 @@ function decoder(seeds: Seeds): Target {
       const isThere = where.advance() && where.size === size && where.next === where.bytes.length;
       law(isThere, "a record that is not found where it lies");
       law(where.isWhole() === isWhole, "one of the two ways to read a record takes it, the other does not");
-      if (isWhole) checkTexts(record, where);
+      const held = isWhole ? checkTexts(record, where) : 0;
+      law(held <= size, "the texts of a record are larger than it is");
       if (random.once(64)) {
         // What lies around a record must not matter.
         const alone = Buffer.alloc(size + 16, 0xa5);
@@ -98,23 +79,26 @@ function decoder(seeds: Seeds): Target {
         const moved = decodes(viewOf(alone), alone, 8, size);
         law(Bun.deepEquals(record, moved), "the same record decodes to something else elsewhere");
       }
-      return { accepted: isWhole, records: 1, lines: 0 };
+      return { accepted: isWhole, records: 1, lines: 0, held };
     },
   };
 }
 
-/** The texts of a record must be the same in both ways to read it. */
-function checkTexts(record: DecodedRecord, where: RecordView): void {
+/** The texts of a record must be the same in both ways to read it. Returns how many bytes they have. */
+function checkTexts(record: DecodedRecord, where: RecordView): number {
+  let size = 0;
   let isCut = (record.header.flags & (RecordFlag.argsUnreadable | RecordFlag.envUnreadable)) !== 0;
   for (const [key, text] of Object.entries(RECORD_LAYOUTS[record.kind].variable)) {
     const value = (record as unknown as Record<string, Text | TextList>)[key];
-    if (!value) throw new Broken(`a record without ${key}`);
+    if (!value) throw new Error(`a record without ${key}`);
     const bytes = "bytes" in value ? value.bytes : value.head + value.tail;
     law(where.text(text) === bytes, `another ${key}`);
+    size += bytes.length;
     if (bytes.length < value.fullSize) isCut = true;
   }
   law(where.chars(RECORD_HEADER.at.comm) === record.header.comm, "another comm");
   law(where.isCut === isCut, "one of the two ways to read a record finds it cut, the other does not");
+  return size;
 }
 
 /** The record, or why it is none. */
@@ -152,13 +136,13 @@ function reader(seeds: Seeds): Target {
         law(error?.message === whole.error?.message, "another error when the stream comes in pieces");
         law(Bun.deepEquals(frames, whole.frames), "other frames when the stream comes in pieces");
       }
-      return { accepted: whole.error === null, records: 0, lines: 0 };
+      return { accepted: whole.error === null, records: 0, lines: 0, held: whole.held };
     },
   };
 }
 
-/** The frames that a reader gives (type and hash of their bytes), where they end, and the error that came then. */
-function framesOf(pieces: Buffer[]): { frames: unknown[]; end: number; error: StreamError | null } {
+/** The frames that a reader gives (type and hash of their bytes), where they end, the error that came then, and what it held. */
+function framesOf(pieces: Buffer[]) {
   const frames: unknown[] = [];
   const frameReader = new FrameReader();
   let end = 0;
@@ -170,9 +154,9 @@ function framesOf(pieces: Buffer[]): { frames: unknown[]; end: number; error: St
         frames.push([type, Bun.hash.crc32(raw)]);
       }
     frameReader.finish();
-    return { frames, end, error: null };
+    return { frames, end, error: null, held: frameReader.capacity };
   } catch (error) {
-    if (error instanceof StreamError) return { frames, end, error };
+    if (error instanceof StreamError) return { frames, end, error, held: frameReader.capacity };
     throw error;
   } finally {
     law(frameReader.capacity <= READER_SIZE_MAX, "the reader holds more memory than its bound");
@@ -195,7 +179,7 @@ function core(seeds: Seeds, root: string): Target {
         const slow = linesOf(stream, plain, false);
         law(slow.text === quick.text, "the same stream gives other lines without filter and direct writing");
       }
-      return { accepted: quick.complete, records: quick.records, lines: quick.lines };
+      return { accepted: quick.complete, records: quick.records, lines: quick.lines, held: quick.held };
     },
   };
 }
@@ -278,7 +262,7 @@ function linesOf(stream: Buffer, settings: CoreSettings, isDirect: boolean) {
   law(received === decoded + malformed + repeated, "records are not accounted for");
   law(decoded === canaries + lineage + written, "events are not accounted for");
   law(written === totals.lines && totals.matched === totals.alert_lines, "lines are not accounted for");
-  return { text, lines: count, records: received, complete };
+  return { text, lines: count, records: received, complete, held: frameReader.capacity + size };
 }
 
 const decodeUtf8 = new TextDecoder("utf-8", { fatal: true });
@@ -320,14 +304,18 @@ function capture(seeds: Seeds, whole: Buffer): Target {
       writeSync(fd, bytes);
       closeSync(fd);
       const frameReader = new FrameReader();
+      let held = 0;
       try {
         for await (const piece of readCapture(openCapture(path)))
-          for (const frame of frameReader.push(piece)) law(frame.raw.length > 0, "a frame of nothing");
+          for (const frame of frameReader.push(piece)) {
+            law(frame.raw.length > 0, "a frame of nothing");
+            held = Math.max(held, frameReader.capacity + piece.length);
+          }
         frameReader.finish();
-        return { accepted: true, records: 0, lines: 0 };
+        return { accepted: true, records: 0, lines: 0, held };
       } catch (error) {
         if (!(error instanceof StreamError)) throw error;
-        return { accepted: false, records: 0, lines: 0 };
+        return { accepted: false, records: 0, lines: 0, held };
       }
     },
   };
