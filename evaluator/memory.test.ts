@@ -9,12 +9,14 @@ import { zstdDecompressSync } from "node:zlib";
 import {
   type DecodedRecord,
   encodeRecord,
+  FILE_RECORD,
   FORK_RECORD,
   FRAME_SIZE_MAX,
   FrameType,
   PROCESS_KEY,
   RECORD_HEADER,
   RecordKind,
+  Ring,
 } from "../bpf/event.gen.ts";
 import {
   countersOf,
@@ -41,7 +43,11 @@ describe("E71: a capture with", () => {
   if (fork.kind !== RecordKind.fork) throw new Error("another kind");
 
   /** A stream of records, made while it is read. */
-  function streamOf(count: number, make: (i: number) => Uint8Array): ReadableStream {
+  function streamOf(
+    count: number,
+    make: (i: number) => Uint8Array,
+    ring: number = Ring.process,
+  ): ReadableStream {
     let made = 0;
     let position = 0n;
     const pieces = (function* () {
@@ -54,7 +60,7 @@ describe("E71: a capture with", () => {
           size += entry.length;
         }
         const payload = Buffer.concat(entries);
-        yield frameOf(FrameType.records, payload, { position });
+        yield frameOf(FrameType.records, payload, { ring, position });
         position += BigInt(payload.length);
       }
       yield END;
@@ -131,6 +137,27 @@ describe("E71: a capture with", () => {
     const health = JSON.parse(lines.at(-1) ?? "");
     expect(health.ledger.lines).toBe(count);
     expect(health.process_table_size + health.process_records_evicted).toBe(count);
+    expect(memory).toBeLessThan(MEMORY_SIZE_MAX);
+  }, 240_000);
+
+  test("a million opens, each with other flags, call, mode and device, stays within it while all of it is written", async () => {
+    const count = 1_000_000;
+    const { flags, call, mode, device, inode } = FILE_RECORD.at;
+    const record = Buffer.from(records.get(RecordKind.fileOpen)?.[0] ?? []);
+    record.writeUInt32LE(0, RECORD_HEADER.at.flags);
+    const stdin = streamOf(
+      count,
+      (i) => {
+        for (const at of [flags, mode]) record.writeUInt32LE(i, at);
+        record.writeUInt32LE(i, call);
+        for (const at of [device, inode]) record.writeBigUInt64LE(BigInt(i + 1), at);
+        return record;
+      },
+      Ring.activity,
+    );
+    const { code, lines, memory } = await trial.evaluate(["replay", "-"], { stdin, keep: isHealth });
+    expect(code).toBe(0);
+    expect(JSON.parse(lines.at(-1) ?? "").ledger.lines).toBe(count);
     expect(memory).toBeLessThan(MEMORY_SIZE_MAX);
   }, 240_000);
 

@@ -18,6 +18,7 @@ const SHOWN: Shown[] = [
     file: "evaluator/output/ndjson.test.ts",
     test: "different byte strings|an invalid byte|an overlong slash|a surrogate",
   },
+  { id: "E56", what: "numbers beyond 2^53", file: "evaluator/limits.test.ts", test: "E56" },
   {
     id: "E67",
     what: "strangers at the socket",
@@ -28,15 +29,25 @@ const SHOWN: Shown[] = [
   {
     id: "E68",
     what: "a hostile stream",
-    file: "evaluator/input/stream.test.ts",
-    test: "a stream that|random bytes behind",
+    file: "evaluator/input",
+    test: "a stream that|random bytes behind|a frame that|a record's length|coverage of|counters",
   },
+  { id: "E68", what: "a hostile peer, and what it costs", file: "evaluator/limits.test.ts", test: "E68" },
   {
     id: "E69",
     what: "a hostile capture",
     file: "evaluator/input/stream.test.ts",
     test: "while compressed|changed bit",
   },
+  { id: "E69", what: "a compressed bomb, and what it costs", file: "evaluator/limits.test.ts", test: "E69" },
+  { id: "E70", what: "patterns that explode", file: "evaluator/rule/engine.test.ts", test: "E70" },
+  {
+    id: "E71",
+    what: "a million processes, and what they cost",
+    file: "evaluator/memory.test.ts",
+    test: "E71",
+  },
+  { what: "mutated records, streams, captures, settings", file: "scripts/fuzz.test.ts", test: "" },
   {
     id: "E72",
     what: "a full disk, a quota, a limit, a device that fails",
