@@ -1,7 +1,7 @@
 // What the runtime may take beside what is alive. Only the environment can tell it, before it starts.
 //
-// Measured with 1,000 rules on a host of 24 GB, where the collector lets a small heap become four times what is alive in it:
-// see "Memory" in ARCHITECTURE.md.
+// On a host with more than 16 GB, the collector lets a small heap become four times what is alive in it. Measured on one of 24 GB:
+// see ARCHITECTURE.md.
 
 const LIMITS = {
   /** The machine's memory does not matter. */
