@@ -33,6 +33,11 @@ const BLIND_SPOTS: BlindSpot[] = [
   {
     about: ["file_write"],
     only: "tracepoint",
+    words: "programs of the x32 kind, which few kernels run: their writev, pwritev and io_submit are not seen",
+  },
+  {
+    about: ["file_write"],
+    only: "tracepoint",
     words: "memory that is mapped for reading and made writable later: not seen",
   },
   {
