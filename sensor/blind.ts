@@ -33,7 +33,7 @@ const BLIND_SPOTS: BlindSpot[] = [
   {
     about: ["file_write"],
     only: "tracepoint",
-    words: "programs of the x32 kind, which few kernels run: their writev, pwritev and io_submit are not seen",
+    words: "programs for x32, where the kernel runs them: writev, pwritev and io_submit are not seen",
   },
   {
     about: ["file_write"],
