@@ -176,7 +176,7 @@ function edgeNear(random: Random, size: number): number {
 }
 
 /** A record with texts that fit their sizes and hold anything; sometimes very long, to reach what only big ones do. */
-function rewrittenRecord(random: Random, { record, texts }: Seed): Buffer {
+export function rewrittenRecord(random: Random, { record, texts }: Seed): Buffer {
   const changed: Record<string, string> = {};
   for (const { key } of texts) {
     if (!random.once(3)) continue;

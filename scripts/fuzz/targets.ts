@@ -31,7 +31,7 @@ import { decisionOf } from "../../evaluator/reload.ts";
 import type { Filter } from "../../evaluator/rule/filter.ts";
 import { makeRule } from "../../evaluator/rule/schema.ts";
 import { law, type Target } from "./law.ts";
-import { anyCompressed, anyStream, mutateRecord, type Seeds } from "./mutate.ts";
+import { anyCompressed, anyStream, mutateRecord, rewrittenRecord, type Seeds } from "./mutate.ts";
 import { settingsTarget } from "./settings.ts";
 import { viewOf } from "./stream.ts";
 
@@ -48,7 +48,7 @@ export function targetsOf(seeds: Seeds, root: string, compressed: Buffer): Targe
 }
 
 function decoder(seeds: Seeds): Target {
-  const bytes = Buffer.alloc(128 * 1024);
+  const bytes = Buffer.alloc(256 * 1024);
   const view = viewOf(bytes);
   const where = new RecordView();
   let at = 0;
@@ -60,7 +60,7 @@ function decoder(seeds: Seeds): Target {
     run(random) {
       const seed = random.pick(seeds.records);
       at = RING_ENTRY.size * (1 + random.below(8));
-      size = seed.bytes.copy(bytes, at);
+      size = (random.once(32) ? rewrittenRecord(random, seed) : seed.bytes).copy(bytes, at);
       for (let count = 1 + random.below(3); count > 0; count--)
         size = mutateRecord(random, seed, bytes, at, size);
       const record = decodes(view, bytes, at, size);
