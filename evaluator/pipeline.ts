@@ -24,7 +24,7 @@ export type OutputOptions = { output?: Format; color?: Coloring; alertsOnly?: bo
 
 const SECOND_NS = 1_000_000_000n;
 /** Bytes of lines that wait are written at this size, and those that one more portion of a frame has made. */
-const LINES_SIZE_MAX = 1024 * 1024;
+const LINES_SIZE_MAX = 512 * 1024;
 /** A sensor counts every second: one that has not for so long is silent. */
 const SILENT_MS = 4000;
 
