@@ -104,7 +104,8 @@ function keptFresh<Value>(make: () => Value): () => Value {
   };
 }
 
-function isHanded({ LISTEN_PID, LISTEN_FDS }: Readonly<Record<string, string | undefined>>): boolean {
+/** Has systemd handed a socket over to this process? */
+export function isHanded({ LISTEN_PID, LISTEN_FDS }: Readonly<Record<string, string | undefined>>): boolean {
   return LISTEN_PID === String(process.pid) && Number(LISTEN_FDS) > 0;
 }
 

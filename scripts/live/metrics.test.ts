@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { join } from "node:path";
 import { ALL_EVENT_KINDS } from "../../bpf/kinds.ts";
 import { FrameReader } from "../../evaluator/input/records.ts";
 import { TOTALS_FIELDS } from "../../evaluator/output/notice.ts";
@@ -115,6 +116,35 @@ function listeningAt(pid: number): string[] {
       .map((cells) => `${table} ${cells[1]}`),
   );
 }
+
+const activate = Bun.which("systemd-socket-activate");
+if (!activate) console.error("skipped: a socket that is handed over (no systemd-socket-activate)");
+
+test.skipIf(!activate)(
+  "a socket that systemd hands over is served, without any setting",
+  async () => {
+    const port = await freePort();
+    const evaluator = [process.execPath, join(import.meta.dir, "../../evaluator/main.ts")];
+    const run = ["run", "--socket", "/nonexistent/sensor.sock"];
+    const program = Bun.spawn([activate ?? "", "-l", `127.0.0.1:${port}`, ...evaluator, ...run], {
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    let text = "";
+    // The first connection starts the program.
+    await until("an answer", async () => {
+      text = await fetch(`http://127.0.0.1:${port}/healthz`).then(
+        (answer) => answer.text(),
+        () => "",
+      );
+      return text !== "";
+    });
+    expect(text).toBe("no sensor serves at /nonexistent/sensor.sock\n");
+    program.kill("SIGTERM");
+    expect(await program.exited).toBe(0);
+  },
+  60_000,
+);
 
 const sum = (metric: Metric | undefined) =>
   metric?.samples.reduce((total, { value }) => total + value, 0) ?? 0;

@@ -2,7 +2,9 @@
 // real systemd on a stock kernel.
 
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { LIMITS } from "../../evaluator/heap.ts";
 import { BRING, MACHINE_MS_MAX, noMachine, runInMachine } from "./machine.ts";
 import { parseLines } from "./pair.ts";
 
@@ -27,6 +29,12 @@ describe.skipIf(unscored !== null)("exposure", () => {
     expect(Number(level)).toBeLessThanOrEqual(most);
     expect(stderr.toString()).toBe(""); // what it does not know, it says
   });
+});
+
+test("the evaluator's unit bounds its memory as the program would", () => {
+  const unit = readFileSync(join(ROOT, UNITS.evaluator), "utf8");
+  const words = Object.entries(LIMITS).map(([name, value]) => `${name}=${value}`);
+  expect(unit).toContain(`\nEnvironment=${words.join(" ")}\n`);
 });
 
 /** Makes a host for both units, with the targets that every unit asks for and nothing else. */
