@@ -39,6 +39,30 @@ test("lines of an earlier run look as they would have on a terminal, whatever by
   }
 });
 
+test("an alert shows what was done to which file or port, and a Unix socket its name", async () => {
+  const common = { time: "2026-01-02T03:04:05.678Z", pid: 7, comm: "sh" };
+  const alert = { ...common, event_type: "alert", severity: "high", rule_id: "R-1", rule_name: "a rule" };
+  const unix = { ...common, event_type: "network_bind", family: "unix", protocol: "stream" };
+  const lines: [line: object, subject: string][] = [
+    [{ ...alert, source_event_type: "file_write", path: "/a b", args: ["sh"] }, "write '/a b'"],
+    [
+      { ...alert, source_event_type: "network_connect", addr: "192.0.2.1", port: 4444, args: ["sh"] },
+      "connect 192.0.2.1:4444",
+    ],
+    [{ ...alert, source_event_type: "process_start", args: ["sh", "-c", "id; ls"] }, "sh -c 'id; ls'"],
+    [{ ...alert, source_event_type: "process_start", exe_path: "/usr/bin/dash" }, "/usr/bin/dash"],
+    [{ ...alert, path: "/a" }, "? /a"],
+    [{ ...unix, path: "/run/a.sock" }, "stream /run/a.sock"],
+    [{ ...unix, path: "\0name" }, "stream @name"],
+    [{ ...unix, path: "" }, "stream (unnamed)"],
+  ];
+  for (const [line, subject] of lines) {
+    const { code, stdout } = await warder(["show"], `${JSON.stringify(line)}\n`);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^03:04:05\.678 /) });
+    expect(stdout).toEndWith(` ${subject}\n`);
+  }
+});
+
 test("what is no output is an error with its line, and what came before is shown", async () => {
   const line =
     '{"event_type":"process_exit","time":"2026-01-02T03:04:05.678Z","pid":7,"comm":"sh","exit_code":3}';

@@ -79,7 +79,9 @@ function shownLine(place: string, line: string, color: boolean): Bytes {
     return (message === null ? "" : `${String(facts["time"]).slice(11, 23)} -- ${message}\n`) as Bytes;
   }
   const alert = type === "alert";
-  const record = alert ? readFields(ALERT_FIELDS, value, ignore) : readEvent(value, ignore);
+  const record = alert
+    ? completed(ALERT_FIELDS, readFields(ALERT_FIELDS, value, ignore))
+    : readEvent(value, ignore);
   if (!record) {
     const found = typeof type === "string" ? JSON.stringify(type) : describe(type);
     throw new Failure(

@@ -2,7 +2,7 @@
 // without knowing events; what has no meaning for a rule's type is null.
 
 import { createHash } from "node:crypto";
-import type { Event } from "../event/event.ts";
+import type { Event, EventType } from "../event/event.ts";
 import { COMMON_FIELDS, EVENT_FIELDS, type Fields } from "../event/fields.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
 import type { Match } from "../rule/engine.ts";
@@ -23,7 +23,7 @@ export type Alert = {
   rule_type: string;
   severity: Severity;
   action: string;
-  source_event_type: string;
+  source_event_type: EventType;
   pid: number;
   tid: number;
   ppid: number;
@@ -61,7 +61,7 @@ export const ALERT_FIELDS = {
   rule_type: ["text", "what the rule looks at", RULE_TYPES],
   severity: ["text", "how bad it is, as the rule says", SEVERITIES],
   action: ["text", "what the rule asks for", ACTIONS],
-  source_event_type: ["text", "the type of the event that matched", Object.keys(EVENT_FIELDS)],
+  source_event_type: ["text", "the type of the event that matched", Object.keys(EVENT_FIELDS) as EventType[]],
   pid: COMMON_FIELDS.pid,
   tid: COMMON_FIELDS.tid,
   ppid: COMMON_FIELDS.ppid,

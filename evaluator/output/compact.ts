@@ -46,11 +46,17 @@ function alertLines(alert: Alert, time: string, { color }: Style): Bytes {
   const badge = color ? `\x1b[${COLORS[alert.severity] ?? "0"}m! ${severity}\x1b[0m` : `! ${severity}`;
   const attack = alert.attack ? `   ${alert.attack.map(shown).join(" ")}` : "";
   const lineage = alert.ancestors.toReversed().concat(`${alert.comm}(${alert.pid})` as Bytes);
-  const what = alert.args?.length
-    ? alert.args.map(quoted).join(" ")
-    : shown(alert.path ?? alert.exe_path ?? ("" as Bytes));
   return (`${time} ${badge} ${shown(alert.rule_id)} ${shown(alert.rule_name)}${attack}\n` +
-    `${" ".repeat(13)}${lineage.map(shown).join(" > ")}   ${what}\n`) as Bytes;
+    `${" ".repeat(13)}${lineage.map(shown).join(" > ")}   ${alertSubject(alert)}\n`) as Bytes;
+}
+
+/** What the rule was asked about: the command of a process, or what was done to which file or port. */
+function alertSubject(alert: Alert): string {
+  const labels: Readonly<Record<string, string>> = LABELS; // a line that is shown again may lack keys
+  const act = labels[alert.source_event_type] ?? "?";
+  if (alert.path !== null) return `${act} ${quoted(alert.path)}`;
+  if (alert.port !== null) return `${act} ${alert.addr ?? "?"}:${alert.port}`;
+  return alert.args?.length ? alert.args.map(quoted).join(" ") : shown(alert.exe_path ?? ("" as Bytes));
 }
 
 function subject(event: Event): string {
@@ -70,11 +76,17 @@ function subject(event: Event): string {
     case "file_unlink":
       return quoted(event.path);
     default: {
+      if (event.path !== undefined) return `${event.protocol} ${unixName(event.path)}`;
       const local = `${event.local_addr ?? "?"}:${event.local_port ?? "?"}`;
       const remote = event.remote_addr === null ? "" : ` -> ${event.remote_addr}:${event.remote_port ?? "?"}`;
       return `${event.protocol} ${local}${remote}`;
     }
   }
+}
+
+/** An abstract name as ss(8) and systemd write it, and a socket without any as unix(7) calls it. */
+function unixName(path: Bytes): string {
+  return path === "" ? "(unnamed)" : quoted(path.replace(/^\0/, "@") as Bytes);
 }
 
 /** Plain in a shell, or within single quotes. */

@@ -175,7 +175,7 @@ const ALERT: Table<Alert> = {
   "event.id": "alert_id",
   "event.category": ({ rule_type: type }) => ["intrusion_detection", type],
   "event.type": () => ["info"],
-  "event.action": ({ source_event_type: type }) => SORTS[type as EventType].action,
+  "event.action": ({ source_event_type: type }) => SORTS[type].action,
   "event.severity": ({ severity }) => SEVERITIES[severity],
   message: ({ rule_name: name }) => name,
   "rule.id": "rule_id",

@@ -277,5 +277,5 @@ function lossMessage(losses: readonly NoticeOf<"loss">[]): Bytes {
   const shown = rules.slice(0, RULES_SHOWN_MAX).map((rule) => jsonText(rule).body);
   const more = rules.length > RULES_SHOWN_MAX ? [fromUtf8("…")] : [];
   const blind = rules.length > 0 ? `; blind meanwhile: ${[...shown, ...more].join(", ")}` : "";
-  return `lost ${count} ${first?.kind} (${first?.reason})${most}${blind}` as Bytes;
+  return `lost ${count} ${first?.kind ?? "records"} (${first?.reason})${most}${blind}` as Bytes;
 }
