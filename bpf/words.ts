@@ -43,3 +43,13 @@ const REASONS: Readonly<Record<string, string>> = {
 export function whyNotRead({ code = "", message }: NodeJS.ErrnoException): string {
   return REASONS[code] ?? message;
 }
+
+/** Why a text is not TOML, from what the parser says. To it a text without its last quote has a newline in it. */
+export function whyNotToml(
+  { message, line, column }: { message: string; line: number; column: number },
+  text: string,
+): string {
+  const atEnd = column > (text.split("\n")[line - 1] ?? "").length;
+  const said = (message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "");
+  return `not TOML: ${atEnd && said.endsWith("in strings") ? "a quote is missing where this text ends" : said}`;
+}

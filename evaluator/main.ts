@@ -6,7 +6,7 @@ import { EVENT_ABI } from "../bpf/event.gen.ts";
 import { version } from "../package.json";
 import { addCompletionCommand } from "./command/completion.ts";
 import { addConfigCommands } from "./command/config.ts";
-import { addHelp } from "./command/help.ts";
+import { addHelp, withPath } from "./command/help.ts";
 import { addRulesCommands } from "./command/rules.ts";
 import { addSchemaCommand } from "./command/schema.ts";
 import { addShowCommand } from "./command/show.ts";
@@ -16,7 +16,9 @@ import { say } from "./talk.ts";
 
 /** What the library says of a wrong command line, like everything else that is said. */
 const inOurWords = (text: string) =>
-  text.replace(/^error: /, "warder: ").replace(/\n\(Did you mean (.*)\?\)/, ' (did you mean "$1"?)');
+  withPath(program, text)
+    .replace(/^error: /, "warder: ")
+    .replace(/\n\(Did you mean (.*)\?\)/, ' (did you mean "$1"?)');
 const program = new Command("warder")
   .description("Decides what the sensor's records mean, and writes events and alerts as NDJSON.")
   .version(`warder ${version}, event ABI ${EVENT_ABI}`)

@@ -61,7 +61,7 @@ test("rules check finds nothing to say, and rules test passes", async () => {
   expect({ code: check.code, stderr: check.stderr }).toEqual({
     code: 0,
     stderr: expect.stringMatching(
-      /^\d+ files, \d+ rules \(\d+ enabled\), 0 detections: 0 errors, 0 warnings\n$/,
+      /^\d+ files, \d+ rules and 3 built in \(\d+ enabled\): 0 errors, 0 warnings\n$/,
     ),
   });
   const tests = await warder(["rules", "test", "rules"]);

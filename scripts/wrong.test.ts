@@ -23,6 +23,8 @@ const FILES: Record<string, string | Uint8Array> = {
   "good.toml": RULE,
   "empty.toml": "",
   "syntax.toml": "[[rules]\n",
+  "quote.toml": '[[rules]]\nid = "R-1\n',
+  "little.toml": '[[rules]]\nid = "R-1"\ntype = "process"\nprocess_names = ["sh"]\n',
   "three.toml": RULE.replace('"high"', '"hgh"')
     .replace("process_names", "proces_names")
     .replace("true", '"yes"'),

@@ -9,7 +9,7 @@ import { ENV_NAME_SIZE_MAX, ENV_NAMES_MAX, FILTER_SIZE_MAX } from "../bpf/event.
 import { ALL_EVENT_KINDS, type EventType, type Family } from "../bpf/kinds.ts";
 import { CONFIG_FOLDER, DEFAULT_CONFIG, type Layer, unknownSection } from "../bpf/layers.ts";
 import { readTrusted, type Writers } from "../bpf/trusted.ts";
-import { suggest, whyNotRead } from "../bpf/words.ts";
+import { suggest, whyNotRead, whyNotToml } from "../bpf/words.ts";
 
 /** A file that cannot be used, with the reason. Exit code 2. */
 export class SettingsError extends Error {}
@@ -309,9 +309,7 @@ function parseLayer(from: string, text: string): Record<string, unknown> {
     return parse(text);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    throw new SettingsError(
-      `${from}:${error.line}:${error.column}: ${error.message.split("\n")[0]?.replace("Invalid TOML document", "not TOML")}`,
-    );
+    throw new SettingsError(`${from}:${error.line}:${error.column}: ${whyNotToml(error, text)}`);
   }
 }
 

@@ -35,3 +35,17 @@ export function addHelp(command: Command, path: readonly string[] = []): void {
   command.showHelpAfterError(`expected: ${name} ${next}\nsee "${name} --help"`);
   for (const one of command.commands) addHelp(one, [...path, one.name()]);
 }
+
+/** What the library says of an unknown command; of one that is only known elsewhere, such as `warder check`, with its whole path. */
+export function withPath(program: Command, text: string): string {
+  const [said, name] = /^error: unknown command '(.*)'/.exec(text) ?? [];
+  const path = pathsTo(program).find((words) => words.at(-1) === name);
+  return said && path ? `${said}\n(Did you mean ${path.join(" ")}?)\n` : text;
+}
+
+/** The words of every command below this one, its own first. */
+function pathsTo(command: Command): string[][] {
+  return command.commands.flatMap((one) =>
+    [[one.name()], ...pathsTo(one)].map((words) => [command.name(), ...words]),
+  );
+}

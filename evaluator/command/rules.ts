@@ -58,9 +58,11 @@ function check(paths: string[], options: Sources): void {
   const errors = printProblems(loaded);
   const warnings = loaded.problems.length - errors;
   const enabled = loaded.rules.filter((rule) => rule.enabled).length;
+  const own = loaded.sources.size;
+  const { detections } = loaded.config;
   console.error(
-    `${count(loaded.files.length, "file")}, ${count(loaded.rules.length, "rule")} (${enabled} enabled), ` +
-      `${count(loaded.config.detections.length, "detection")}: ` +
+    `${count(loaded.files.length, "file")}, ${count(own, "rule")} and ${loaded.rules.length - own} built in ` +
+      `(${enabled} enabled)${detections.length > 0 ? `, ${count(detections.length, "detection")}` : ""}: ` +
       `${count(errors, "error")}, ${count(warnings, "warning")}`,
   );
   if (errors > 0) process.exitCode = Exit.usage;
@@ -148,10 +150,11 @@ function explainRule(id: string, sources: Sources): void {
   const rule = loaded.rules.find((known) => known.id === id);
   if (!rule) {
     const ids = loaded.rules.map((known) => known.id);
-    throw new Failure(
-      Exit.usage,
-      `no rule has the id "${id}"${suggest(id, ids)}; "warder rules list PATH" shows the rules of a file or folder`,
-    );
+    const next =
+      loaded.sources.size === 0
+        ? "name its file or folder with --rules"
+        : '"warder rules list PATH" shows the rules of a file or folder';
+    throw new Failure(Exit.usage, `no rule has the id "${id}"${suggest(id, ids)}; ${next}`);
   }
   if (process.stdin.isTTY) console.error("warder: reading an event, as JSON, from standard input");
   for (const event of readEvents(readFileSync(STDIN, "utf8"))) {

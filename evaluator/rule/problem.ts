@@ -2,7 +2,7 @@
 
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
-import { suggest } from "../../bpf/words.ts";
+import { suggest, whyNotToml } from "../../bpf/words.ts";
 import { isControl } from "../event/text.ts";
 
 /** Keys and list indices that lead to a value. */
@@ -28,8 +28,8 @@ export function parseDocument(file: string, text: string, problems: Problem[]): 
     return { file, text, value: parse(text), problems };
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    const message = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "not TOML: ");
     const { line, column } = error;
+    const message = whyNotToml(error, text);
     const source = (text.split("\n")[line - 1] ?? "").trimEnd();
     problems.push({ severity: "error", file, line, column, message, source });
     return null;
@@ -53,9 +53,11 @@ export function placeOf(
   path: Path,
   key = false,
 ): Pick<Problem, "file" | "line" | "column" | "source"> {
-  const { line, column } = locate(document, path, key);
-  const source = (placesOf(document).lines[line - 1] ?? "").trimEnd();
-  return { file: document.file, line, column, source };
+  const { file } = document;
+  const known = placesOf(document);
+  if (!known) return { file, line: 0, column: 0, source: "" };
+  const { line, column } = locate(known, path, key);
+  return { file, line, column, source: (known.lines[line - 1] ?? "").trimEnd() };
 }
 
 /** A problem as a person reads it: place, message, the line, a caret. What would steer a terminal is shown as U+FFFD. */
@@ -112,9 +114,18 @@ export function checkTable<Entries extends v.ObjectEntries>(
       .map((part, i) => (typeof part === "number" ? `[${part}]` : i > 0 ? `.${part}` : part))
       .join("");
     const absent = issue.received === "undefined" && issue.input === undefined;
-    say([...path, ...at], `${name}: ${absent ? "missing, and required" : issue.message}`);
+    say([...path, ...at], `${name}: ${absent ? missing(entries, at) : issue.message}`);
   }
   return right && result.success ? result.output : null;
+}
+
+/** What is said of an absent key; of one with few possible values, these. */
+function missing(entries: v.ObjectEntries, [key]: Path): string {
+  const entry = entries[String(key)];
+  const words = entry && "options" in entry && Array.isArray(entry.options) ? entry.options : [];
+  const [first, ...others] = words;
+  if (first === undefined) return "missing, and required";
+  return `missing, and required: ${others.length > 0 ? "one of " : ""}${words.join(", ")}`;
 }
 
 /** Is this a TOML table? */
@@ -141,11 +152,15 @@ type Places = { nodes: ReadonlyMap<string, TopNode[]>; lines: readonly string[] 
 
 const places = new WeakMap<Document, Places>();
 
-/** smol-toml knows the place of syntax errors only: a second parser finds values, and is loaded when it is needed. */
-function placesOf(document: Document): Places {
+/**
+ * smol-toml knows the place of syntax errors only: a second parser finds values, and is loaded when it is needed. Null when it
+ * cannot be loaded: the user that this process has become may not reach the folder that the program lies in.
+ */
+function placesOf(document: Document): Places | null {
   const known = places.get(document);
   if (known) return known;
-  const { parseTOML } = require("toml-eslint-parser") as typeof import("toml-eslint-parser");
+  const parseTOML = secondParser();
+  if (!parseTOML) return null;
   const nodes = new Map<string, TopNode[]>();
   for (const node of parseTOML(document.text).body[0].body) {
     for (const start of startsOf(pathOf(node))) {
@@ -159,6 +174,14 @@ function placesOf(document: Document): Places {
   return found;
 }
 
+function secondParser(): typeof import("toml-eslint-parser").parseTOML | null {
+  try {
+    return (require("toml-eslint-parser") as typeof import("toml-eslint-parser")).parseTOML;
+  } catch {
+    return null;
+  }
+}
+
 /** What a table or key is found by: all of its first names, or its first two, so that one rule among thousands is near. */
 function startsOf([first, ...others]: Path): string[] {
   if (others.length === 0) return [JSON.stringify([first]), JSON.stringify([first, null])];
@@ -166,17 +189,17 @@ function startsOf([first, ...others]: Path): string[] {
 }
 
 /** The nodes that lie on the way to a path, or below it. */
-function nodesOn(document: Document, path: Path): TopNode[] {
+function nodesOn({ nodes }: Places, path: Path): TopNode[] {
   const [first, second] = path;
   const starts = second === undefined ? [[first, null]] : [[first], [first, second]];
-  return starts.flatMap((start) => placesOf(document).nodes.get(JSON.stringify(start)) ?? []);
+  return starts.flatMap((start) => nodes.get(JSON.stringify(start)) ?? []);
 }
 
 function pathOf(node: TopNode): Path {
   return node.type === "TOMLTable" ? node.resolvedKey : keysOf(node);
 }
 
-function locate(document: Document, path: Path, key: boolean): { line: number; column: number } {
+function locate(known: Places, path: Path, key: boolean): { line: number; column: number } {
   let best = { depth: -1, line: 1, column: 1 };
   const offer = (depth: number, start: { line: number; column: number }) => {
     if (depth > best.depth) best = { depth, line: start.line, column: start.column + 1 };
@@ -193,7 +216,7 @@ function locate(document: Document, path: Path, key: boolean): { line: number; c
       node.elements.forEach((element, i) => visit(element, [...at, i], element.loc.start));
     }
   };
-  for (const node of nodesOn(document, path)) {
+  for (const node of nodesOn(known, path)) {
     if (node.type === "TOMLTable") {
       // A header names several keys: the one that is meant is that at the path's end.
       const names = node.resolvedKey.filter((part) => typeof part === "string");
