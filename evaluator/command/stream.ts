@@ -42,9 +42,9 @@ export function addStreamCommands(program: Command): void {
     .addOption(rootOption())
     .action((options: RunOptions & Sources) => {
       boundHeap();
-      return run(loadOrFail(options, writersFor("run")), options, () =>
-        loadSources(options, writersFor("run")),
-      );
+      // Asked once: the user that this process becomes may not be able to look at the program.
+      const writers = writersFor("run");
+      return run(loadOrFail(options, writers), options, () => loadSources(options, writers));
     });
 
   program

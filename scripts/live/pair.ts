@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const ROOT = join(import.meta.dir, "../..");
+export const ROOT = join(import.meta.dir, "../..");
 const BUN = process.execPath;
 const SENSOR = join(ROOT, "sensor/main.ts");
 const EVALUATOR = join(ROOT, "evaluator/main.ts");

@@ -1,9 +1,9 @@
 // SIGHUP: rules and settings take effect in one step, and what is wrong changes nothing.
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdirSync, realpathSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Bench, notLive, until } from "./pair.ts";
+import { Bench, notLive, Program, ROOT, until } from "./pair.ts";
 
 const reason = notLive();
 if (reason !== null) console.error(`skipped: a reload beside a live sensor (${reason})`);
@@ -73,6 +73,42 @@ test.skipIf(reason !== null)(
     await evaluator.end("SIGTERM");
     const health = evaluator.lines().findLast((line) => line.event_type === "health");
     expect(health?.["ledger"]).toMatchObject({ balanced: true, unaccounted: 0 });
+  },
+  120_000,
+);
+
+test.skipIf(reason !== null)(
+  "a program in a folder that only root enters reloads as the user it has become, and says what is wrong",
+  async () => {
+    const home = bench.path("home");
+    mkdirSync(home, { mode: 0o700 });
+    for (const part of ["evaluator", "bpf", "package.json"])
+      cpSync(join(ROOT, part), join(home, part), { recursive: true });
+    symlinkSync(join(ROOT, "node_modules"), join(home, "node_modules"));
+    const rules = bench.path("rules.toml");
+    writeFileSync(rules, rule("OLD-001", "/old"));
+    const sensor = await bench.sensor("--no-pin");
+    const words = ["run", "--alerts-only", "--socket", bench.socket, "--rules", rules];
+    const command = [process.execPath, join(home, "evaluator/main.ts"), ...words];
+    const evaluator = new Program(command, bench.path("home.out"), bench.path("home.err"), null);
+    try {
+      await until("the stream", () => evaluator.stdout.includes('"coverage"'));
+      for (const [text, said] of [
+        [
+          rule("OLD-001", "/old").replace("low", "lowly"),
+          `${rules}: rule "OLD-001": severity: "lowly" is not one`,
+        ],
+        [rule("NEW-001", "/new"), "reloaded: 4 rules"],
+      ] as const) {
+        writeFileSync(rules, text);
+        evaluator.signal("SIGHUP");
+        await until(said, () => evaluator.stderr.includes(said));
+      }
+    } finally {
+      expect(await evaluator.end("SIGTERM")).toBe(0);
+    }
+    expect(evaluator.stderr).not.toContain("    at ");
+    expect(await sensor.end("SIGTERM")).toBe(0);
   },
   120_000,
 );
