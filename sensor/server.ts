@@ -295,7 +295,7 @@ class Connection {
         "bytes" in chunk
           ? libc.sendBytes(this.fd, chunk.bytes.subarray(this.queueOffset))
           : libc.sendAddress(this.fd, chunk.address + this.queueOffset, size - this.queueOffset);
-      if (sent < 0) this.closed ??= "it does not read any more";
+      if (sent < 0) this.closed ??= "it closed the connection";
       if (sent <= 0) return;
       this.queueOffset += sent;
       if (this.queueOffset < size) return;

@@ -10,6 +10,14 @@ const ROOT = join(import.meta.dir, "../..");
 const reason = notLive() ?? (Bun.which("apt-get") ? null : "no apt-get");
 if (reason !== null) console.error(`skipped: the package on a clean root (${reason})`);
 
+test("what is no version is refused before anything is built", () => {
+  for (const words of [["--help"], ["v1"], ["1/2"], ["1", "2"]]) {
+    const { exitCode, stderr } = Bun.spawnSync(["./scripts/package", ...words], { cwd: ROOT });
+    expect({ words, exitCode }).toEqual({ words, exitCode: 2 });
+    expect(stderr.toString()).toContain("expected nothing, or a version that begins with a digit");
+  }
+});
+
 describe.skipIf(reason !== null)("the package", () => {
   const folder = mkdtempSync(join(tmpdir(), "warder-package-"));
   const root = join(folder, "root");
