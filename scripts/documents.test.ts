@@ -39,6 +39,8 @@ const ELSEWHERE: [command: string, file: string, words: string][] = [
     "scripts/live/units.test.ts",
     "Wants=warder-metrics.socket",
   ],
+  ["systemctl reload warder", "scripts/live/reload.test.ts", "SIGHUP"],
+  ["bun run fuzz", "scripts/fuzz.test.ts", 'from "./fuzz.ts"'],
   ["bun run abi", "scripts/test", "scripts/abi.ts --check"],
   ["bun run evasions", "scripts/live/evasions.test.ts", "evasions.ts"],
   ["bun run prove", "scripts/live/prove.test.ts", "prove.ts"],
@@ -48,7 +50,7 @@ const ELSEWHERE: [command: string, file: string, words: string][] = [
 const PLACEHOLDER = /\b(FILE|ID|PATH)\b|…|\[|[a-z]\|[a-z]/;
 const BARE = /^(warder|warder-sensor)( [a-z]+){0,2}$/;
 /** Commands that run until they are stopped. */
-const ENDLESS = /^(\.\/scripts\/run|warder run|warder record)( |$)/;
+const ENDLESS = /^(\.\/scripts\/run|warder run|warder record)( |$)(?!--help)/;
 /** Those that find something, as they should. */
 const FINDS = /--fail-on high/;
 
@@ -117,6 +119,8 @@ beforeAll(async () => {
     writeFileSync(join(folder, "bin", name), script, { mode: 0o755 });
   }
   cpSync(join(tree, "scripts/sample.alerts.ndjson"), join(tree, "expected.ndjson"));
+  const mine = documents.flatMap(({ files }) => files).find(({ text }) => text.includes('"MINE-001"'));
+  writeFileSync(join(folder, "mine.toml"), mine?.text ?? "");
   writeFileSync(join(tree, "event.json"), '{"event_type":"file_write","path":"/etc/ld.so.preload"}');
   for (const name of ["more.toml", "rules.d/10.toml"])
     cpSync(join(tree, "rules/web.toml"), join(folder, "etc", name));
@@ -142,7 +146,10 @@ function placeOf(text: string): string {
 /** Runs a command; one that is endless is interrupted when it has begun. */
 async function run(text: string): Promise<{ code: number; stdout: string; stderr: string }> {
   const [stdout, stderr] = [join(folder, "stdout"), join(folder, "stderr")];
-  const here = text.replaceAll("/etc/warder", `${folder}/etc`).replaceAll("/var/log/warder", `${folder}/log`);
+  const here = text
+    .replaceAll("/etc/warder", `${folder}/etc`)
+    .replaceAll("/var/log/warder", `${folder}/log`)
+    .replaceAll(/\bmine\.toml\b/g, `${folder}/mine.toml`);
   for (const path of [stdout, stderr]) writeFileSync(path, "");
   for (const name of ["capture.zst", "today.capture.zst"]) cpSync(sample, join(tree, name));
   const connected = () => sensor?.stderr.split(") connected").length ?? 0;
