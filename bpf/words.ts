@@ -35,12 +35,12 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "no such file",
   EISDIR: "is a folder, and a file is needed",
   ENOTDIR: "leads through a file as if that were a folder",
-  EACCES: "this user may not read it",
   ELOOP: "leads through too many symbolic links, or through a circle of them",
 };
 
 /** Why the system did not let a file be read, in words. */
 export function whyNotRead({ code = "", message }: NodeJS.ErrnoException): string {
+  if (code === "EACCES") return `user ${process.geteuid?.()} may not read it`;
   return REASONS[code] ?? message;
 }
 

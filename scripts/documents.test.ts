@@ -163,12 +163,15 @@ async function run(text: string): Promise<{ code: number; stdout: string; stderr
     stderr: Bun.file(stderr),
   });
   if (ENDLESS.test(text)) {
-    await until(
-      `the start of ${text}`,
-      () => connected() > before || readFileSync(stdout).includes("coverage"),
-    );
-    await Bun.sleep(500);
-    process.kill(-program.pid, "SIGINT");
+    try {
+      await until(
+        `the start of ${text}`,
+        () => connected() > before || readFileSync(stdout).includes("coverage"),
+      );
+      await Bun.sleep(500);
+    } finally {
+      process.kill(-program.pid, "SIGINT");
+    }
   }
   const code = await program.exited;
   return { code, stdout: readFileSync(stdout, "utf8"), stderr: readFileSync(stderr, "utf8") };

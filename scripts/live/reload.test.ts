@@ -1,7 +1,7 @@
 // SIGHUP: rules and settings take effect in one step, and what is wrong changes nothing.
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { cpSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Bench, notLive, Program, ROOT, until } from "./pair.ts";
 
@@ -104,6 +104,9 @@ test.skipIf(reason !== null)(
         evaluator.signal("SIGHUP");
         await until(said, () => evaluator.stderr.includes(said));
       }
+      chmodSync(rules, 0o600);
+      evaluator.signal("SIGHUP");
+      await until("the refusal", () => /rules\.toml: user [1-9]\d* may not read it/.test(evaluator.stderr));
     } finally {
       expect(await evaluator.end("SIGTERM")).toBe(0);
     }
