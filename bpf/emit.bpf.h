@@ -233,7 +233,7 @@ enum { SHORT_SIZE_MAX = 128 };
  */
 static __always_inline bool copy_short(void *to, const void *from, __u32 size)
 {
-	if (!bpf_rdonly_cast || size > SHORT_SIZE_MAX)
+	if (!MAY_LOAD || size > SHORT_SIZE_MAX)
 		return false;
 	for (__u32 done = 0; done < SHORT_SIZE_MAX && done < size; done += sizeof(__u64))
 		*(__u64 *)(to + done) = READ_AT((const __u64 *)(from + done));

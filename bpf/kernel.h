@@ -350,8 +350,18 @@ struct bpf_iter__task {
 /* Since Linux 6.16 the hook says whether the last thread goes. The programs ask for it with bpf_core_type_matches. */
 typedef void (*btf_trace_sched_process_exit)(void *, struct task_struct *, bool);
 
-/* A kfunc since Linux 6.2: gives a number a type, so that the verifier lets programs load from there. */
-extern void *bpf_rdonly_cast(const void *object, __u32 type) __attribute__((section(".ksyms"), weak));
+/*
+ * A kfunc since Linux 6.2: gives a number a type, so that the verifier lets programs load from there. Older kernels get an
+ * object that does without (scripts/build): where libbpf does not find a function it looks into all modules, even if it may
+ * be missing, and that takes CAP_SYS_ADMIN.
+ */
+#ifdef WITHOUT_LOADS
+enum { MAY_LOAD = 0 };
+#define bpf_rdonly_cast(object, type) ((void *)0)
+#else
+enum { MAY_LOAD = 1 };
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __attribute__((section(".ksyms")));
+#endif
 
 /* The kernel's plainest struct: words. What is loaded through it is a number, whatever it is to the kernel. */
 struct cpumask {
@@ -379,7 +389,7 @@ struct cpumask {
 #define READ_AT(at) ({										\
 	typeof(at) at_ = (at);									\
 	__typeof_unqual__(*at_) value_;								\
-	if (bpf_rdonly_cast)									\
+	if (MAY_LOAD)										\
 		value_ = *(typeof(at_))AS_WORDS((const void *)at_);				\
 	else											\
 		bpf_probe_read_kernel(&value_, sizeof(value_), (const void *)at_);		\

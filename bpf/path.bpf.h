@@ -39,7 +39,7 @@ struct walk {
  */
 static __always_inline bool copy_name(struct walk *walk, __u32 start, const char *name, __u32 size)
 {
-	if (!bpf_rdonly_cast || size > SHORT_NAME_SIZE_MAX) {
+	if (!MAY_LOAD || size > SHORT_NAME_SIZE_MAX) {
 		for_verifier(size);
 		return !bpf_probe_read_kernel(walk->buffer + start, size & 255, name);
 	}

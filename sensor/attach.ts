@@ -3,6 +3,7 @@
 
 import { type CanaryThings } from "./canary.ts";
 import { type Coverage, chooseHooks, type Hook, UnsupportedError, unserved } from "./hooks.ts";
+import { openKernelTypes } from "./libbpf.ts";
 import { closeFd } from "./libc.ts";
 import { attachPrograms, type Programs } from "./programs.ts";
 import { testHooks } from "./selftest.ts";
@@ -12,7 +13,7 @@ import type { Settings } from "./settings.ts";
 export type Wanted = {
   settings: Settings;
   profile: string | undefined;
-  /** The compiled programs, and the one that tells whether this kernel takes fentry programs. */
+  /** The compiled programs, beside those for Linux before 6.2, and the one that tells whether this kernel takes fentry programs. */
   object: string;
   probeObject: string;
   pin: boolean;
@@ -41,7 +42,7 @@ export function attach(wanted: Wanted): { programs: Programs; coverage: Coverage
     const choice = chooseHooks(settings, profile, probeObject, silent);
     const reasons = unserved(choice);
     if (reasons.length > 0) throw new UnservedError(reasons, choice.coverage);
-    const programs = attachPrograms(object, settings, choice.hooks, pin, say);
+    const programs = attachPrograms(objectFor(object), settings, choice.hooks, pin, say);
     // What was there before was tested then; the canary goes on.
     if (programs.adopted) return { programs, coverage: choice.coverage };
     const test = testHooks(programs, canary);
@@ -66,4 +67,10 @@ export function closeAll({ rings, counters, ownProcesses, losers, hooks, pins, l
   const fds = [...rings, counters, ownProcesses, losers, pins?.fd, lock];
   for (const fd of [...fds, ...hooks.flatMap(({ link, program }) => [link, program])])
     if (typeof fd === "number") closeFd(fd);
+}
+
+/** Kernels that cannot load from a number get the programs that read by calls: kernel.h says why these are compiled apart. */
+function objectFor(path: string): string {
+  const mayLoad = openKernelTypes().hasFunction("bpf_rdonly_cast");
+  return mayLoad ? path : path.replace(/(?=\.bpf\.o$)/, "-calls");
 }
