@@ -10,7 +10,15 @@ const SENSOR_LINES_MAX = 3600;
 
 const TOP = [
   ...["bpf", "evaluator", "rules", "scripts", "sensor"],
-  ...["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"],
+  ...[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "PERFORMANCE.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "LICENSE",
+  ],
   ...[
     "package.json",
     "package-lock.json",
