@@ -303,7 +303,7 @@ function pinName(object: string, settings: Settings, hooks: Hook[]): string {
   } = settings;
   return createHash("sha256")
     .update(readFileSync(object))
-    .update(JSON.stringify([hooks, kernel]))
+    .update(JSON.stringify([hooks, kernel, lineageKinds(settings)]))
     .digest("hex")
     .slice(0, 16);
 }
