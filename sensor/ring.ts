@@ -23,7 +23,7 @@ export type Ring = {
   consumerPosition(): number;
   /** Gives the memory before `position` back to the kernel. */
   release(position: number): void;
-  /** Has somebody else moved the consumer position since the last release? It is put back. */
+  /** Has somebody else moved the consumer position since this was asked last? It is put back. */
   moved(): boolean;
   /**
    * The committed records from `position` on and below `limit`, at most a frame of them; null when there is none. Both are
@@ -48,21 +48,25 @@ export function mapRing(fd: number, size: number): Ring {
     windowPosition = position - (offset - page);
   };
 
-  const producerPosition = () => Number(Atomics.load(producer, 0));
-  const consumerPosition = () => Number(Atomics.load(consumer, 0));
-  let released = consumerPosition();
+  const shared = () => Number(Atomics.load(consumer, 0));
+  // What the page says is believed once: root may write there, too.
+  let released = shared();
+  let wasMoved = false;
+  const release = (position: number) => {
+    wasMoved ||= shared() !== released;
+    released = position;
+    Atomics.store(consumer, 0, BigInt(position));
+  };
   return {
     fd,
-    producerPosition,
-    consumerPosition,
-    release(position) {
-      released = position;
-      Atomics.store(consumer, 0, BigInt(position));
-    },
+    producerPosition: () => Number(Atomics.load(producer, 0)),
+    consumerPosition: () => released,
+    release,
     moved() {
-      if (consumerPosition() === released) return false;
-      Atomics.store(consumer, 0, BigInt(released));
-      return true;
+      release(released);
+      const moved = wasMoved;
+      wasMoved = false;
+      return moved;
     },
     committedSpan(position, limit) {
       const sizeMax = Math.min(limit - position, FRAME_SIZE_MAX);

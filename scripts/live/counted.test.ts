@@ -125,6 +125,28 @@ describe.skipIf(reason !== null)("what is no event", () => {
     expect(ledger.balanced).toBe(true);
   }, 120_000);
 
+  test("a ring's position that root moves under load is put back: what is lost is exact, and no evaluator is blamed", async () => {
+    const { harm } = compileTools(bench.folder, ["harm"]);
+    const sensor = await bench.sensor("--no-pin");
+    const evaluator = await bench.evaluator("--once");
+    const load = Bun.spawn(["bash", "-c", "for i in {1..500}; do /bin/true; done"]);
+    for (let i = 0; i < 3; i++) {
+      await Bun.sleep(150);
+      await run(harm, "move", String(sensor.pid), "process_ring");
+    }
+    await load.exited;
+    await Bun.sleep(2500);
+    await sensor.end("SIGTERM");
+    await evaluator.exited;
+    expect(sensor.stderr).not.toContain("has gone: it sent something");
+    const lines = evaluator.lines();
+    expect(lines.filter((line) => line.event_type === "tampered").map((line) => line["what"])).toContain(
+      "somebody moved the consumer position of a ring",
+    );
+    expect(lines.filter((line) => line.event_type === "ledger_mismatch")).toEqual([]);
+    expect(lines.at(-1)?.["ledger"]).toMatchObject({ balanced: true, unaccounted: 0 });
+  }, 60_000);
+
   test("what is filtered is counted once for each time", async () => {
     const { ledger } = await observe("[process]\nenabled = false\n[network]\nenabled = false\n", async () => {
       await run("bash", "-c", `exec 3> ${watched}/written; for i in {1..1000}; do echo x >&3; done`);
