@@ -310,3 +310,28 @@ test("what was in a ring that went with its sensor is abandoned, and told", () =
     balanced: true,
   });
 });
+
+test("what the counters knew of and did not arrive before the programs were attached anew is abandoned, and told", () => {
+  const kernel = new Kernel();
+  const ledger = new Ledger();
+  ledger.count(kernel.counters(), kernel.taken);
+  for (const on of [0, 1, 1]) kernel.hook(on, RecordKind.fileOpen, "submitted");
+  kernel.hook(0, RecordKind.exec, "submitted");
+  ledger.count(kernel.counters(), kernel.taken);
+  kernel.hook(0, RecordKind.exec, "submitted");
+  const arrived = [...(kernel.rings[0] ?? []), ...(kernel.rings[1]?.slice(0, 1) ?? [])];
+  for (const record of arrived) {
+    Object.assign(ledger.of(record.kind), { received: 1, decoded: 1, written: 1, lines: 1 });
+    ledger.arrive(record.kind, record.cpu, Number(record.sequence));
+  }
+  Object.assign(ledger.of(RecordKind.exec), { received: 2, decoded: 2, written: 2, lines: 2 });
+  const losses = ledger.restart();
+  expect(losses.map(({ stage, kind: of, count }) => [stage, of, count])).toEqual([
+    ["ring", RecordKind.fileOpen, 2],
+  ]);
+  expect(ledger.statement()).toMatchObject({
+    ...{ attempts: 5, submitted: 5, received: 3, abandoned: 2 },
+    ...{ unaccounted: 0, balanced: true },
+  });
+  expect(ledger.restart()).toEqual([]);
+});

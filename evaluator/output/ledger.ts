@@ -162,8 +162,14 @@ export class Ledger {
     return this.totals[KNOWN[kind] ?? UNKNOWN_KIND] as Totals;
   }
 
-  /** A stream begins whose counters have nothing to do with those before: another boot, or programs attached anew. */
-  restart(): void {
+  /**
+   * A stream begins whose counters have nothing to do with those before: another boot, or programs attached anew. The rings of
+   * those before are gone: what was in them and did not arrive is a loss.
+   */
+  restart(): Loss[] {
+    const losses = this.last
+      ? this.abandon(this.last, "the ring went with its sensor before it was read")
+      : [];
     for (const [kind, totals] of this.totals.entries()) Object.assign(totals, this.kernelSide(kind));
     this.base = this.settled = this.pending = this.last = null;
     this.backlogPassed = false;
@@ -171,6 +177,7 @@ export class Ledger {
     this.arrived = this.within = this.beyond = this.waitedInRing = this.waitedFrom = new Float64Array(0);
     this.waited.fill(0);
     this.told.clear();
+    return losses;
   }
 
   /** A record came out of the ring for the first time. */
@@ -219,24 +226,28 @@ export class Ledger {
   end(positions: readonly bigint[]): Findings {
     const findings = this.settle(positions);
     if (this.last?.counters.abandoned && !hasPassed(this.last, positions))
-      findings.losses.push(...this.abandon(this.last));
+      findings.losses.push(...this.abandon(this.last, "the sensor ended before its ring was read"));
     return findings;
   }
 
   /** The rings are gone: what was submitted and has not arrived never will. */
-  private abandon(last: Checkpoint): Loss[] {
+  private abandon(last: Checkpoint, reason: string): Loss[] {
+    const { base } = this;
     const losses: Loss[] = [];
     this.settled = last;
     this.pending = null;
-    this.within = this.arrived.slice();
     for (const { kind } of ALL_EVENT_KINDS) {
-      const { submitted } = this.kernelSide(kind);
-      const totals = this.of(kind);
-      const count = submitted - (totals.received - totals.repeated) - totals.abandoned;
-      if (count <= 0) continue;
-      totals.abandoned += count;
+      let count = 0;
+      for (let cpu = 0; cpu < last.cpus; cpu++) {
+        const cell = cpu * KINDS_MAX + kind;
+        const submitted = last.get(cpu, kind, "submitted") - (base?.get(cpu, kind, "submitted") ?? 0);
+        // What arrived after the last counters were read is not among what they count.
+        this.within[cell] = Math.min(this.arrived[cell] ?? 0, submitted);
+        count += submitted - (this.within[cell] ?? 0);
+      }
+      if (count === 0) continue;
+      this.of(kind).abandoned += count;
       const time = last.counters.time;
-      const reason = "the sensor ended before its ring was read";
       losses.push({
         stage: "ring",
         kind,
