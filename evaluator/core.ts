@@ -54,6 +54,7 @@ const TAMPERED: Record<number, string> = {
   [Tamper.canary]:
     "the sensor's canary cannot act: its folder beside the socket, or its program, is gone or full",
 };
+const MUTE = "the sensor has not said a word since this evaluator connected";
 /** The rings whose records are read. */
 const RINGS = Object.values(Ring);
 
@@ -148,10 +149,11 @@ export class Core {
     return this.stream ? [this.health()] : [];
   }
 
-  /** Nothing has come for a while, by the clock of whoever reads the stream; `heard` tells when something does again. */
+  /** Nothing has come for a while, by the clock of whoever reads the stream. What says not even who it is has no line. */
   silent(seconds: number): Notice[] {
-    if (!this.stream || this.silentSince !== null) return [];
+    if (this.silentSince !== null) return [];
     this.silentSince = this.now;
+    if (!this.stream) return [];
     const since = this.wall(this.now);
     const reason = `no word for ${seconds} s`;
     return [this.notice("sensor_silent", { types: this.attached, since, reason, rules_blind: undefined })];
@@ -179,13 +181,14 @@ export class Core {
   }
 
   private begin(preamble: StreamPreamble): Notice[] {
+    const outputs: Notice[] = [];
     const before = this.stream;
     const stopped = this.counted;
     const bootId = dashed(Buffer.from(preamble.bootId).toString("hex"));
     const hostId = Buffer.from(preamble.hostId).toString("hex");
     const sameBoot = this.stream !== null && this.decider.origin.bootId === bootId;
     if (!sameBoot || this.stream?.instance !== preamble.instance) {
-      this.ledger.restart();
+      outputs.push(...this.found({ losses: this.ledger.restart(), mismatches: [] }));
       this.positions = RINGS.map(() => 0n);
     }
     if (!sameBoot) {
@@ -200,10 +203,11 @@ export class Core {
     this.refused = 0n;
     this.tampered = 0;
     this.silentSince = null;
-    if (!sameBoot || before?.instance === preamble.instance || preamble.attached <= stopped) return [];
+    if (!sameBoot || before?.instance === preamble.instance || preamble.attached <= stopped) return outputs;
     // Nobody can say what happened between the last word of the old programs and the first of the new ones.
     const [from, to] = [this.wall(stopped), this.wall(preamble.attached)];
-    return [this.notice("gap", { from, to, duration_ns: preamble.attached - stopped })];
+    outputs.push(this.notice("gap", { from, to, duration_ns: preamble.attached - stopped }));
+    return outputs;
   }
 
   private coverage(coverage: Coverage): Notice {
@@ -389,7 +393,9 @@ export class Core {
   get troubles(): string[] {
     const { silentSince } = this;
     return [
-      ...(silentSince === null ? [] : [`the sensor is silent since ${this.wall(silentSince)}`]),
+      ...(silentSince === null
+        ? []
+        : [this.stream ? `the sensor is silent since ${this.wall(silentSince)}` : MUTE]),
       ...this.canaries.silences
         .filter(({ type }) => this.attached.includes(type))
         .map(({ type, reason }) => `no word of ${type}: ${reason}`),

@@ -27,6 +27,7 @@ const SECOND_NS = 1_000_000_000n;
 const LINES_SIZE_MAX = 512 * 1024;
 /** A sensor counts every second: one that has not for so long is silent. */
 const SILENT_MS = 4000;
+const SECOND_LOOK_MS = 200;
 
 /** What a person can do something about becomes an end with a reason; anything else is a fault of ours. */
 export function failureOf(source: string): (error: unknown) => Failure {
@@ -256,20 +257,28 @@ class Pipeline {
     const iterator = pieces[Symbol.asyncIterator]();
     for (;;) {
       const next = iterator.next();
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const silence = new Promise<"silence">((resolve) => {
-        timer = setTimeout(() => resolve("silence"), SILENT_MS);
-      });
-      if ((await Promise.race([next, silence])) === "silence") {
+      // Whoever was stopped himself has not read yet what came meanwhile.
+      if (!(await comesWithin(SILENT_MS, next)) && !(await comesWithin(SECOND_LOOK_MS, next))) {
         this.add(this.core.silent(SILENT_MS / 1000));
+        if (!this.core.begun) say("the sensor takes the connection and says nothing: is it stopped?");
         await this.flush();
       }
-      clearTimeout(timer);
       const { done, value } = await next;
       if (done) return;
       yield value;
     }
   }
+}
+
+/** Does it come in time? */
+async function comesWithin(ms: number, something: Promise<unknown>): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(resolve, ms, false);
+  });
+  const came = await Promise.race([something.then(() => true), late]);
+  clearTimeout(timer);
+  return came;
 }
 
 /** What fails is told when it is waited for, and not before. */

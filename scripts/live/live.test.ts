@@ -165,6 +165,42 @@ describe.skipIf(reason !== null)("live", () => {
     expect(ledger).toMatchObject({ balanced: true, unaccounted: 0 });
   }, 60_000);
 
+  test("kinds of process events that are switched on or off are so for programs that were pinned before, too", async () => {
+    const config = bench.path("config.toml");
+    for (const [turn, hooks] of [["exit"], ["execve", "exit"], ["exit"]].entries()) {
+      writeFileSync(config, `[process]\nhooks = ${JSON.stringify(hooks)}\n`);
+      const sensor = await bench.sensor("--config", config);
+      const evaluator = await bench.evaluator("--config", config);
+      const started = (line: Line) => String(line["args"]).includes(`${NAME}-switched-${turn}`);
+      const { pid, exited } = Bun.spawn(["/bin/true", `${NAME}-switched-${turn}`]);
+      await exited;
+      const exit = new RegExp(`"event_type":"process_exit"[^\\n]*"pid":${pid},`);
+      await until("the exit", () => exit.test(evaluator.stdout));
+      await evaluator.end("SIGTERM");
+      await sensor.end("SIGTERM");
+      expect(count(evaluator.lines(), "process_start", started)).toBe(hooks.includes("execve") ? 1 : 0);
+    }
+  }, 60_000);
+
+  test("a sensor that is stopped before it says a word is told of; an evaluator that was stopped accuses nobody", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    const evaluator = await bench.evaluator();
+    evaluator.signal("SIGSTOP");
+    await Bun.sleep(6000);
+    evaluator.signal("SIGCONT");
+    await Bun.spawn(["/bin/true", "after-the-stop"]).exited;
+    await until("the event", () => evaluator.stdout.includes("after-the-stop"));
+    await evaluator.end("SIGTERM");
+    expect(count(evaluator.lines(), "sensor_silent")).toBe(0);
+
+    sensor.signal("SIGSTOP");
+    const next = await bench.evaluator("--alerts-only");
+    await until("the words", () => next.stderr.includes("says nothing: is it stopped?"));
+    sensor.signal("SIGCONT");
+    await until("the stream", () => next.stdout.includes('"coverage"'));
+    await next.end("SIGTERM");
+  }, 60_000);
+
   test("an exit is seen however a process ends", async () => {
     const cores = bench.path("cores");
     mkdirSync(cores);
