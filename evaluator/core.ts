@@ -72,6 +72,8 @@ export class Core {
   span: { from: bigint; to: bigint } | null = null;
   private readonly decider: Decider;
   private stream: StreamPreamble | null = null;
+  /** Is it the first of this boot? */
+  private isFirst = true;
   private readonly canaries = new Canaries();
   /** Types of events whose hooks are attached. */
   private attached: string[] = [];
@@ -120,7 +122,7 @@ export class Core {
         this.now = later(this.now, frame.time);
         return [];
       case "coverage":
-        return [this.coverage(frame.coverage)];
+        return this.coverage(frame.coverage);
       case "losers":
         this.losers = new Map(frame.losers.map((loser) => [`${loser.kind} ${loser.comm}`, loser]));
         return [];
@@ -197,6 +199,7 @@ export class Core {
       this.now = this.counted = 0n;
     }
     this.stream = preamble;
+    this.isFirst = !sameBoot;
     this.decider.origin = { ...this.decider.origin, bootId, hostId: /^0+$/.test(hostId) ? null : hostId };
     this.canaries.begin();
     this.refusedBefore += this.refused;
@@ -210,7 +213,7 @@ export class Core {
     return outputs;
   }
 
-  private coverage(coverage: Coverage): Notice {
+  private coverage({ unread, ...coverage }: Coverage): Notice[] {
     const events = Object.entries(
       (coverage["events"] ?? {}) as Record<string, { attached?: unknown } | null>,
     );
@@ -221,7 +224,26 @@ export class Core {
     const since = this.wall(this.stream?.attached ?? 0n);
     // What a sensor says of itself is passed on, whatever its version.
     const facts = { ...coverage, attached_since: since } as unknown as NoticeFacts["coverage"];
-    return this.notice("coverage", facts);
+    return [this.notice("coverage", facts), ...this.leftBehind(unread)];
+  }
+
+  /** Records that were not acknowledged when others replaced their programs. Who read their stream knows better what came of them. */
+  private leftBehind(unread: Coverage[string] | undefined): Notice[] {
+    if (!this.isFirst || !Array.isArray(unread)) return [];
+    const time = this.stream?.attached ?? 0n;
+    const reason = "not acknowledged when other programs replaced theirs";
+    const losses = RINGS.flatMap((ring): Loss[] => {
+      const count = unread[ring];
+      if (typeof count !== "number" || count <= 0) return [];
+      return [{ stage: "ring", kind: null, ring, cpu: null, reason, count, from: time, to: time }];
+    });
+    const totals = this.ledger.of(UNKNOWN_KIND);
+    for (const { count } of losses) {
+      totals.attempts += count;
+      totals.submitted += count;
+      totals.abandoned += count;
+    }
+    return this.found({ losses, mismatches: [] });
   }
 
   private handleSnapshot(bytes: Uint8Array): void {

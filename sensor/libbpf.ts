@@ -170,9 +170,19 @@ export function openPin(path: string): number {
 
 /** The kernel's number of a map: no other map of this boot has it. The second member of its struct bpf_map_info. */
 export function mapId(fd: number): number {
+  return mapInfo(fd)[1] ?? 0;
+}
+
+/** How many entries a map may have; of a ring, the bytes of its data. */
+export function maxEntries(fd: number): number {
+  return mapInfo(fd)[4] ?? 0;
+}
+
+/** struct bpf_map_info of <linux/bpf.h>, as far as it is made of __u32. */
+function mapInfo(fd: number): Uint32Array {
   const info = new Uint32Array(32);
   checked("map info", bpf().info(fd, info, [info.byteLength]));
-  return info[1] ?? 0;
+  return info;
 }
 
 /** The kernel's number of the program that a link holds to its hook; null when the descriptor is no link (any more). */

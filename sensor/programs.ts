@@ -23,8 +23,9 @@ import {
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
 import { CALL_PROGRAM, type Hook, isForLineage, PROGRAMS, UnsupportedError } from "./hooks.ts";
 import * as libbpf from "./libbpf.ts";
-import { SystemError, lock as tryLock } from "./libc.ts";
+import { closeFd, SystemError, lock as tryLock } from "./libc.ts";
 import { BPFFS } from "./probes.ts";
+import { countUnread, mapRing } from "./ring.ts";
 import type { Settings } from "./settings.ts";
 import type { AttachedHook } from "./watch.ts";
 
@@ -56,6 +57,8 @@ export type Programs = {
   hooks: AttachedHook[];
   cpus: number;
   adopted: boolean;
+  /** By ring, records of pinned programs that these have replaced: nobody has acknowledged them, and nobody ever will. */
+  unread: number[];
   /** The folder of the pins, and what keeps other sensors away while it is open; null without pins. */
   pins: { fd: number; mount: string } | null;
   lock: number | null;
@@ -77,19 +80,35 @@ export function attachPrograms(
   if (cpus > CPUS_MAX)
     throw new UnsupportedError(`this host may have ${cpus} CPUs; at most ${CPUS_MAX} can be counted`);
   const name = pinName(object, settings, hooks);
-  const alone = { cpus, adopted: false, pins: null, lock: null };
+  const alone = { cpus, adopted: false, unread: [], pins: null, lock: null };
   if (!pin) return { ...load(object, hooks, settings, cpus), ...alone };
   const lock = lockPins();
   const adopted = adopt(join(PINS, name), hooks);
   const programs = adopted ?? load(object, hooks, settings, cpus);
+  const stale = readdirSync(PINS).filter((one) => adopted === null || one !== name);
+  const unread = unreadIn(stale.map((one) => join(PINS, one)));
   if (!adopted) pinAll(join(PINS, name), programs);
-  for (const stale of readdirSync(PINS)) {
-    if (stale === name) continue;
-    removePins(join(PINS, stale));
-    say(`replaced the pinned programs of other settings or another version (${stale})`);
+  const lost = unread.reduce((sum, count) => sum + count, 0);
+  for (const one of stale) {
+    if (one !== name) removePins(join(PINS, one));
+    say(`replaced the pinned programs of other settings or another version (${one})`);
   }
+  if (lost > 0) say(`${lost} records of theirs were not read, and are lost`);
   const pins = { fd: openSync(join(PINS, name), "r"), mount: BPFFS };
-  return { ...programs, cpus, adopted: adopted !== null, pins, lock };
+  return { ...programs, cpus, adopted: adopted !== null, unread, pins, lock };
+}
+
+/** By ring, how many records were left in those that are pinned in these folders. */
+function unreadIn(folders: string[]): number[] {
+  return RINGS.map((name) => folders.reduce((sum, folder) => sum + unreadAt(join(folder, name)), 0));
+}
+
+function unreadAt(pin: string): number {
+  if (!existsSync(pin)) return 0;
+  const fd = libbpf.openPin(pin);
+  const count = countUnread(mapRing(fd, libbpf.maxEntries(fd)));
+  closeFd(fd);
+  return count;
 }
 
 /** Removes all pins, and with them every program that no sensor holds. Returns how many sets there were. */
@@ -102,7 +121,7 @@ export function unloadPrograms(): number {
   return names.length;
 }
 
-type Descriptors = Omit<Programs, "cpus" | "adopted" | "pins" | "lock">;
+type Descriptors = Omit<Programs, "cpus" | "adopted" | "unread" | "pins" | "lock">;
 
 function load(path: string, hooks: Hook[], settings: Settings, cpus: number): Descriptors {
   const object = orUnsupported(`${path} is not an object of programs`, () => libbpf.openObject(path));

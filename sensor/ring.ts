@@ -11,8 +11,8 @@ const WINDOW_SIZE = 4 * FRAME_SIZE_MAX;
 const DISCARDED = 0x4000_0000;
 const HEADER_SIZE = 8;
 
-/** Committed records in memory: `address` and `size` are ready for send(2), `position` is the ring's at the first byte. */
-export type Span = { address: number; size: number; position: number };
+/** `count` committed records in memory: `address` and `size` are ready for send(2), `position` is the ring's at the first byte. */
+export type Span = { address: number; size: number; position: number; count: number };
 
 /** A mapped ring buffer. */
 export type Ring = {
@@ -31,6 +31,19 @@ export type Ring = {
    */
   committedSpan(position: number, limit: number): Span | null;
 };
+
+/** How many records nobody has acknowledged, in a ring that nobody serves. */
+export function countUnread(ring: Ring): number {
+  const end = ring.producerPosition();
+  let count = 0;
+  for (let at = ring.consumerPosition(); at < end; ) {
+    const span = ring.committedSpan(at, end);
+    if (!span) break;
+    count += span.count;
+    at += span.size;
+  }
+  return count;
+}
 
 /** Maps the ring buffer of map `fd`, whose data area has `size` bytes. */
 export function mapRing(fd: number, size: number): Ring {
@@ -74,14 +87,16 @@ export function mapRing(fd: number, size: number): Ring {
       const start = position - windowPosition;
       const endMax = start + sizeMax;
       let end = start;
+      let count = 0;
       while (end < endMax) {
         const length = lengths[end >>> 2] ?? -1;
         if (length < 0) break;
         const next = end + (((length & ~DISCARDED) + HEADER_SIZE + 7) & ~7);
         if (next > endMax) break;
         end = next;
+        count += 1;
       }
-      return end > start ? { address: window.address + start, size: end - start, position } : null;
+      return end > start ? { address: window.address + start, size: end - start, position, count } : null;
     },
   };
 }

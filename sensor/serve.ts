@@ -61,7 +61,8 @@ async function main(): Promise<void> {
       watch: openWatch({ ...handover, rings }),
       snapshot: handover.snapshot,
       preamble: Buffer.from(handover.preamble, "base64"),
-      coverage: Buffer.from(handover.coverage),
+      coverage: JSON.parse(handover.coverage) as object,
+      unread: handover.unread,
       redeliverUntil: rings.map((ring) => (handover.adopted ? ring.producerPosition() : 0)),
       say,
       greeting:

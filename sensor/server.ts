@@ -35,7 +35,10 @@ export type Service = {
   snapshot: number;
   /** The first bytes of every stream. */
   preamble: Uint8Array;
-  coverage: Uint8Array;
+  /** What is written as JSON. */
+  coverage: object;
+  /** By ring, records of replaced programs that are lost: told until somebody has acknowledged something. */
+  unread: number[];
   /** Records below this ring position may have been sent by an earlier sensor. */
   redeliverUntil: number[];
   say: (line: string) => void;
@@ -64,7 +67,7 @@ export async function serve(
   say(service.greeting);
   let connection: Connection | null = null;
   let drain: Drain | null = null;
-  const state = { redeliverUntil: service.redeliverUntil, refused: 0n };
+  const state: State = { redeliverUntil: service.redeliverUntil, refused: 0n, isHeard: false };
 
   for (;;) {
     if (stop.requested()) drain ??= beginDrain(rings);
@@ -147,6 +150,8 @@ type State = {
   redeliverUntil: number[];
   /** Connections that were refused. */
   refused: bigint;
+  /** Has an evaluator acknowledged anything, and so written what came before? */
+  isHeard: boolean;
 };
 
 type Chunk = { bytes: Uint8Array } | { address: number; size: number };
@@ -181,7 +186,9 @@ class Connection {
     this.limits = [...this.sentUntil];
     this.queue.push({ bytes: service.preamble });
     this.tick();
-    this.enqueue(FrameType.coverage, service.coverage);
+    const unread =
+      service.unread.some((count) => count > 0) && !state.isHeard ? { unread: service.unread } : {};
+    this.enqueue(FrameType.coverage, Buffer.from(JSON.stringify({ ...service.coverage, ...unread })));
     this.snapshot = new Snapshot(service.snapshot);
   }
 
@@ -332,6 +339,7 @@ class Connection {
       return false;
     }
     ring.release(until);
+    this.state.isHeard = true;
     return true;
   }
 

@@ -125,6 +125,39 @@ describe.skipIf(reason !== null)("what is no event", () => {
     expect(ledger.balanced).toBe(true);
   }, 120_000);
 
+  test("what waited in the rings of programs that others replace is told to the next evaluator, once", async () => {
+    const { generate } = compileTools(bench.folder, ["generate"]);
+    writeFileSync(join(watched, "flooded"), "");
+    const config = bench.path("replaced.toml");
+    const settings = `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`;
+    writeFileSync(config, settings);
+    const first = await bench.sensor("--config", config);
+    const before = await bench.evaluator("--config", config);
+    await Bun.sleep(1500); // takes what the sensor did to test its hooks
+    await before.end("SIGTERM");
+    await first.end("SIGTERM");
+    await run(generate, "flood", join(watched, "flooded"), String(FLOOD));
+    writeFileSync(config, `${settings}[process]\ncollect_cwd = false\n`);
+    const sensor = await bench.sensor("--config", config);
+    const told = async () => {
+      const evaluator = await bench.evaluator("--config", config);
+      await Bun.sleep(2500);
+      await evaluator.end("SIGTERM");
+      const lines = evaluator.lines();
+      expect(lines.at(-1)?.["ledger"]).toMatchObject({ balanced: true, unaccounted: 0 });
+      const counts = losses(lines).map(({ stage, count }) => [stage, count]);
+      return { counts, ledger: lines.at(-1)?.["ledger"] as { abandoned: number } };
+    };
+    const { counts, ledger } = await told();
+    // Beside the flood, only what cannot be placed passes the watch list.
+    const [most = 0] = counts.map(([, count]) => Number(count)).toSorted((a, b) => b - a);
+    expect(most).toBeGreaterThanOrEqual(FLOOD);
+    expect(most).toBeLessThan(FLOOD + 100);
+    expect(ledger.abandoned).toBe(counts.reduce((total, [, count]) => total + Number(count), 0));
+    expect((await told()).counts).toEqual([]);
+    await sensor.end("SIGTERM");
+  }, 60_000);
+
   test("a ring's position that root moves under load is put back: what is lost is exact, and no evaluator is blamed", async () => {
     const { harm } = compileTools(bench.folder, ["harm"]);
     const sensor = await bench.sensor("--no-pin");
