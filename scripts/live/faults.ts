@@ -2,8 +2,8 @@
 
 import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Bench, type Program } from "./pair.ts";
-import { type Account, accountsOf, type Tally, tally } from "./tally.ts";
+import { Bench, type Line, type Program } from "./pair.ts";
+import { type Account, accountsOf, linesOf, type Tally, tally } from "./tally.ts";
 
 /** The compiled programs. */
 export type Tools = { generate: string; load: string; harm: string };
@@ -337,10 +337,12 @@ export async function superProducer(tools: Tools, { seconds }: Extent): Promise<
     await evaluator.exited;
     const result = pair.tally();
     const outcome = judge("E58 super producer", 1, new Map([...opens, ...runs]), result);
-    const seen = evaluator
-      .lines()
-      .filter((line) => line["exe_path"] === tools.load && line.event_type === "process_start");
-    const leaves = seen.filter((line) => (line["args"] as string[])[1] === "leaf").length;
+    let leaves = 0;
+    for (const text of linesOf(evaluator.stdoutPath).lines) {
+      if (!text.startsWith('{"event_type":"process_start"')) continue;
+      const line = JSON.parse(text) as Line;
+      if (line["exe_path"] === tools.load && (line["args"] as string[])[1] === "leaf") leaves += 1;
+    }
     if (leaves !== runs.get("process_start"))
       outcome.problems.push(`${leaves} of ${seconds} execs are there`);
     const lost = accountsOf(result).get("process_start")?.counted ?? 0;

@@ -37,7 +37,7 @@ export class Books {
     notices: [],
   };
   private readonly mark: string;
-  private readonly seen = new Set<string>();
+  private readonly seen = new Ids();
   private readonly latest = new Map<string, bigint>();
   private readonly offsets = new Map<string, number>();
 
@@ -67,11 +67,10 @@ export class Books {
       return;
     }
     const id = fieldOf(text, "event_id");
-    if (seen.has(id)) {
+    if (!seen.add(id)) {
       result.repeated += 1;
       return;
     }
-    seen.add(id);
     result.events.set(type, (result.events.get(type) ?? 0) + 1);
     if (text.includes(this.mark)) result.watched.set(type, (result.watched.get(type) ?? 0) + 1);
     // Files and sockets have another ring than processes: within one of them, order is kept.
@@ -91,22 +90,53 @@ function fieldOf(line: string, key: string): string {
   return line.slice(start, line.indexOf('"', start));
 }
 
-const HEALTH = Buffer.from('\n{"event_type":"health"');
+/** So many ids that one Set could not hold them. */
+class Ids {
+  private readonly sets = Array.from({ length: 256 }, () => new Set<string>());
 
-/** The whole lines of a file from `start` on, and where the first one behind them begins. */
-function linesOf(
+  /** False when it was there before. */
+  add(id: string): boolean {
+    const set = this.sets[(id.charCodeAt(id.length - 1) * 31 + id.charCodeAt(id.length - 2)) & 255];
+    if (set?.has(id)) return false;
+    // A part of a line would keep the whole line in memory.
+    set?.add(Buffer.from(id, "latin1").toString("latin1"));
+    return true;
+  }
+}
+
+const HEALTH = Buffer.from('\n{"event_type":"health"');
+const PIECE_SIZE = 64 * 1024 * 1024;
+
+/** Whole lines of a file from `start` on, with `untilHealth` up to the last health line; and where what is behind them begins. */
+export function linesOf(
   path: string,
-  start: number,
-  untilHealth: boolean,
+  start = 0,
+  untilHealth = false,
 ): { lines: Iterable<string>; end: number } {
   const fd = openSync(path, "r");
-  const bytes = Buffer.alloc(fstatSync(fd).size - start);
-  readSync(fd, bytes, 0, bytes.length, start);
-  closeSync(fd);
+  const { size } = fstatSync(fd);
+  const tail = piece(fd, Math.max(start, size - PIECE_SIZE), size);
   // The line end before the last health line, and then the one of that line.
-  const from = untilHealth ? bytes.lastIndexOf(HEALTH) : -1;
-  const last = untilHealth ? (from < 0 ? -1 : bytes.indexOf("\n", from + 1)) : bytes.lastIndexOf("\n");
-  return { lines: split(bytes.subarray(0, last + 1)), end: start + last + 1 };
+  const from = untilHealth ? tail.lastIndexOf(HEALTH) : -1;
+  const last = untilHealth ? (from < 0 ? -1 : tail.indexOf("\n", from + 1)) : tail.lastIndexOf("\n");
+  const end = last < 0 ? start : size - tail.length + last + 1;
+  return { lines: linesBetween(fd, start, end), end };
+}
+
+function piece(fd: number, start: number, end: number): Buffer {
+  const bytes = Buffer.alloc(end - start);
+  return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, start));
+}
+
+function* linesBetween(fd: number, start: number, end: number): Generator<string> {
+  for (let at = start; at < end; ) {
+    const bytes = piece(fd, at, Math.min(end, at + PIECE_SIZE));
+    const whole = bytes.lastIndexOf("\n") + 1;
+    if (whole === 0) throw new Error("a line is longer than a piece of its file");
+    yield* split(bytes.subarray(0, whole));
+    at += whole;
+  }
+  closeSync(fd);
 }
 
 function* split(bytes: Buffer): Generator<string> {
