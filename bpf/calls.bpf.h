@@ -45,7 +45,7 @@ static __always_inline void read_open(struct syscall *syscall, __u64 *filename, 
 	}
 }
 
-static __always_inline void open_ended(struct task_struct *task, struct syscall *syscall)
+static __noinline int open_ended(struct task_struct *task, struct syscall *syscall)
 {
 	struct file *file = file_of(task, syscall->result);
 	struct file_call call = { .call = syscall->call };
@@ -54,6 +54,7 @@ static __always_inline void open_ended(struct task_struct *task, struct syscall 
 	read_open(syscall, &call.filename, &call.flags, &folder);
 	call.flags = READ(file, f_flags) | (call.flags & OPENING_FLAGS);
 	emit_file(RECORD_FILE_OPEN, file, &call);
+	return 0;
 }
 
 struct batch {
@@ -83,15 +84,16 @@ static long request_ended(__u32 i, struct batch *batch)
 }
 
 /* Asynchronous writes: as many requests as the kernel took. How much each of them wrote turns out later. */
-static __always_inline void requests_ended(struct syscall *syscall)
+static __noinline int requests_ended(struct syscall *syscall)
 {
 	struct batch batch = { .list = syscall->args[2], .compat = syscall->compat };
 
 	if (syscall->result > 0)
 		bpf_loop(syscall->result < REQUESTS_MAX ? syscall->result : REQUESTS_MAX, request_ended, &batch, 0);
+	return 0;
 }
 
-static __always_inline void write_ended(struct task_struct *task, struct syscall *syscall)
+static __noinline int write_ended(struct task_struct *task, struct syscall *syscall)
 {
 	bool failed = syscall->result < 0;
 	struct file_call call = {
@@ -102,21 +104,19 @@ static __always_inline void write_ended(struct task_struct *task, struct syscall
 	__u64 fd = syscall->args[0];
 
 	switch (syscall->call) {
-	case CALL_IO_SUBMIT:
-		requests_ended(syscall);
-		return;
 	case CALL_SPLICE:
 	case CALL_COPY_FILE_RANGE:
 		fd = syscall->args[2];
 		break;
 	case CALL_MMAP:
 		if (!maps_for_writing(syscall->args[2], syscall->args[3]))
-			return;
+			return 0;
 		fd = syscall->args[4];
 		call.count = failed ? 0 : syscall->args[1];
 		break;
 	}
 	emit_file(RECORD_FILE_WRITE, file_of(task, (__u32)fd), &call);
+	return 0;
 }
 
 /* A name as the caller passed it, taken apart from its end, then the folder that it starts from. */
@@ -318,7 +318,9 @@ int BPF_PROG(on_call, struct pt_regs *regs, long result)
 			open_ended(task, &syscall);
 		break;
 	case RECORD_FILE_WRITE:
-		if (result || syscall.call == CALL_MMAP)
+		if (syscall.call == CALL_IO_SUBMIT)
+			requests_ended(&syscall);
+		else if (result || syscall.call == CALL_MMAP)
 			write_ended(task, &syscall);
 		break;
 	case RECORD_FILE_RENAME:

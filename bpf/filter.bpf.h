@@ -65,7 +65,8 @@ static __always_inline bool walk_passes(struct scratch *scratch, struct walk *wa
 	return path_passes(scratch, scratch->walk + start, size, walk->full_size > size || !walk->ended);
 }
 
-static __always_inline bool comm_excluded(struct task_struct *task)
+/* Is it a process of an excluded name? Not inlined, for the stack: see on_call. */
+static __noinline bool comm_excluded(struct task_struct *task)
 {
 	struct comm comm = {};
 
