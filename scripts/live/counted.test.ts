@@ -1,7 +1,15 @@
 // What does not become an event is counted, exactly, and told.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { copyFileSync, cpSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { Bench, compileTools, type Line, notLive } from "./pair.ts";
 
@@ -45,26 +53,30 @@ describe.skipIf(reason !== null)("what is no event", () => {
     expect(await Bun.spawn(command, { stdout: "ignore" }).exited).toBe(0);
   }
 
+  /** The same programs with a change: the path of their object. */
+  async function rebuilt(file: string, from: string, to: string): Promise<string> {
+    const copy = bench.path("project");
+    mkdirSync(join(copy, "build"), { recursive: true });
+    for (const name of ["bpf", "scripts"]) cpSync(join(ROOT, name), join(copy, name), { recursive: true });
+    const text = readFileSync(join(copy, file), "utf8");
+    expect(text).toContain(from);
+    writeFileSync(join(copy, file), text.replace(from, to));
+    await run(join(copy, "scripts/build"));
+    return join(copy, "build/warder.bpf.o");
+  }
+
   const losses = (lines: Line[]) => lines.filter((line) => line.event_type === "loss");
   const sum = (lines: Line[]) => lines.reduce((total, line) => total + Number(line["count"]), 0);
 
   test("what finds no memory to be put together in is discarded, and the holes in the numbers agree", async () => {
-    // The same programs, whose scratch memory is always taken.
-    const copy = bench.path("project");
-    mkdirSync(join(copy, "build"), { recursive: true });
-    for (const name of ["bpf", "scripts"]) cpSync(join(ROOT, name), join(copy, name), { recursive: true });
-    const header = join(copy, "bpf/emit.bpf.h");
-    const taken = readFileSync(header, "utf8").replace("->taken, 0, 1) == 0)", "->taken, 2, 1) == 2)");
-    expect(taken).toContain("->taken, 2, 1) == 2)");
-    writeFileSync(header, taken);
-    await run(join(copy, "scripts/build"));
-
+    // Scratch memory is always taken.
+    const object = await rebuilt("bpf/emit.bpf.h", "->taken, 0, 1) == 0)", "->taken, 2, 1) == 2)");
     const { generate } = compileTools(bench.folder, ["generate"]);
     writeFileSync(join(watched, "flooded"), "");
     const { lines, ledger } = await observe(
       "[process]\nenabled = false\n[network]\nenabled = false\n",
       () => run(generate, "flood", join(watched, "flooded"), String(FLOOD)),
-      { WARDER_OBJECT: join(copy, "build/warder.bpf.o") },
+      { WARDER_OBJECT: object },
     );
     const { attempts = 0, discarded = 0, received } = ledger.by_kind["file_open"] ?? {};
     expect({ discarded, received }).toEqual({ discarded: attempts, received: 0 });
@@ -79,6 +91,17 @@ describe.skipIf(reason !== null)("what is no event", () => {
     const kernel = lines.at(-1)?.["since_attached"] as Record<string, Counts>;
     expect(kernel["file_open"]?.["unheard"]).toBe(Number(tested));
   }, 120_000);
+
+  test("a connection that there is no memory to note is discarded", async () => {
+    const create = "&begun, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE";
+    const object = await rebuilt("bpf/calls.bpf.h", create, "&begun, task, 0, 0");
+    const { load } = compileTools(bench.folder, ["load"]);
+    const { ledger } = await observe("", () => run(load, "mix", watched, "1", "100"), {
+      WARDER_OBJECT: object,
+    });
+    expect(ledger.by_kind["network_connect"]?.["discarded"]).toBeGreaterThanOrEqual(8);
+    expect(ledger.balanced).toBe(true);
+  }, 60_000);
 
   test("acts of the sensor that are lost with other records are no silence", async () => {
     const { generate } = compileTools(bench.folder, ["generate"]);
@@ -188,4 +211,50 @@ describe.skipIf(reason !== null)("what is no event", () => {
     // Other processes' writes outside of the watched folder are filtered, too.
     expect(ledger.by_kind["file_write"]?.["filtered"]).toBeGreaterThanOrEqual(999);
   }, 60_000);
+
+  describe("what is left out is counted for each time:", () => {
+    const EVERYWHERE = { WARDER_FILE__WATCH_PATHS: "[]" };
+
+    /** What was filtered while a copy of the load, with a name of its own, worked in a folder, and how often it did. */
+    async function filtered(
+      environment: Record<string, string>,
+      folder: string,
+    ): Promise<{ counts: Counts; done: number }> {
+      const { load } = compileTools(bench.folder, ["load"]);
+      const program = bench.path("outsider");
+      copyFileSync(load, program);
+      chmodSync(program, 0o755);
+      let text = "";
+      const work = async () => {
+        text = await new Response(Bun.spawn([program, "mix", folder, "2", "500"]).stdout).text();
+      };
+      const off = "[process]\nenabled = false\n[network]\nenabled = false\n";
+      const { ledger } = await observe(off, work, environment);
+      const done = Number(/^file_rename (\d+)$/m.exec(text)?.[1]);
+      expect(done).toBeGreaterThan(0);
+      const counts = Object.entries(ledger.by_kind).map(([type, sums]) => [type, sums["filtered"]]);
+      return { counts: Object.fromEntries(counts) as Counts, done };
+    }
+
+    test("what processes of excluded names do", async () => {
+      const excluded = { ...EVERYWHERE, WARDER_FILE__EXCLUDE_COMMS: '["outsider"]' };
+      const { counts, done } = await filtered(excluded, watched);
+      expect(counts).toMatchObject({ file_rename: done, file_unlink: done });
+      for (const type of ["file_open", "file_write"]) expect(counts[type]).toBeGreaterThanOrEqual(done);
+    }, 60_000);
+
+    test("what happens elsewhere", async () => {
+      const elsewhere = bench.path("elsewhere");
+      mkdirSync(elsewhere);
+      const { counts, done } = await filtered({}, elsewhere);
+      for (const type of ["file_open", "file_write", "file_rename", "file_unlink"])
+        expect(counts[type]).toBeGreaterThanOrEqual(done);
+    }, 60_000);
+
+    test("what sensor and evaluator write", async () => {
+      const { counts } = await filtered({ ...EVERYWHERE, WARDER_FILE__WRITE_EVENTS: '"every"' }, watched);
+      expect(counts["file_write"]).toBeGreaterThan(0);
+      expect(counts).toMatchObject({ file_open: 0, file_rename: 0, file_unlink: 0 });
+    }, 60_000);
+  });
 });

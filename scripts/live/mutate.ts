@@ -64,6 +64,7 @@ function withoutCount(text: string): string[] {
       `${indent}if (${condition}) __sync_fetch_and_add(${yes}, 1);`,
     ];
   }
+  if (/^\s*count_\w+\(.*\);/.test(text)) return [text.replace(/count_\w+\(.*?\);/, ";")];
   const entry = /(?<=\?\? 0n?\)) \+ 1n?/.exec(text);
   if (entry) return [text.replace(entry[0], "")];
   if (/totals\.\w+ -= 1;$/.test(text)) return [text.replace("-= 1;", "-= 0;")];
