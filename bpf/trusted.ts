@@ -12,6 +12,7 @@ import {
   type Stats,
 } from "node:fs";
 import { join } from "node:path";
+import { IS_FOLDER } from "./words.ts";
 
 /** Who may be able to write a file that is acted on. */
 export type Writers = { uids: readonly number[]; gids: readonly number[]; anybody: boolean };
@@ -39,9 +40,7 @@ export function readTrusted(path: string, sizeMax: number, writers: Writers | nu
     const facts = fstatSync(fd);
     if (writers) verify(path, facts, writers);
     if (writers && !facts.isFile())
-      throw new UntrustedError(
-        facts.isDirectory() ? "is a folder, and a file is needed" : "is no regular file",
-      );
+      throw new UntrustedError(facts.isDirectory() ? IS_FOLDER : "is no regular file");
     if (facts.size > sizeMax) throw new RangeError(`larger than ${sizeMax} bytes`);
     return readFileSync(fd);
   } finally {

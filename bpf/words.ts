@@ -31,9 +31,11 @@ function editDistance(from: string, to: string): number {
   return at(from.length, to.length);
 }
 
+/** What is said where a folder was given for a file. */
+export const IS_FOLDER = "is a folder, and a file is needed";
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "no such file",
-  EISDIR: "is a folder, and a file is needed",
+  EISDIR: IS_FOLDER,
   ENOTDIR: "leads through a file as if that were a folder",
   ELOOP: "leads through too many symbolic links, or through a circle of them",
 };

@@ -2,11 +2,11 @@
 // The ids are those of the catalogue of evasions.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { zstdCompressSync } from "node:zlib";
 import {
   type Bytes,
   COUNTERS_FRAME,
@@ -23,12 +23,21 @@ import {
   RecordKind,
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
-import { countersOf, decoded, END, entryOf, frameOf, preambleOf, recordsOf } from "../scripts/fuzz/stream.ts";
+import {
+  countersOf,
+  decoded,
+  END,
+  entryOf,
+  firstOf,
+  frameOf,
+  preambleOf,
+  recordsOf,
+  sampleCapture,
+} from "../scripts/fuzz/stream.ts";
 import { MEMORY_SIZE_MAX, recordsFrame, Trial } from "../scripts/fuzz/trial.ts";
 
-const sample = zstdDecompressSync(readFileSync(join(import.meta.dir, "../scripts/sample.capture.zst")));
-const records = recordsOf(sample);
-const ofKind = (kind: number): DecodedRecord => decoded(records.get(kind)?.[0] ?? Buffer.alloc(0));
+const records = recordsOf(sampleCapture());
+const ofKind = (kind: number): DecodedRecord => decoded(firstOf(records, kind));
 const folder = mkdtempSync(join(tmpdir(), "warder-limits-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 const trial = new Trial(folder);

@@ -2,9 +2,6 @@
 // more than its size. "bun run fuzz" looks for more of them.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { zstdDecompressSync } from "node:zlib";
 import fc from "fast-check";
 import {
   COUNTERS_FRAME,
@@ -20,7 +17,16 @@ import {
   RING_ENTRY,
   STREAM_PREAMBLE,
 } from "../../bpf/event.gen.ts";
-import { countersOf, END, entryOf, frameOf, preambleOf, recordsOf } from "../../scripts/fuzz/stream.ts";
+import {
+  countersOf,
+  END,
+  entryOf,
+  firstOf,
+  frameOf,
+  preambleOf,
+  recordsOf,
+  sampleCapture,
+} from "../../scripts/fuzz/stream.ts";
 import {
   type Frame,
   FrameReader,
@@ -31,9 +37,8 @@ import {
 } from "./records.ts";
 import { RecordView } from "./view.ts";
 
-const sample = zstdDecompressSync(readFileSync(join(import.meta.dir, "../../scripts/sample.capture.zst")));
-const records = recordsOf(sample);
-const ofKind = (kind: number): Buffer => records.get(kind)?.[0] ?? Buffer.alloc(0);
+const records = recordsOf(sampleCapture());
+const ofKind = (kind: number): Buffer => firstOf(records, kind);
 const HEAD = STREAM_PREAMBLE.size;
 
 /** The frames of a stream, and the message of the error that ended it. */

@@ -13,6 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { IS_FOLDER } from "../../bpf/words.ts";
 import { Segments } from "./segments.ts";
 import { OutputError, type Target } from "./writer.ts";
 
@@ -212,5 +213,5 @@ export function whyNotWritten({ code, message }: NodeJS.ErrnoException, path: st
     return `user ${user} may not write there: "chown ${user}" the file, or its folder if it is new, or be another user`;
   }
   if (code === "ENOENT") return `there is no folder ${dirname(path)}`;
-  return code === "EISDIR" ? "is a folder, and a file is needed" : message;
+  return code === "EISDIR" ? IS_FOLDER : message;
 }

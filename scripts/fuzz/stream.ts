@@ -1,7 +1,9 @@
 // Streams made by hand, for tests and for the fuzzer: good records with other texts, frames around them, and the checksums that
 // make a reader look further than the first changed bit.
 
-import { crc32 } from "node:zlib";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { crc32, zstdDecompressSync } from "node:zlib";
 import {
   type Bytes,
   COUNTERS_FRAME,
@@ -110,6 +112,16 @@ export function seal(preamble: Buffer, frames: Buffer[], checksums: boolean): vo
     checksum = checksums ? frameChecksum(frame, checksum) : 0;
     frame.writeUInt32LE(checksum, FRAME_HEADER.at.checksum);
   }
+}
+
+/** The sample capture of the project, decompressed. */
+export function sampleCapture(): Buffer {
+  return zstdDecompressSync(readFileSync(join(import.meta.dir, "../sample.capture.zst")));
+}
+
+/** The first record of a kind, of those that `recordsOf` has found; empty when there is none. */
+export function firstOf(records: ReadonlyMap<number, Buffer[]>, kind: number): Buffer {
+  return records.get(kind)?.[0] ?? Buffer.alloc(0);
 }
 
 /** The records of a capture, by kind. */
