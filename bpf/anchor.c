@@ -26,11 +26,13 @@ struct stream {
 	struct ring_entry ring_entry;
 	struct clock_frame clock_frame;
 	struct counters_frame counters_frame;
+	struct taken_frame taken_frame;
 	struct cpu_counters cpu_counters;
 	struct acknowledgement acknowledgement;
 	struct loser loser;
 	struct kernel_settings kernel_settings;
 	struct own_processes own_processes;
+	struct message message;
 } stream;
 
 enum limit limit;
@@ -41,3 +43,4 @@ enum exec_source source;
 enum call call;
 enum frame_type frame_type;
 enum tamper tamper;
+enum message_to message_to;

@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "0db04ebe5318314dd8b2233e3314f9d1";
+export const EVENT_ABI = "b29a2cc6984b8b6724016a7de64a8fa2";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -120,6 +120,7 @@ export const FrameType = {
   counters: 5,
   end: 6,
   losers: 7,
+  taken: 8,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 
@@ -130,6 +131,12 @@ export const Tamper = {
   canary: 8,
 } as const;
 export type Tamper = (typeof Tamper)[keyof typeof Tamper];
+
+export const MessageTo = {
+  own: 1,
+  memory: 2,
+} as const;
+export type MessageTo = (typeof MessageTo)[keyof typeof MessageTo];
 
 export const EXEC_RECORD = {
   size: 280,
@@ -362,6 +369,17 @@ export const COUNTERS_FRAME = {
   },
 } as const;
 
+export const TAKEN_FRAME = {
+  size: 1080,
+  at: {
+    time: 0,
+    missed: 8,
+    unread: 1032,
+    unwrittenEvents: 1064,
+    unwrittenAlerts: 1072,
+  },
+} as const;
+
 export const CPU_COUNTERS = {
   size: 6176,
   at: {
@@ -383,11 +401,12 @@ export const KIND_COUNTERS = {
 } as const;
 
 export const ACKNOWLEDGEMENT = {
-  size: 16,
+  size: 56,
   at: {
     position: 0,
-    ring: 8,
-    reserved: 12,
+    counters: 32,
+    unwrittenEvents: 40,
+    unwrittenAlerts: 48,
   },
 } as const;
 
@@ -422,7 +441,7 @@ export const KERNEL_SETTINGS = {
 } as const;
 
 export const OWN_PROCESSES = {
-  size: 32,
+  size: 40,
   at: {
     sensor: 0,
     evaluator: 4,
@@ -430,6 +449,16 @@ export const OWN_PROCESSES = {
     evaluatorStart: 16,
     canary: 24,
     reserved: 28,
+    messages: 32,
+  },
+} as const;
+
+export const MESSAGE = {
+  size: 520,
+  at: {
+    to: 0,
+    block: 4,
+    words: 8,
   },
 } as const;
 
@@ -601,6 +630,14 @@ export type CountersFrame = {
   canaries: bigint[];
 };
 
+export type TakenFrame = {
+  time: bigint;
+  missed: bigint[];
+  unread: bigint[];
+  unwrittenEvents: bigint;
+  unwrittenAlerts: bigint;
+};
+
 export type CpuCounters = {
   sequence: bigint[];
   kinds: KindCounters[];
@@ -616,9 +653,10 @@ export type KindCounters = {
 };
 
 export type Acknowledgement = {
-  position: bigint;
-  ring: number;
-  reserved: number;
+  position: bigint[];
+  counters: bigint;
+  unwrittenEvents: bigint;
+  unwrittenAlerts: bigint;
 };
 
 export type Loser = {
@@ -652,6 +690,13 @@ export type OwnProcesses = {
   evaluatorStart: bigint;
   canary: number;
   reserved: number;
+  messages: bigint;
+};
+
+export type Message = {
+  to: number;
+  block: number;
+  words: bigint[];
 };
 
 /** Reads a record's variable part from front to back, and sees to it that all of it is read. */
@@ -794,6 +839,17 @@ export function readCountersFrame(view: DataView, at: number): CountersFrame {
   };
 }
 
+/** Reads a struct taken_frame; the caller knows that all of it is there. */
+export function readTakenFrame(view: DataView, at: number): TakenFrame {
+  return {
+    time: view.getBigUint64(at + 0, true),
+    missed: Array.from({ length: 128 }, (_, i) => view.getBigUint64(at + 8 + i * 8, true)),
+    unread: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 1032 + i * 8, true)),
+    unwrittenEvents: view.getBigUint64(at + 1064, true),
+    unwrittenAlerts: view.getBigUint64(at + 1072, true),
+  };
+}
+
 /** Reads a struct kind_counters; the caller knows that all of it is there. */
 export function readKindCounters(view: DataView, at: number): KindCounters {
   return {
@@ -809,9 +865,10 @@ export function readKindCounters(view: DataView, at: number): KindCounters {
 /** Reads a struct acknowledgement; the caller knows that all of it is there. */
 export function readAcknowledgement(view: DataView, at: number): Acknowledgement {
   return {
-    position: view.getBigUint64(at + 0, true),
-    ring: view.getUint32(at + 8, true),
-    reserved: view.getUint32(at + 12, true),
+    position: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 0 + i * 8, true)),
+    counters: view.getBigUint64(at + 32, true),
+    unwrittenEvents: view.getBigUint64(at + 40, true),
+    unwrittenAlerts: view.getBigUint64(at + 48, true),
   };
 }
 
@@ -854,6 +911,16 @@ export function readOwnProcesses(view: DataView, at: number): OwnProcesses {
     evaluatorStart: view.getBigUint64(at + 16, true),
     canary: view.getUint32(at + 24, true),
     reserved: view.getUint32(at + 28, true),
+    messages: view.getBigUint64(at + 32, true),
+  };
+}
+
+/** Reads a struct message; the caller knows that all of it is there. */
+export function readMessage(view: DataView, at: number): Message {
+  return {
+    to: view.getUint32(at + 0, true),
+    block: view.getUint32(at + 4, true),
+    words: Array.from({ length: 64 }, (_, i) => view.getBigUint64(at + 8 + i * 8, true)),
   };
 }
 
@@ -1070,11 +1137,21 @@ export function writeCountersFrame(view: DataView, at: number, value: CountersFr
   value.canaries.forEach((item, i) => view.setBigUint64(at + 1160 + i * 8, item, true));
 }
 
+/** Writes a struct taken_frame. */
+export function writeTakenFrame(view: DataView, at: number, value: TakenFrame): void {
+  view.setBigUint64(at + 0, value.time, true);
+  value.missed.forEach((item, i) => view.setBigUint64(at + 8 + i * 8, item, true));
+  value.unread.forEach((item, i) => view.setBigUint64(at + 1032 + i * 8, item, true));
+  view.setBigUint64(at + 1064, value.unwrittenEvents, true);
+  view.setBigUint64(at + 1072, value.unwrittenAlerts, true);
+}
+
 /** Writes a struct acknowledgement. */
 export function writeAcknowledgement(view: DataView, at: number, value: Acknowledgement): void {
-  view.setBigUint64(at + 0, value.position, true);
-  view.setUint32(at + 8, value.ring, true);
-  view.setUint32(at + 12, value.reserved, true);
+  value.position.forEach((item, i) => view.setBigUint64(at + 0 + i * 8, item, true));
+  view.setBigUint64(at + 32, value.counters, true);
+  view.setBigUint64(at + 40, value.unwrittenEvents, true);
+  view.setBigUint64(at + 48, value.unwrittenAlerts, true);
 }
 
 /** Writes a struct loser. */
@@ -1111,6 +1188,14 @@ export function writeOwnProcesses(view: DataView, at: number, value: OwnProcesse
   view.setBigUint64(at + 16, value.evaluatorStart, true);
   view.setUint32(at + 24, value.canary, true);
   view.setUint32(at + 28, value.reserved, true);
+  view.setBigUint64(at + 32, value.messages, true);
+}
+
+/** Writes a struct message. */
+export function writeMessage(view: DataView, at: number, value: Message): void {
+  view.setUint32(at + 0, value.to, true);
+  view.setUint32(at + 4, value.block, true);
+  value.words.forEach((item, i) => view.setBigUint64(at + 8 + i * 8, item, true));
 }
 
 /** Appends a text to a record and announces it. Returns where the next one begins. */

@@ -279,6 +279,7 @@ enum frame_type {
 	FRAME_COUNTERS = 5,	/* struct counters_frame, then `cpus` times struct cpu_counters */
 	FRAME_END = 6,		/* empty: the sender closed the stream on purpose; a stream without it was cut */
 	FRAME_LOSERS = 7,	/* struct loser, some of them: sent before the counters when records were lost */
+	FRAME_TAKEN = 8,	/* struct taken_frame, then `cpus` times struct cpu_counters; sent before the first counters */
 };
 
 struct frame_header {
@@ -305,7 +306,7 @@ struct clock_frame {
 /* What was done to the sensor's things, in counters_frame.tampered. */
 enum tamper {
 	TAMPER_PINS = 1,		/* pins were removed, or their file system was unmounted */
-	TAMPER_OWN = 2,			/* somebody else wrote into the map of the sensor's own processes */
+	TAMPER_OWN = 2,			/* somebody else sent messages to the kernel side, such as which processes are the sensor's */
 	TAMPER_POSITION = 4,		/* somebody else moved a ring's consumer position */
 	TAMPER_CANARY = 8,		/* an act of the canary failed: its folder or its program is gone */
 };
@@ -327,6 +328,18 @@ struct counters_frame {
 	__u64 canaries[KINDS_MAX];	/* acts of this sensor that a hook of this kind had to report, FLAG_CANARY */
 };
 
+/*
+ * What an earlier evaluator has acknowledged last, and what it owes: what is between that and the first counters, nobody has
+ * told. Zeros but for the time where there was no such evaluator.
+ */
+struct taken_frame {
+	__u64 time;		/* of the counters that it has taken; else when the programs were attached */
+	__u64 missed[KINDS_MAX];	/* as in those counters */
+	__u64 unread[RINGS_MAX];	/* records in the rings of programs that these have replaced: nobody has acknowledged them */
+	__u64 unwritten_events;	/* it could not write so many, and not even say so */
+	__u64 unwritten_alerts;
+};
+
 /* Whose records were lost: counted since the programs were attached, for as many as the kernel side remembers. */
 struct loser {
 	char comm[16];
@@ -335,11 +348,12 @@ struct loser {
 	__u64 lost;
 };
 
-/* The only thing that a sensor reads from its peer: all records of the ring before `position` were written out. */
+/* The only thing that a sensor reads from its peer: what it need not keep for another one. */
 struct acknowledgement {
-	__u64 position;
-	__u32 ring;
-	__u32 reserved;
+	__u64 position[RINGS_MAX];	/* all records of the ring before it were written out; 0: nothing to say yet */
+	__u64 counters;		/* time of the last counters of this stream whose losses are told; 0: of none yet */
+	__u64 unwritten_events;	/* that could not be written, as no line says yet */
+	__u64 unwritten_alerts;
 };
 
 #endif

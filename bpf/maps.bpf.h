@@ -176,7 +176,7 @@ struct {
 	__type(value, struct begun);
 } begun SEC(".maps");
 
-/* Written by the sensor, through memory that it maps. */
+/* Written for the sensor by on_message. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -184,6 +184,19 @@ struct {
 	__type(key, __u32);
 	__type(value, struct own_processes);
 } own_processes SEC(".maps");
+
+struct block {
+	__u64 words[MESSAGE_WORDS];
+};
+
+/* So is what the sensor remembers: its layout is the sensor's own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct block);
+} memory SEC(".maps");
 
 /* Of struct loser. */
 struct loser_key {

@@ -22,7 +22,7 @@ struct kernel_settings {
 	__u64 write_window;		/* ns, after which a write counts as a first one again */
 };
 
-/* The sensor and the evaluator it serves, shared with the kernel side while they run. */
+/* The sensor and the evaluator it serves, as the kernel side was told last. */
 struct own_processes {
 	__u32 sensor;		/* process ids; what these two write for their reader is no event */
 	__u32 evaluator;
@@ -30,6 +30,24 @@ struct own_processes {
 	__u64 evaluator_start;
 	__u32 canary;		/* 1 while the sensor's first thread acts as a canary */
 	__u32 reserved;
+	__u64 messages;		/* how many the kernel side has taken, from whomever: the sensor knows how many were its own */
+};
+
+enum {
+	MESSAGE_WORDS = 64,	/* of a message: what is longer comes in blocks */
+};
+
+/* What a message is about. */
+enum message_to {
+	TO_OWN = 1,	/* a struct own_processes, but for its count */
+	TO_MEMORY = 2,	/* a block of what the sensor remembers while its programs are in the kernel */
+};
+
+/* What the sensor tells the programs while they run: the only way to write what root cannot. */
+struct message {
+	__u32 to;		/* enum message_to */
+	__u32 block;
+	__u64 words[MESSAGE_WORDS];
 };
 
 #endif

@@ -19,5 +19,6 @@
 #include "network.bpf.h"
 #include "calls.bpf.h"
 #include "objects.bpf.h"
+#include "message.bpf.h"
 
 char license_name[] SEC("license") = "GPL";

@@ -17,16 +17,18 @@ import { Decider, type Decision, type Sink } from "./decide.ts";
 import { SCHEMA_VERSION } from "./event/event.ts";
 import { wallTime } from "./event/normalise.ts";
 import { type Bytes, fromUtf8 } from "./event/text.ts";
-import type { Counters } from "./input/counters.ts";
+import type { Counters, Taken } from "./input/counters.ts";
 import type { Coverage } from "./input/coverage.ts";
 import type { Frame } from "./input/records.ts";
 import { RecordView } from "./input/view.ts";
 import { Canaries } from "./output/canaries.ts";
-import { EVENT_TYPES, type Findings, Ledger, type Loss, typeOf, UNKNOWN_KIND } from "./output/ledger.ts";
+import { Debts } from "./output/debts.ts";
+import { type Findings, Ledger, type Loss } from "./output/ledger.ts";
 import { ALERT, NOTICE } from "./output/lines.ts";
 import type { Notice, NoticeFacts, NoticeType } from "./output/notice.ts";
 import type { Shortfall } from "./output/outputs.ts";
 import type { Tally } from "./output/summary.ts";
+import { EVENT_TYPES, typeOf, UNKNOWN_KIND } from "./output/totals.ts";
 
 export type CoreSettings = {
   decision: Decision;
@@ -49,7 +51,7 @@ const LOSERS_NAMED_MAX = 3;
 const RULES_NAMED_MAX = 100;
 const TAMPERED: Record<number, string> = {
   [Tamper.pins]: "pins were removed, or their file system was unmounted",
-  [Tamper.own]: "somebody wrote into the map of the sensor's own processes",
+  [Tamper.own]: "somebody else told the kernel side which processes are the sensor's own",
   [Tamper.position]: "somebody moved the consumer position of a ring",
   [Tamper.canary]:
     "the sensor's canary cannot act: its folder beside the socket, or its program, is gone or full",
@@ -84,6 +86,7 @@ export class Core {
   private refusedBefore = 0n;
   private silentSince: bigint | null = null;
   private redeliverUntil: bigint[] = [];
+  readonly debts = new Debts();
   private started: bigint | null = null;
   private now = 0n;
   /** When the last counters were read: nobody knows what was lost after that. */
@@ -122,10 +125,12 @@ export class Core {
         this.now = later(this.now, frame.time);
         return [];
       case "coverage":
-        return this.coverage(frame.coverage);
+        return [this.coverage(frame.coverage)];
       case "losers":
         this.losers = new Map(frame.losers.map((loser) => [`${loser.kind} ${loser.comm}`, loser]));
         return [];
+      case "taken":
+        return this.inherit(frame.taken);
       case "snapshot":
         this.handleSnapshot(frame.bytes);
         return [];
@@ -163,7 +168,8 @@ export class Core {
 
   /** The line of this owner got out. */
   wrote(owner: number): void {
-    if (owner === NOTICE) return;
+    this.debts.wrote(owner);
+    if (owner >= NOTICE) return;
     const totals = this.ledger.of(owner & ~ALERT);
     if (owner & ALERT) totals.alert_lines += 1;
     else totals.lines += 1;
@@ -171,7 +177,8 @@ export class Core {
 
   /** It did not; `torn` when it had been taken for one that did, because its beginning had got out. */
   lost(owner: number, torn: boolean): void {
-    if (owner === NOTICE) return;
+    this.debts.lost(owner);
+    if (owner >= NOTICE) return;
     const totals = this.ledger.of(owner & ~ALERT);
     if (owner & ALERT) {
       totals.alert_write_failed += 1;
@@ -213,7 +220,7 @@ export class Core {
     return outputs;
   }
 
-  private coverage({ unread, ...coverage }: Coverage): Notice[] {
+  private coverage(coverage: Coverage): Notice {
     const events = Object.entries(
       (coverage["events"] ?? {}) as Record<string, { attached?: unknown } | null>,
     );
@@ -224,25 +231,15 @@ export class Core {
     const since = this.wall(this.stream?.attached ?? 0n);
     // What a sensor says of itself is passed on, whatever its version.
     const facts = { ...coverage, attached_since: since } as unknown as NoticeFacts["coverage"];
-    return [this.notice("coverage", facts), ...this.leftBehind(unread)];
+    return this.notice("coverage", facts);
   }
 
-  /** Records that were not acknowledged when others replaced their programs. Who read their stream knows better what came of them. */
-  private leftBehind(unread: Coverage[string] | undefined): Notice[] {
-    if (!this.isFirst || !Array.isArray(unread)) return [];
-    const time = this.stream?.attached ?? 0n;
-    const reason = "not acknowledged when other programs replaced theirs";
-    const losses = RINGS.flatMap((ring): Loss[] => {
-      const count = unread[ring];
-      if (typeof count !== "number" || count <= 0) return [];
-      return [{ stage: "ring", kind: null, ring, cpu: null, reason, count, from: time, to: time }];
-    });
-    const totals = this.ledger.of(UNKNOWN_KIND);
-    for (const { count } of losses) {
-      totals.attempts += count;
-      totals.submitted += count;
-      totals.abandoned += count;
-    }
+  /** What an earlier evaluator has left. Who read its own stream before this one knows better what came of all that. */
+  private inherit(taken: Taken): Notice[] {
+    this.losersBefore = this.losers;
+    const losses = this.ledger.inherit(taken, this.isFirst);
+    if (this.isFirst)
+      this.debts.take({ events: Number(taken.unwrittenEvents), alerts: Number(taken.unwrittenAlerts) });
     return this.found({ losses, mismatches: [] });
   }
 
@@ -324,7 +321,7 @@ export class Core {
     const outputs = isRepeated ? [] : this.watch(counters);
     outputs.push(...this.found(this.ledger.count(counters, this.positions)));
     this.nextHealth ??= counters.time + this.settings.healthInterval;
-    if (counters.time >= this.nextHealth) {
+    if (counters.time >= this.nextHealth || this.debts.isDue) {
       this.nextHealth = counters.time + this.settings.healthInterval;
       outputs.push(this.health());
     }
@@ -386,6 +383,8 @@ export class Core {
       count,
       from: this.wall(from),
       to: this.wall(to),
+      from_ns: from,
+      to_ns: to,
       ...facts,
     });
   }
@@ -453,6 +452,7 @@ export class Core {
   }
 
   private health(): Notice {
+    this.debts.say();
     return this.notice("health", this.books);
   }
 

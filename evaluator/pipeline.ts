@@ -1,6 +1,6 @@
 // Frames into the core, its lines to the outputs, then the acknowledgement.
 
-import { EVENT_ABI } from "../bpf/event.gen.ts";
+import { EVENT_ABI, RINGS_MAX } from "../bpf/event.gen.ts";
 import { version } from "../package.json";
 import type { Config, Loaded } from "./config.ts";
 import { Core } from "./core.ts";
@@ -172,9 +172,11 @@ class Pipeline {
   ): Promise<Outcome> {
     const reader = new FrameReader();
     let ended = false;
+    const handled = Array.from({ length: RINGS_MAX }, () => 0n);
+    let counted = 0n;
+    let told = 0n;
     let written: Promise<void> = Promise.resolve();
     for await (const piece of acknowledge ? this.listened(pieces) : pieces) {
-      const handled: bigint[] = [];
       let failure: unknown = null;
       try {
         for (const frame of reader.push(piece)) {
@@ -191,6 +193,7 @@ class Pipeline {
           }
           ended = frame.type === "end";
           if (frame.type === "records") handled[frame.ring] = frame.position + BigInt(frame.bytes.length);
+          if (frame.type === "counters") counted = frame.counters.time;
         }
       } catch (error) {
         failure = error;
@@ -198,8 +201,18 @@ class Pipeline {
       // What was handled is written while more is handled, and no more.
       await written;
       if (this.closed) return "cut";
+      const [position, counters] = [[...handled], counted];
       written = awaitedLater(
-        this.write(recording, () => handled.forEach((position, ring) => acknowledge?.(ring, position))),
+        this.write(recording, () => {
+          const { lacksNotice, owed } = this.core.debts;
+          if (!lacksNotice) told = counters;
+          acknowledge?.({
+            position,
+            counters: told,
+            unwrittenEvents: BigInt(owed.events),
+            unwrittenAlerts: BigInt(owed.alerts),
+          });
+        }),
       );
       if (failure === null) continue;
       await written;

@@ -1,6 +1,7 @@
 // What the subcommands do: a source of bytes, the core, the output, in a loop.
 
 import { statSync } from "node:fs";
+import { RINGS_MAX } from "../bpf/event.gen.ts";
 import { whyNotRead } from "../bpf/words.ts";
 import type { Loaded } from "./config.ts";
 import { Exit, Failure } from "./exit.ts";
@@ -160,15 +161,17 @@ export async function record(
   if (seconds !== null) setTimeout(connection.close, seconds * 1000);
   const reader = new FrameReader();
   let frames = 0;
-  const until: bigint[] = [];
+  const position = Array.from({ length: RINGS_MAX }, () => 0n);
+  let counters = 0n;
   for await (const piece of connection.pieces) {
     for (const frame of reader.push(piece)) {
       recording.write(frame);
       frames += 1;
-      if (frame.type === "records") until[frame.ring] = frame.position + BigInt(frame.bytes.length);
+      if (frame.type === "records") position[frame.ring] = frame.position + BigInt(frame.bytes.length);
+      if (frame.type === "counters") counters = frame.counters.time;
     }
     await writeRecording(recording, () => recording.flush());
-    until.forEach((position, ring) => connection.acknowledge(ring, position));
+    connection.acknowledge({ position: [...position], counters, unwrittenEvents: 0n, unwrittenAlerts: 0n });
   }
   await writeRecording(recording, () => recording.close());
   if (frames === 0) throw new Failure(Exit.io, `${socket}: ${REFUSED}`);

@@ -92,6 +92,8 @@ describe("what C has written is read as C reads it", () => {
     ["acknowledgement", abi.readAcknowledgement, abi.writeAcknowledgement],
     ["kernel_settings", abi.readKernelSettings, abi.writeKernelSettings],
     ["own_processes", abi.readOwnProcesses, abi.writeOwnProcesses],
+    ["message", abi.readMessage, abi.writeMessage],
+    ["taken_frame", abi.readTakenFrame, abi.writeTakenFrame],
     ["loser", abi.readLoser, abi.writeLoser],
   ])("struct %s, and written it is the same bytes, wherever it lies", (name, read, write) => {
     const { view, bytes } = goldenBytes(name);

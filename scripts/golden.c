@@ -216,6 +216,8 @@ static void sizes(void)
 	SIZE(acknowledgement);
 	SIZE(kernel_settings);
 	SIZE(own_processes);
+	SIZE(message);
+	SIZE(taken_frame);
 	SIZE(loser);
 	SIZE(text);
 	SIZE(text_list);
@@ -282,9 +284,10 @@ int main(void)
 
 	struct acknowledgement *acknowledgement = (struct acknowledgement *)bytes;
 	fill(sizeof(*acknowledgement));
-	NUMBER("acknowledgement", acknowledgement, position);
-	NUMBER("acknowledgement", acknowledgement, ring);
-	NUMBER("acknowledgement", acknowledgement, reserved);
+	NUMBERS("acknowledgement", acknowledgement, position);
+	NUMBER("acknowledgement", acknowledgement, counters);
+	NUMBER("acknowledgement", acknowledgement, unwritten_events);
+	NUMBER("acknowledgement", acknowledgement, unwritten_alerts);
 	show("acknowledgement");
 
 	struct counters_frame *state = (struct counters_frame *)bytes;
@@ -300,6 +303,15 @@ int main(void)
 	NUMBERS("counters_frame", state, missed);
 	NUMBERS("counters_frame", state, canaries);
 	show("counters_frame");
+
+	struct taken_frame *taken = (struct taken_frame *)bytes;
+	fill(sizeof(*taken));
+	NUMBER("taken_frame", taken, time);
+	NUMBERS("taken_frame", taken, missed);
+	NUMBERS("taken_frame", taken, unread);
+	NUMBER("taken_frame", taken, unwritten_events);
+	NUMBER("taken_frame", taken, unwritten_alerts);
+	show("taken_frame");
 
 	struct kind_counters *counters = (struct kind_counters *)bytes;
 	fill(sizeof(*counters));
@@ -350,7 +362,15 @@ int main(void)
 	NUMBER("own_processes", own, evaluator_start);
 	NUMBER("own_processes", own, canary);
 	NUMBER("own_processes", own, reserved);
+	NUMBER("own_processes", own, messages);
 	show("own_processes");
+
+	struct message *message = (struct message *)bytes;
+	fill(sizeof(*message));
+	NUMBER("message", message, to);
+	NUMBER("message", message, block);
+	NUMBERS("message", message, words);
+	show("message");
 
 	struct loser *loser = (struct loser *)bytes;
 	fill(sizeof(*loser));

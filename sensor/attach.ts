@@ -63,8 +63,17 @@ function suspects(hooks: Hook[]): Hook[] {
 }
 
 /** Gives up what was attached, but for the pins: the next set replaces them. */
-export function closeAll({ rings, counters, ownProcesses, losers, hooks, pins, lock }: Programs): void {
-  const fds = [...rings, counters, ownProcesses, losers, pins?.fd, lock];
+export function closeAll({ rings, counters, hooks, pins, lock, ...rest }: Programs): void {
+  const fds = [
+    ...rings,
+    counters,
+    rest.ownProcesses,
+    rest.memory,
+    rest.messages,
+    rest.losers,
+    pins?.fd,
+    lock,
+  ];
   for (const fd of [...fds, ...hooks.flatMap(({ link, program }) => [link, program])])
     if (typeof fd === "number") closeFd(fd);
 }

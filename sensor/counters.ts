@@ -58,6 +58,16 @@ function isOfOneMoment(row: BigUint64Array, live: BigUint64Array): boolean {
   return attempted.every((attempts, ring) => attempts === row[ring] && row[ring] === live[ring]);
 }
 
+/** How many records these rows count as lost or discarded, by ring. */
+export function lostByRing(rows: Uint8Array): bigint[] {
+  const cells = new BigUint64Array(Uint8Array.from(rows).buffer);
+  const lost = Array.from({ length: RINGS_MAX }, () => 0n);
+  for (let row = 0; row < cells.length; row += ROW_CELLS)
+    for (const { at, ring } of EVENT_CELLS)
+      lost[ring] = (lost[ring] ?? 0n) + (cells[row + at + 2] ?? 0n) + (cells[row + at + 3] ?? 0n);
+  return lost;
+}
+
 /** The entries of the map of losers, as structs one behind the other. */
 export function readLosers(fd: number): Uint8Array {
   return Buffer.concat(readEntries(fd, LOSER.at.lost, LOSER.size - LOSER.at.lost, LOSERS_MAX));

@@ -29,6 +29,7 @@ function load() {
     map_lookup: libbpf.func("int bpf_map_lookup_elem(int, const void *, void *)"),
     map_next_key: libbpf.func("int bpf_map_get_next_key(int, const void *, void *)"),
     map_freeze: libbpf.func("int bpf_map_freeze(int)"),
+    program_run: libbpf.func("int bpf_prog_test_run_opts(int, void *)"),
     program_set_autoload: libbpf.func("int bpf_program__set_autoload(void *, bool)"),
     program_attach: libbpf.func("void *bpf_program__attach(void *)"),
     link_fd: libbpf.func("int bpf_link__fd(void *)"),
@@ -206,6 +207,23 @@ export function programInfo(fd: number): { loadTime: bigint; misses: bigint } {
   const info = new BigUint64Array(32);
   checked("program info", bpf().info(fd, info, [info.byteLength]));
   return { loadTime: info[PROGRAM_LOAD_TIME] ?? 0n, misses: info[PROGRAM_RECURSION_MISSES] ?? 0n };
+}
+
+/** Words of struct bpf_test_run_opts in <bpf/bpf.h>, and where its context and that one's size are. */
+const RUN_WORDS = 10;
+const RUN_CONTEXT = 4;
+const RUN_CONTEXT_SIZE = 6;
+const RUN_RESULT = 7;
+
+/** Runs a program of the type "syscall" once, with `context`. Takes no right but its descriptor. */
+export function runProgram(fd: number, context: Uint8Array): void {
+  const options = new BigUint64Array(RUN_WORDS);
+  options[0] = BigInt(options.byteLength);
+  options[RUN_CONTEXT] = koffi.address(context);
+  options[RUN_CONTEXT_SIZE] = BigInt(context.length);
+  checked("run program", bpf().program_run(fd, options));
+  const result = Number(BigInt.asUintN(32, options[RUN_RESULT] ?? 0n));
+  if (result !== 0) throw new Error(`a program of the kernel side gave back ${result}`);
 }
 
 /** A new run of an iterator program: reading it writes the records. */

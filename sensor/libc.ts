@@ -51,6 +51,7 @@ const c = {
   waitpid: libc.func("int waitpid(int, _Out_ int *, int)"),
   getsockopt: libc.func("int getsockopt(int, int, int, void *, uint32_t *)"),
   setsockopt: libc.func("int setsockopt(int, int, int, const void *, uint32_t)"),
+  shutdown: libc.func("int shutdown(int, int)"),
   send: libc.func("intptr_t send(int, const void *, size_t, int)"),
   sendAddress: libc.func("send", "intptr_t", ["int", "uintptr_t", "size_t", "int"]),
   recv: libc.func("intptr_t recv(int, void *, size_t, int)"),
@@ -177,6 +178,13 @@ export function connectTo(listener: number): number {
 /** Asks for a send buffer of `bytes`; the kernel may give less. */
 export function setSendBuffer(fd: number, bytes: number): void {
   c.setsockopt(fd, SOL_SOCKET, SO_SNDBUF, new Uint32Array([bytes]), 4);
+}
+
+const SHUT_WR = 1;
+
+/** Says that nothing more is sent; what was sent can still be read. */
+export function shutDownSending(fd: number): void {
+  c.shutdown(fd, SHUT_WR);
 }
 
 /** Sends what fits now of memory at `address`. Returns the bytes taken: 0 when the socket is full, -1 when the peer is gone. */

@@ -30,9 +30,9 @@ export async function becomeServer(
   const runtime = openSync("/proc/self/exe", "r");
   const koffi = openSync(nativeKoffi(), "r");
   const text = await bundle(program, koffi, handover);
-  const { rings, counters, ownProcesses, losers, hooks, pins, canary, listener } = handover;
+  const { rings, counters, ownProcesses, memory, messages, losers, hooks, pins, canary, listener } = handover;
   const descriptors = [
-    ...[koffi, ...rings, counters, ownProcesses, losers, listener],
+    ...[koffi, ...rings, counters, ownProcesses, memory, messages, losers, listener],
     ...hooks.flatMap(({ link, program: held }) => [link, held]),
     ...[pins?.fd, canary?.folder, lock],
   ];

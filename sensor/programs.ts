@@ -14,18 +14,22 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import {
+  CPU_COUNTERS,
   CPUS_MAX,
   ENV_NAME_SIZE_MAX,
   FILTER_SIZE_MAX,
   KERNEL_SETTINGS,
+  KINDS_MAX,
   writeKernelSettings,
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
+import { addDebts, type Debts, debtsOf } from "./debts.ts";
 import { CALL_PROGRAM, type Hook, isForLineage, PROGRAMS, UnsupportedError } from "./hooks.ts";
 import * as libbpf from "./libbpf.ts";
-import { closeFd, SystemError, lock as tryLock } from "./libc.ts";
+import { SystemError, lock as tryLock } from "./libc.ts";
+import { blocksFor, openMemory } from "./memory.ts";
+import { openMessages } from "./message.ts";
 import { BPFFS } from "./probes.ts";
-import { countUnread, mapRing } from "./ring.ts";
 import type { Settings } from "./settings.ts";
 import type { AttachedHook } from "./watch.ts";
 
@@ -40,9 +44,23 @@ const RINGS = ["process_ring", "activity_ring"];
 const COUNTERS = "counters";
 const OWN_PROCESSES = "own_processes";
 const LOSERS = "losers";
+const MEMORY = "memory";
+/** The program that writes for the sensor. */
+const MESSAGES = "on_message";
 /** What nobody but the programs writes once it is filled: closed to every other hand, root's included. */
 const FROZEN = [
-  ...[COUNTERS, LOSERS, "scratches", "snapshot_scratch", "exited", "writes", "pending", "begun"],
+  ...[
+    COUNTERS,
+    LOSERS,
+    OWN_PROCESSES,
+    MEMORY,
+    "scratches",
+    "snapshot_scratch",
+    "exited",
+    "writes",
+    "pending",
+    "begun",
+  ],
   ...["watched_paths", "watched_suffixes", "excluded_paths", "excluded_comms", "env_names"],
 ];
 
@@ -52,13 +70,15 @@ export type Programs = {
   counters: number;
   /** The processes whose own writes are no events: the sensor tells who its evaluator is. */
   ownProcesses: number;
+  /** What evaluators leave to each other. */
+  memory: number;
+  /** The program that writes these two. */
+  messages: number;
   losers: number;
   snapshot: number;
   hooks: AttachedHook[];
   cpus: number;
   adopted: boolean;
-  /** By ring, records of pinned programs that these have replaced: nobody has acknowledged them, and nobody ever will. */
-  unread: number[];
   /** The folder of the pins, and what keeps other sensors away while it is open; null without pins. */
   pins: { fd: number; mount: string } | null;
   lock: number | null;
@@ -80,35 +100,46 @@ export function attachPrograms(
   if (cpus > CPUS_MAX)
     throw new UnsupportedError(`this host may have ${cpus} CPUs; at most ${CPUS_MAX} can be counted`);
   const name = pinName(object, settings, hooks);
-  const alone = { cpus, adopted: false, unread: [], pins: null, lock: null };
-  if (!pin) return { ...load(object, hooks, settings, cpus), ...alone };
+  if (!pin) {
+    const programs = load(object, hooks, settings, cpus);
+    begin(programs, cpus, NO_DEBTS);
+    return { ...programs, cpus, adopted: false, pins: null, lock: null };
+  }
   const lock = lockPins();
   const adopted = adopt(join(PINS, name), hooks);
   const programs = adopted ?? load(object, hooks, settings, cpus);
   const stale = readdirSync(PINS).filter((one) => adopted === null || one !== name);
-  const unread = unreadIn(stale.map((one) => join(PINS, one)));
-  if (!adopted) pinAll(join(PINS, name), programs);
-  const lost = unread.reduce((sum, count) => sum + count, 0);
+  // What lies beside programs that are complete was counted by the sensor that has pinned these.
+  const debts = adopted
+    ? NO_DEBTS
+    : stale.map((one) => debtsAt(join(PINS, one), cpus)).reduce(addDebts, NO_DEBTS);
+  if (!adopted) {
+    begin(programs, cpus, debts);
+    pinAll(join(PINS, name), programs);
+  }
   for (const one of stale) {
     if (one !== name) removePins(join(PINS, one));
     say(`replaced the pinned programs of other settings or another version (${one})`);
   }
-  if (lost > 0) say(`${lost} records of theirs were not read, and are lost`);
+  const unread = debts.unread.reduce((sum, count) => sum + count, 0n);
+  if (unread > 0n) say(`${unread} records of theirs were not read, and are lost`);
   const pins = { fd: openSync(join(PINS, name), "r"), mount: BPFFS };
-  return { ...programs, cpus, adopted: adopted !== null, unread, pins, lock };
+  return { ...programs, cpus, adopted: adopted !== null, pins, lock };
 }
 
-/** By ring, how many records were left in those that are pinned in these folders. */
-function unreadIn(folders: string[]): number[] {
-  return RINGS.map((name) => folders.reduce((sum, folder) => sum + unreadAt(join(folder, name)), 0));
+const NO_DEBTS: Debts = { unread: [0n, 0n, 0n, 0n], unwrittenEvents: 0n, unwrittenAlerts: 0n };
+
+/** Nobody has taken anything of these programs yet. */
+function begin({ memory, messages, hooks }: Descriptors, cpus: number, debts: Debts): void {
+  const time = libbpf.programInfo(hooks[0]?.program ?? -1).loadTime;
+  const facts = { ...debts, time, missed: Array.from({ length: KINDS_MAX }, () => 0n) };
+  const rows = new Uint8Array(cpus * CPU_COUNTERS.size);
+  openMemory(memory, cpus, openMessages(messages)).write({ facts, rows });
 }
 
-function unreadAt(pin: string): number {
-  if (!existsSync(pin)) return 0;
-  const fd = libbpf.openPin(pin);
-  const count = countUnread(mapRing(fd, libbpf.maxEntries(fd)));
-  closeFd(fd);
-  return count;
+function debtsAt(folder: string, cpus: number): Debts {
+  const open = (name: string) => (existsSync(join(folder, name)) ? libbpf.openPin(join(folder, name)) : null);
+  return debtsOf({ rings: RINGS.map(open), counters: open(COUNTERS), memory: open(MEMORY) }, cpus);
 }
 
 /** Removes all pins, and with them every program that no sensor holds. Returns how many sets there were. */
@@ -121,7 +152,7 @@ export function unloadPrograms(): number {
   return names.length;
 }
 
-type Descriptors = Omit<Programs, "cpus" | "adopted" | "unread" | "pins" | "lock">;
+type Descriptors = Omit<Programs, "cpus" | "adopted" | "pins" | "lock">;
 
 function load(path: string, hooks: Hook[], settings: Settings, cpus: number): Descriptors {
   const object = orUnsupported(`${path} is not an object of programs`, () => libbpf.openObject(path));
@@ -136,6 +167,7 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
   const envNames = libbpf.findMap(object, "env_names");
   for (const [i, ring] of rings.entries()) libbpf.setMaxEntries(ring, settings.ringSizes[i] ?? 0);
   libbpf.setMaxEntries(counters, cpus);
+  libbpf.setMaxEntries(libbpf.findMap(object, MEMORY), blocksFor(cpus));
   libbpf.setMaxEntries(libbpf.findMap(object, "scratches"), cpus * SCRATCHES_PER_CPU);
   const constants = new DataView(libbpf.initialValue(libbpf.findMap(object, ".rodata.settings")));
   if (constants.byteLength !== KERNEL_SETTINGS.size) {
@@ -181,7 +213,7 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
   for (const map of FROZEN) libbpf.freeze(libbpf.mapFd(libbpf.findMap(object, map)));
   const attach = ({ program, hook }: Hook) =>
     orUnsupported(`cannot attach to ${hook}`, () => libbpf.attach(libbpf.findProgram(object, program)));
-  const openProgram = ({ program }: Hook) => libbpf.programFd(libbpf.findProgram(object, program));
+  const openProgram = (program: string) => libbpf.programFd(libbpf.findProgram(object, program));
   const openMap = (name: string) => libbpf.mapFd(libbpf.findMap(object, name));
   return describe(hooks, attach, openProgram, openMap);
 }
@@ -190,15 +222,17 @@ function load(path: string, hooks: Hook[], settings: Settings, cpus: number): De
 function describe(
   hooks: Hook[],
   openLink: (hook: Hook) => number,
-  openProgram: (hook: Hook) => number,
+  openProgram: (name: string) => number,
   openMap: (name: string) => number,
 ): Descriptors {
-  const attached = hooks.map((hook) => attachedHook(hook, openLink(hook), openProgram(hook)));
+  const attached = hooks.map((hook) => attachedHook(hook, openLink(hook), openProgram(hook.program)));
   const snapshot = attached[hooks.findIndex(({ serves }) => serves.includes("process_snapshot"))];
   if (!snapshot) throw new Error("the snapshot is always wanted");
   return {
     rings: RINGS.map(openMap),
     ownProcesses: openMap(OWN_PROCESSES),
+    memory: openMap(MEMORY),
+    messages: openProgram(MESSAGES),
     counters: openMap(COUNTERS),
     losers: openMap(LOSERS),
     hooks: attached,
@@ -263,7 +297,7 @@ function adopt(folder: string, hooks: Hook[]): Descriptors | null {
     return describe(
       hooks,
       ({ program }) => open(program),
-      ({ program }) => open(programPin(program)),
+      (program) => open(programPin(program)),
       open,
     );
   } catch (error) {
@@ -286,6 +320,8 @@ function pinAll(folder: string, programs: Descriptors): void {
   libbpf.pin(programs.ownProcesses, join(temporary, OWN_PROCESSES));
   libbpf.pin(programs.counters, join(temporary, COUNTERS));
   libbpf.pin(programs.losers, join(temporary, LOSERS));
+  libbpf.pin(programs.memory, join(temporary, MEMORY));
+  libbpf.pin(programs.messages, join(temporary, programPin(MESSAGES)));
   for (const { name, link, program } of programs.hooks) {
     libbpf.pin(link, join(temporary, name));
     libbpf.pin(program, join(temporary, programPin(name)));

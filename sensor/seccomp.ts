@@ -75,8 +75,8 @@ function conditions(pid: number): Record<string, Condition> {
     tgkill: { number: 234, argument: 0, values: [pid] },
     // its own limits
     prlimit64: { number: 302, argument: 0, values: [0] },
-    // BPF_MAP_LOOKUP_ELEM, BPF_MAP_GET_NEXT_KEY, BPF_OBJ_GET_INFO_BY_FD, BPF_ITER_CREATE
-    bpf: { number: 321, argument: 0, values: [1, 4, 15, 33] },
+    // BPF_MAP_LOOKUP_ELEM, BPF_MAP_GET_NEXT_KEY, BPF_PROG_TEST_RUN, BPF_OBJ_GET_INFO_BY_FD, BPF_ITER_CREATE
+    bpf: { number: 321, argument: 0, values: [1, 4, 10, 15, 33] },
     // PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA
     prctl: { number: 157, argument: 0, values: [1, 3, 4, 15, 16, 0x53564d41] },
     // TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX

@@ -4,6 +4,7 @@ import { ALL_EVENT_KINDS, type EventType } from "../bpf/kinds.ts";
 import { type CanaryThings, openCanary } from "./canary.ts";
 import { mapCounters } from "./counters.ts";
 import { allowedCpus, runOnCpus } from "./libc.ts";
+import { openMessages } from "./message.ts";
 import { openOwnProcesses } from "./own.ts";
 import type { Programs } from "./programs.ts";
 
@@ -11,9 +12,10 @@ import type { Programs } from "./programs.ts";
 export type SelfTest = { cpus: number; silent: Map<EventType, number[]> };
 
 /** Acts once on each CPU that this process may use, through all hooks that a canary reaches. */
-export function testHooks({ counters, cpus, ownProcesses, hooks }: Programs, things: CanaryThings): SelfTest {
+export function testHooks(programs: Programs, things: CanaryThings): SelfTest {
+  const { counters, cpus, hooks } = programs;
   const memory = mapCounters(counters, cpus);
-  const own = openOwnProcesses(ownProcesses);
+  const own = openOwnProcesses(programs.ownProcesses, openMessages(programs.messages));
   const served = new Set(hooks.flatMap(({ kinds }) => kinds));
   const silent: SelfTest["silent"] = new Map();
   const allowed = allowedCpus();

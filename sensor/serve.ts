@@ -4,6 +4,9 @@
 import type { CanaryThings } from "./canary.ts";
 import { mapCounters, readLosers } from "./counters.ts";
 import * as libc from "./libc.ts";
+import { openMemory } from "./memory.ts";
+import { openMessages } from "./message.ts";
+import { openOwnProcesses } from "./own.ts";
 import { verifyDropped } from "./privileges.ts";
 import type { Programs } from "./programs.ts";
 import { mapRing } from "./ring.ts";
@@ -51,6 +54,8 @@ async function main(): Promise<void> {
   libc.setName("warder-sensor");
   const stop = stopSignal();
   const rings = handover.rings.map((fd, i) => mapRing(fd, handover.ringSizes[i] ?? 0));
+  const messages = openMessages(handover.messages);
+  const own = openOwnProcesses(handover.ownProcesses, messages);
   await serve(
     {
       listener: handover.listener,
@@ -58,11 +63,11 @@ async function main(): Promise<void> {
       rings,
       counters: mapCounters(handover.counters, handover.cpus),
       losers: () => readLosers(handover.losers),
-      watch: openWatch({ ...handover, rings }),
+      watch: openWatch({ ...handover, own, rings }),
+      memory: openMemory(handover.memory, handover.cpus, messages),
       snapshot: handover.snapshot,
       preamble: Buffer.from(handover.preamble, "base64"),
       coverage: JSON.parse(handover.coverage) as object,
-      unread: handover.unread,
       redeliverUntil: rings.map((ring) => (handover.adopted ? ring.producerPosition() : 0)),
       say,
       greeting:

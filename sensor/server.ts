@@ -10,13 +10,15 @@ import {
   FrameType,
   RING_ENTRY,
   readAcknowledgement,
+  type TakenFrame,
   writeClockFrame,
   writeCountersFrame,
   writeFrameHeader,
 } from "../bpf/event.gen.ts";
-import type { CounterMemory } from "./counters.ts";
+import { type CounterMemory, lostByRing } from "./counters.ts";
 import { createIterator } from "./libbpf.ts";
 import * as libc from "./libc.ts";
+import { type Memory, payloadOf, type Taken } from "./memory.ts";
 import type { Ring } from "./ring.ts";
 import type { Watch } from "./watch.ts";
 
@@ -37,8 +39,8 @@ export type Service = {
   preamble: Uint8Array;
   /** What is written as JSON. */
   coverage: object;
-  /** By ring, records of replaced programs that are lost: told until somebody has acknowledged something. */
-  unread: number[];
+  /** What an earlier evaluator has left to the next one. */
+  memory: Memory;
   /** Records below this ring position may have been sent by an earlier sensor. */
   redeliverUntil: number[];
   say: (line: string) => void;
@@ -67,7 +69,7 @@ export async function serve(
   say(service.greeting);
   let connection: Connection | null = null;
   let drain: Drain | null = null;
-  const state: State = { redeliverUntil: service.redeliverUntil, refused: 0n, isHeard: false };
+  const state: State = { redeliverUntil: service.redeliverUntil, refused: 0n, losersTaken: null };
 
   for (;;) {
     if (stop.requested()) drain ??= beginDrain(rings);
@@ -150,8 +152,8 @@ type State = {
   redeliverUntil: number[];
   /** Connections that were refused. */
   refused: bigint;
-  /** Has an evaluator acknowledged anything, and so written what came before? */
-  isHeard: boolean;
+  /** Whose records were lost when counters were acknowledged last; null: nobody has to this sensor. */
+  losersTaken: Uint8Array | null;
 };
 
 type Chunk = { bytes: Uint8Array } | { address: number; size: number };
@@ -173,6 +175,16 @@ class Connection {
   private wallOffset: bigint | null = null;
   private readonly redeliverUntil: number[];
   private losers = "";
+  /** What the next evaluator has to know, as it is remembered. */
+  private taken: Taken;
+  /** When the counters that were sent last were read. */
+  private countedAt = 0n;
+  /** Counters that were sent and not yet acknowledged: the first of them. */
+  private pending: {
+    facts: Pick<TakenFrame, "time" | "missed">;
+    rows: Uint8Array;
+    losers: Uint8Array;
+  } | null = null;
 
   constructor(
     private readonly service: Service,
@@ -181,14 +193,13 @@ class Connection {
     private readonly state: State,
   ) {
     this.redeliverUntil = [...state.redeliverUntil];
+    this.taken = service.memory.read();
     libc.setSendBuffer(fd, SEND_BUFFER_SIZE);
     this.sentUntil = service.rings.map((ring) => ring.consumerPosition());
     this.limits = [...this.sentUntil];
     this.queue.push({ bytes: service.preamble });
     this.tick();
-    const unread =
-      service.unread.some((count) => count > 0) && !state.isHeard ? { unread: service.unread } : {};
-    this.enqueue(FrameType.coverage, Buffer.from(JSON.stringify({ ...service.coverage, ...unread })));
+    this.enqueue(FrameType.coverage, Buffer.from(JSON.stringify(service.coverage)));
     this.snapshot = new Snapshot(service.snapshot);
   }
 
@@ -238,13 +249,17 @@ class Connection {
 
   /** Sends the last counters and says that the stream ends on purpose; with `detached`, for good. */
   async end(detached: boolean): Promise<void> {
-    const deadline = performance.now() + TICK_MS;
+    const deadline = performance.now() + DRAIN_MS;
     this.tick(detached);
     this.enqueue(FrameType.end, new Uint8Array(0));
-    for (;;) {
+    let isOut = false;
+    while (!this.closed && performance.now() < deadline) {
       this.flush();
-      if (this.closed || !this.blocked || performance.now() > deadline) break;
-      await libc.poll([{ fd: this.fd, events: libc.POLLOUT }], TICK_MS);
+      if (!this.blocked && !isOut) libc.shutDownSending(this.fd);
+      isOut = !this.blocked;
+      await libc.poll([{ fd: this.fd, events: isOut ? libc.POLLIN : libc.POLLOUT }], TICK_MS);
+      // Closed with an acknowledgement unread, the socket would fail before its peer has read the end.
+      this.receive();
     }
     this.close();
   }
@@ -330,17 +345,44 @@ class Connection {
   }
 
   private acknowledge(view: DataView, offset: number): boolean {
-    const { position, ring: number, reserved } = readAcknowledgement(view, offset);
-    const until = Number(position);
-    const ring = this.service.rings[number];
-    const sent = this.sentUntil[number] ?? 0;
-    if (!ring || reserved !== 0 || until < ring.consumerPosition() || until > sent || until % 8 !== 0) {
-      this.closed = `it sent something other than an acknowledgement (ring ${number}, position ${position}, sent ${sent})`;
-      return false;
+    const { position, counters, ...owed } = readAcknowledgement(view, offset);
+    const { rings } = this.service;
+    for (const [number, until] of position.map(Number).entries()) {
+      const ring = rings[number];
+      const sent = this.sentUntil[number] ?? 0;
+      if (until === 0) continue;
+      if (!ring || until < ring.consumerPosition() || until > sent || until % 8 !== 0)
+        return this.refuse(`ring ${number}, position ${until}, sent ${sent}`);
     }
-    ring.release(until);
-    this.state.isHeard = true;
+    if (counters > this.countedAt) return this.refuse(`counters of ${counters}, sent ${this.countedAt}`);
+    // In this order: who is killed in between has something told twice, and nothing silently gone.
+    this.keep(counters, owed);
+    for (const [number, ring] of rings.entries()) {
+      const until = Number(position[number]);
+      if (until > 0) ring.release(until);
+    }
     return true;
+  }
+
+  private refuse(what: string): false {
+    this.closed = `it sent something other than an acknowledgement (${what})`;
+    return false;
+  }
+
+  /** Remembers what the next evaluator has to know. */
+  private keep(counters: bigint, owed: Pick<TakenFrame, "unwrittenEvents" | "unwrittenAlerts">): void {
+    const { pending, taken } = this;
+    if (pending && counters >= pending.facts.time) {
+      this.taken = { facts: { ...pending.facts, ...owed, unread: [0n, 0n, 0n, 0n] }, rows: pending.rows };
+      this.state.losersTaken = pending.losers;
+      this.pending = null;
+    } else if (
+      taken.facts.unwrittenEvents !== owed.unwrittenEvents ||
+      taken.facts.unwrittenAlerts !== owed.unwrittenAlerts
+    ) {
+      this.taken = { facts: { ...taken.facts, ...owed }, rows: taken.rows };
+    }
+    if (this.taken !== taken) this.service.memory.write(this.taken);
   }
 
   /** Once a second: the counters, and the wall clock if it was set. */
@@ -359,12 +401,15 @@ class Connection {
     const { counters, losers, rings, watch } = this.service;
     const findings = watch.look();
     const lost = losers();
+    if (this.countedAt === 0n) this.handOn(lost);
     if (lost.length > 0 && this.losers !== lost.toString()) this.enqueue(FrameType.losers, lost);
     this.losers = lost.toString();
     const payload = new Uint8Array(COUNTERS_FRAME.size + counters.size);
-    counters.copyTo(payload.subarray(COUNTERS_FRAME.size));
+    const rows = payload.subarray(COUNTERS_FRAME.size);
+    counters.copyTo(rows);
+    this.countedAt = libc.bootTime();
     writeCountersFrame(new DataView(payload.buffer), 0, {
-      time: libc.bootTime(),
+      time: this.countedAt,
       producerPosition: rings.map((ring) => BigInt(ring.producerPosition())),
       sentPosition: this.sentUntil.map(BigInt),
       redeliverUntil: this.redeliverUntil.map(BigInt),
@@ -373,8 +418,19 @@ class Connection {
       abandoned: Number(last),
     });
     this.enqueue(FrameType.counters, payload);
+    this.pending ??= { facts: { time: this.countedAt, missed: findings.missed }, rows, losers: lost };
+  }
+
+  /** What an earlier evaluator has left, and whose records were lost by then. */
+  private handOn(lost: Uint8Array): void {
+    const hadLost = lostByRing(this.taken.rows).some((count) => count > 0n);
+    const losers = this.state.losersTaken ?? (hadLost ? lost : NOBODY);
+    if (losers.length > 0) this.enqueue(FrameType.losers, losers);
+    this.enqueue(FrameType.taken, payloadOf(this.taken));
   }
 }
+
+const NOBODY = new Uint8Array(0);
 
 /** The records of running processes, read in chunks that end where a record ends. */
 class Snapshot {

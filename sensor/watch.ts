@@ -5,7 +5,7 @@ import { fstatSync, statSync } from "node:fs";
 import { KINDS_MAX, Tamper } from "../bpf/event.gen.ts";
 import { type CanaryThings, openCanary } from "./canary.ts";
 import { linkedProgram, programInfo } from "./libbpf.ts";
-import { openOwnProcesses } from "./own.ts";
+import type { OwnProcesses } from "./own.ts";
 import type { Ring } from "./ring.ts";
 
 /** A program (its name and a descriptor) at its hook (its name and the link's descriptor), and the record kinds that it serves. */
@@ -14,7 +14,7 @@ export type AttachedHook = { name: string; program: number; hook: string; link: 
 /** What there is to watch. */
 export type Watched = {
   hooks: AttachedHook[];
-  ownProcesses: number;
+  own: OwnProcesses;
   /** Null: no canary is wanted. */
   canary: CanaryThings | null;
   /** The folder of the pins, and of the file system that it is in; null without pins. */
@@ -34,8 +34,7 @@ export type Watch = {
 };
 
 /** Begins to watch. */
-export function openWatch({ hooks, ownProcesses, canary: things, pins, rings }: Watched): Watch {
-  const own = openOwnProcesses(ownProcesses);
+export function openWatch({ hooks, own, canary: things, pins, rings }: Watched): Watch {
   const acts = byKind();
   const act = things ? openCanary(things, acts, own.setCanary) : () => true;
   /** Of kinds that nobody asked for there is no record to wait for. */

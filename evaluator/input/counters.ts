@@ -15,15 +15,24 @@ import {
   readCountersFrame,
   readKindCounters,
   readLoser,
+  readTakenFrame,
+  TAKEN_FRAME,
+  type TakenFrame,
 } from "../../bpf/event.gen.ts";
 
-/** What the kernel had counted at boot time `time`, ns, and what the sensor has found; as in struct counters_frame. */
-export type Counters = CountersFrame & {
+/** What the kernel has counted until a moment. */
+type Rows = {
   /** The next sequence number, by CPU and ring. */
   sequences: bigint[][];
   /** By CPU and kind, as the kernel keeps them; only kinds that moved are listed. */
   cells: { cpu: number; kind: number; counters: KindCounters }[];
 };
+
+/** What the kernel had counted at boot time `time`, ns, and what the sensor has found; as in struct counters_frame. */
+export type Counters = CountersFrame & Rows;
+
+/** What the kernel had counted when an earlier evaluator told it, and what that one owes; as in struct taken_frame. */
+export type Taken = TakenFrame & Rows;
 
 const KINDS = Object.values(RecordKind);
 /** Runs of kinds that nobody counts, as places in a row of counters. */
@@ -36,11 +45,24 @@ const ZEROS = Buffer.alloc(CPU_COUNTERS.size);
 /** Reads the payload of a counters frame, whose size is right for so many CPUs. Returns what is wrong with it as a text. */
 export function readCounters(view: DataView, cpus: number): Counters | string {
   const frame = readCountersFrame(view, 0);
-  const counted = [frame.refused, ...frame.missed, ...frame.canaries];
+  const rows = readRows(view, COUNTERS_FRAME.size, cpus, [frame.refused, ...frame.missed, ...frame.canaries]);
+  return typeof rows === "string" ? rows : { ...frame, ...rows };
+}
+
+/** The same of a frame of what was taken. */
+export function readTaken(view: DataView, cpus: number): Taken | string {
+  const frame = readTakenFrame(view, 0);
+  const owed = [...frame.unread, frame.unwrittenEvents, frame.unwrittenAlerts];
+  const rows = readRows(view, TAKEN_FRAME.size, cpus, [...frame.missed, ...owed]);
+  return typeof rows === "string" ? rows : { ...frame, ...rows };
+}
+
+/** The rows of all CPUs from `start` on. `counted`: what else will be added up with them. */
+function readRows(view: DataView, start: number, cpus: number, counted: bigint[]): Rows | string {
   const sequences: bigint[][] = [];
-  const cells: Counters["cells"] = [];
+  const cells: Rows["cells"] = [];
   for (let cpu = 0; cpu < cpus; cpu++) {
-    const row = COUNTERS_FRAME.size + cpu * CPU_COUNTERS.size;
+    const row = start + cpu * CPU_COUNTERS.size;
     const rings = Array.from({ length: RINGS_MAX }, (_, ring) =>
       view.getBigUint64(row + CPU_COUNTERS.at.sequence + ring * 8, true),
     );
@@ -61,7 +83,7 @@ export function readCounters(view: DataView, cpus: number): Counters | string {
         return `counters of CPU ${cpu} for a kind from ${from} to ${to - 1}: none is known`;
     }
   }
-  return sumIsWrong(counted) ?? { ...frame, sequences, cells };
+  return sumIsWrong(counted) ?? { sequences, cells };
 }
 
 /** Reads the payload of a frame of losers, of whole ones. Returns what is wrong with it as a text. */

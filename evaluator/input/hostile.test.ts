@@ -16,6 +16,7 @@ import {
   RecordKind,
   RING_ENTRY,
   STREAM_PREAMBLE,
+  TAKEN_FRAME,
 } from "../../bpf/event.gen.ts";
 import {
   countersOf,
@@ -63,6 +64,7 @@ describe("a frame", () => {
     return frame;
   };
   const counters = COUNTERS_FRAME.size + CPU_COUNTERS.size;
+  const taken = TAKEN_FRAME.size + CPU_COUNTERS.size;
 
   test.each([
     [
@@ -87,6 +89,11 @@ describe("a frame", () => {
       "counters of another number of CPUs",
       announced(FrameType.counters, counters + 1),
       new RegExp(`counters of ${counters + 1} bytes; ${counters} were expected for 1 CPUs`),
+    ],
+    [
+      "counters that were taken on another number of CPUs",
+      announced(FrameType.taken, TAKEN_FRAME.size),
+      new RegExp(`counters that were taken of ${TAKEN_FRAME.size} bytes; ${taken} were expected for 1 CPUs`),
     ],
     [
       "half a loser",
@@ -240,6 +247,21 @@ describe("counters", () => {
     expect(wrong((payload) => void payload.writeBigUInt64LE(2n ** 64n - 1n, at))).toContain(
       "add up to 18446744073709551615",
     );
+  });
+
+  test("and were taken by an earlier evaluator are held to the same", () => {
+    for (const at of [
+      ...[TAKEN_FRAME.at.missed + 16, TAKEN_FRAME.at.unread, TAKEN_FRAME.at.unwrittenEvents],
+      ...[TAKEN_FRAME.at.unwrittenAlerts, TAKEN_FRAME.size + CPU_COUNTERS.at.sequence],
+    ]) {
+      const payload = Buffer.alloc(TAKEN_FRAME.size + CPU_COUNTERS.size);
+      payload.writeBigUInt64LE(2n ** 53n - 1n, at);
+      expect(read(preambleOf(), frameOf(FrameType.taken, payload), END).error).toBeNull();
+      payload.writeBigUInt64LE(2n ** 53n, at);
+      expect(read(preambleOf(), frameOf(FrameType.taken, payload), END).error).toContain(
+        "add up to 9007199254740992",
+      );
+    }
   });
 
   test("of losers are held to the same", () => {

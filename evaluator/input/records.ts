@@ -23,8 +23,9 @@ import {
   STREAM_MAGIC,
   STREAM_PREAMBLE,
   type StreamPreamble,
+  TAKEN_FRAME,
 } from "../../bpf/event.gen.ts";
-import { type Counters, readCounters, readLosers } from "./counters.ts";
+import { type Counters, readCounters, readLosers, readTaken, type Taken } from "./counters.ts";
 import { COVERAGE_SIZE_MAX, type Coverage, readCoverage } from "./coverage.ts";
 
 const LOOK_SIZE = 256;
@@ -58,6 +59,7 @@ export type Frame = { raw: Uint8Array } & (
   | { type: "clock"; time: bigint; wallOffset: bigint }
   | { type: "counters"; counters: Counters }
   | { type: "losers"; losers: Loser[] }
+  | { type: "taken"; taken: Taken }
   | { type: "end" }
 );
 
@@ -237,6 +239,8 @@ export class FrameReader {
         return { type: "counters", counters: orFail(readCounters(view, cpus)), raw };
       case FrameType.losers:
         return { type: "losers", losers: orFail(readLosers(view)), raw };
+      case FrameType.taken:
+        return { type: "taken", taken: orFail(readTaken(view, cpus)), raw };
       case FrameType.end:
         this.ended = true;
         return { type: "end", raw };
@@ -249,7 +253,7 @@ function checkHeader({ type, ring, size }: FrameHeader, cpus: number, offset: nu
   const expect = (right: boolean, words: string) => {
     if (!right) throw new StreamError(offset, words);
   };
-  const counters = COUNTERS_FRAME.size + cpus * CPU_COUNTERS.size;
+  const rows = cpus * CPU_COUNTERS.size;
   switch (type as FrameType) {
     case FrameType.records:
       expect(
@@ -276,8 +280,13 @@ function checkHeader({ type, ring, size }: FrameHeader, cpus: number, offset: nu
       );
     case FrameType.counters:
       return expect(
-        size === counters,
-        `counters of ${size} bytes; ${counters} were expected for ${cpus} CPUs`,
+        size === COUNTERS_FRAME.size + rows,
+        `counters of ${size} bytes; ${COUNTERS_FRAME.size + rows} were expected for ${cpus} CPUs`,
+      );
+    case FrameType.taken:
+      return expect(
+        size === TAKEN_FRAME.size + rows,
+        `counters that were taken of ${size} bytes; ${TAKEN_FRAME.size + rows} were expected for ${cpus} CPUs`,
       );
     case FrameType.end:
       return expect(size === 0, `a last frame of ${size} bytes; 0 were expected`);

@@ -1,7 +1,7 @@
 // The sensor's socket: bytes in, acknowledgements out.
 
 import { connect, type Socket } from "node:net";
-import { ACKNOWLEDGEMENT, writeAcknowledgement } from "../../bpf/event.gen.ts";
+import { ACKNOWLEDGEMENT, type Acknowledgement, writeAcknowledgement } from "../../bpf/event.gen.ts";
 
 /** Bytes of acknowledgements that may wait for a sensor that does not read them; then the last one has to do. */
 const WAITING_SIZE_MAX = 64 * 1024;
@@ -10,8 +10,8 @@ const WAITING_SIZE_MAX = 64 * 1024;
 export type SensorConnection = {
   /** The stream's bytes in pieces; it ends when the sensor does. */
   pieces: AsyncIterable<Uint8Array>;
-  /** Says that all records of the ring before `position` were written out. */
-  acknowledge: (ring: number, position: bigint) => void;
+  /** Says what was written out and told. */
+  acknowledge: (what: Acknowledgement) => void;
   close: () => void;
 };
 
@@ -24,20 +24,19 @@ export async function connectSensor(path: string): Promise<SensorConnection> {
     const opened = connect(path, () => resolve(opened));
     opened.once("error", reject);
   });
-  const positions = new Map<number, bigint>();
+  let waiting: Acknowledgement | null = null;
   const send = () => {
-    for (const [ring, position] of positions) {
-      const view = new DataView(new ArrayBuffer(ACKNOWLEDGEMENT.size));
-      writeAcknowledgement(view, 0, { position, ring, reserved: 0 });
-      if (socket.writable) socket.write(new Uint8Array(view.buffer));
-    }
-    positions.clear();
+    if (!waiting) return;
+    const view = new DataView(new ArrayBuffer(ACKNOWLEDGEMENT.size));
+    writeAcknowledgement(view, 0, waiting);
+    if (socket.writable) socket.write(new Uint8Array(view.buffer));
+    waiting = null;
   };
   socket.on("drain", send);
   return {
     pieces: piecesOf(socket),
-    acknowledge(ring, position) {
-      positions.set(ring, position);
+    acknowledge(what) {
+      waiting = what;
       if (socket.writableLength < WAITING_SIZE_MAX) send();
     },
     close: () => void socket.destroy(),

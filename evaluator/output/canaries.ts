@@ -2,7 +2,7 @@
 // them that arrived. Places in the rings decide which record belongs to which report.
 
 import type { Counters } from "../input/counters.ts";
-import { EVENT_TYPES, typeOf } from "./ledger.ts";
+import { EVENT_TYPES, typeOf } from "./totals.ts";
 
 /** Hooks that were heard before and report no more, or report again; the names are event types. */
 export type Silence = { types: string[]; since: bigint; reason: string };

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { KINDS_MAX, RecordKind, RINGS_MAX } from "../../bpf/event.gen.ts";
 import { ringOf } from "../../bpf/kinds.ts";
-import type { Counters } from "../input/counters.ts";
+import type { Counters, Taken } from "../input/counters.ts";
 import { type Findings, Ledger } from "./ledger.ts";
 
 const KINDS = [RecordKind.exec, RecordKind.fileOpen, RecordKind.connect] as const;
@@ -229,21 +229,101 @@ test("records that waited before the first counters are counted as attempts once
   });
 });
 
-test("what was lost among records that waited is told by the holes in their numbers", () => {
-  const steps = [
-    ...hooks(2, "submitted"),
-    ...hooks(3, "lost"),
-    ...hooks(1, "submitted"),
-    ...hooks(4, "discarded"),
-  ];
-  const { ledger, found } = play([...steps, counted, { is: "take", ring: 0, count: 3 }]);
-  expect(found.losses).toMatchObject([{ stage: "backlog", kind: null, ring: 0, cpu: 0, count: 7 }]);
-  expect(ledger.statement()).toMatchObject({
-    attempts: 10,
-    submitted: 3,
-    lost: 7,
-    received: 3,
-    balanced: true,
+describe("what an earlier evaluator has left:", () => {
+  const nothing: Counters["missed"] = Array.from({ length: KINDS_MAX }, () => 0n);
+  const takenOf = ({ time, missed, sequences, cells }: Counters): Taken => ({
+    ...{ time, missed, sequences, cells },
+    ...{ unread: [0n, 0n, 0n, 0n], unwrittenEvents: 0n, unwrittenAlerts: 0n },
+  });
+
+  test("whatever each of many evaluators has told before it was killed, all losses are told, and none twice", () => {
+    const losing = fc.array(
+      fc.record({
+        is: fc.constant("hook" as const),
+        cpu,
+        kind,
+        outcome: fc.constantFrom<Outcome[]>("lost", "discarded"),
+      }),
+    );
+    fc.assert(
+      fc.property(fc.array(fc.tuple(losing, losing)), (lives) => {
+        const kernel = new Kernel();
+        let taken = takenOf({ ...kernel.counters(), time: 0n });
+        let told = 0;
+        for (const [before, during] of lives) {
+          for (const one of before) kernel.hook(one.cpu, one.kind, one.outcome);
+          const ledger = new Ledger();
+          ledger.inherit(taken, true);
+          const first = ledger.count(kernel.counters(), kernel.taken).losses;
+          for (const one of during) kernel.hook(one.cpu, one.kind, one.outcome);
+          const last = kernel.counters();
+          const second = ledger.count(last, kernel.taken).losses;
+          for (const { from } of first) expect(from).toBe(taken.time);
+          told += [...first, ...second].reduce((sum, { count }) => sum + count, 0);
+          expect(ledger.statement()).toMatchObject({ lost: expect.any(Number), balanced: true });
+          taken = takenOf(last);
+        }
+        const lost = kernel.cells
+          .flatMap((row) => Object.values(row))
+          .map((cell) => cell.lost + cell.discarded);
+        expect(told).toBe(Number(lost.reduce((sum, count) => sum + count, 0n)));
+      }),
+    );
+  });
+
+  test("losses that nobody told are in the sums, with hooks that did not run", () => {
+    const kernel = new Kernel();
+    const ledger = new Ledger();
+    ledger.inherit(takenOf({ ...kernel.counters(), time: 0n }), true);
+    for (const one of [...hooks(7, "lost"), ...hooks(2, "discarded")])
+      if (one.is === "hook") kernel.hook(one.cpu, one.kind, one.outcome);
+    const missed = nothing.with(RecordKind.exec, 4n);
+    const { losses } = ledger.count({ ...kernel.counters(), missed }, kernel.taken);
+    expect(losses.map(({ stage, kind: of, count }) => [stage, of, count])).toEqual([
+      ["kernel", RecordKind.exec, 7],
+      ["kernel", RecordKind.exec, 2],
+      ["hook", RecordKind.exec, 4],
+    ]);
+    expect(ledger.statement()).toMatchObject({
+      attempts: 9,
+      lost: 7,
+      discarded: 2,
+      missed: 4,
+      balanced: true,
+    });
+  });
+
+  test("an evaluator that has counters of its own knows better", () => {
+    const kernel = new Kernel();
+    const ledger = new Ledger();
+    const old = takenOf(kernel.counters());
+    for (const one of hooks(3, "lost")) if (one.is === "hook") kernel.hook(one.cpu, one.kind, one.outcome);
+    ledger.count(kernel.counters(), kernel.taken);
+    expect(ledger.inherit({ ...old, unwrittenEvents: 9n }, true)).toEqual([]);
+    expect(ledger.count(kernel.counters(), kernel.taken).losses).toEqual([]);
+  });
+
+  test("records that nobody will read, and lines that could not be written, are losses, and the sums agree", () => {
+    const ledger = new Ledger();
+    const taken = takenOf(new Kernel().counters());
+    const left = {
+      ...taken,
+      unread: [0n, 5n, 0n, 0n],
+      unwrittenEvents: 3n,
+      unwrittenAlerts: 2n,
+    };
+    const losses = ledger.inherit(left, true);
+    expect(losses.map(({ stage, ring, count }) => [stage, ring, count])).toEqual([
+      ["ring", 1, 5],
+      ["output", null, 3],
+      ["output", null, 2],
+    ]);
+    expect(ledger.statement()).toMatchObject({
+      ...{ attempts: 8, submitted: 8, abandoned: 5, received: 3, written: 3, write_failed: 3 },
+      ...{ matched: 2, alert_write_failed: 2, unaccounted: 0, balanced: true },
+    });
+    expect(ledger.inherit(left, true)).toEqual([]);
+    expect(new Ledger().inherit(left, false)).toEqual([]);
   });
 });
 

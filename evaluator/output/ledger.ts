@@ -3,70 +3,23 @@
 
 import { KINDS_MAX, type KindCounters, RINGS_MAX, Ring } from "../../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, ringOf } from "../../bpf/kinds.ts";
-import type { Counters } from "../input/counters.ts";
-
-/** The event type that a record kind becomes. A snapshot becomes none and is in no ring. */
-export const EVENT_TYPES: ReadonlyMap<number, string> = new Map(
-  ALL_EVENT_KINDS.map(({ kind, type }) => [kind, type]),
-);
-
-/** The kind under which everything is entered whose kind nobody knows. */
-export const UNKNOWN_KIND = 0;
+import type { Counters, Taken } from "../input/counters.ts";
+import { EVENT_TYPES, NOTHING, type Statement, type Totals, typeOf, UNKNOWN_KIND } from "./totals.ts";
 
 /** Under which kind a record of a kind is entered. */
 const KNOWN = Uint8Array.from({ length: KINDS_MAX }, (_, kind) =>
   EVENT_TYPES.has(kind) ? kind : UNKNOWN_KIND,
 );
 
-/** The event type of a record kind, or "unknown". */
-export function typeOf(kind: number): string {
-  return EVENT_TYPES.get(kind) ?? "unknown";
-}
-
-/** Where the records of one kind, or of all, have gone. The keys are those of the output. */
-export type Totals = {
-  attempts: number;
-  submitted: number;
-  lost: number;
-  discarded: number;
-  missed: number;
-  /** In a ring that went with its sensor before it was read. */
-  abandoned: number;
-  filtered: number;
-  received: number;
-  repeated: number;
-  malformed: number;
-  decoded: number;
-  /** Acts of the sensor, to see that its hooks report: never events. */
-  canaries: number;
-  /** Of kinds that settings switch off, told for the lineage of others. */
-  lineage: number;
-  /** Events that settings keep from the output ("alerts only"); rules have seen them. */
-  withheld: number;
-  rate_limited: number;
-  /** Events handed to the output: `lines` of these got out, `write_failed` did not. */
-  written: number;
-  lines: number;
-  write_failed: number;
-  /** Rules that matched: as many alerts got out, were not repeated, or could not be written. */
-  matched: number;
-  alert_lines: number;
-  suppressed: number;
-  alert_write_failed: number;
-  unaccounted: number;
-};
-
-/** The totals of everything, the same by event type, and whether all sums agree. */
-export type Statement = Totals & { by_kind: Record<string, Totals>; balanced: boolean };
-
 /**
- * A stretch of time in which records were lost. Times are boot time, ns. `kind` is null for what is only known as a hole in
- * the numbers of a ring, `cpu` where it does not matter.
+ * A stretch of time in which records were lost. Times are boot time, ns. `kind` is null where only the ring is known, `cpu`
+ * where it does not matter.
  */
 export type Loss = {
-  stage: "hook" | "kernel" | "backlog" | "ring";
+  stage: "hook" | "kernel" | "ring" | "output";
   kind: number | null;
-  ring: Ring;
+  /** Null where it got further than the ring. */
+  ring: Ring | null;
   cpu: number | null;
   reason: string;
   count: number;
@@ -80,32 +33,6 @@ export type Mismatch = { law: string; cpu: number; of: string; left: number; rig
 /** What a checkpoint has brought to light. */
 export type Findings = { losses: Loss[]; mismatches: Mismatch[] };
 
-const NOTHING: Totals = {
-  attempts: 0,
-  submitted: 0,
-  lost: 0,
-  discarded: 0,
-  missed: 0,
-  abandoned: 0,
-  filtered: 0,
-  received: 0,
-  repeated: 0,
-  malformed: 0,
-  decoded: 0,
-  canaries: 0,
-  lineage: 0,
-  withheld: 0,
-  rate_limited: 0,
-  written: 0,
-  lines: 0,
-  write_failed: 0,
-  matched: 0,
-  alert_lines: 0,
-  suppressed: 0,
-  alert_write_failed: 0,
-  unaccounted: 0,
-};
-
 const LOSSES = { lost: "ring full", discarded: "no scratch memory" } as const;
 const RING_NAMES = Object.fromEntries(Object.entries(Ring).map(([name, ring]) => [ring, name]));
 const RINGS = Object.values(Ring);
@@ -113,12 +40,12 @@ const RINGS = Object.values(Ring);
 const RESTLESS_MAX = 3;
 
 /** Counters, in numbers that are quick to compare. */
-class Checkpoint {
+class Checkpoint<Counted extends Counters | Taken = Counters> {
   /** The next sequence number, by CPU and ring. */
   readonly cut: Float64Array;
   private readonly cells = new Map<number, KindCounters>();
 
-  constructor(readonly counters: Counters) {
+  constructor(readonly counters: Counted) {
     this.cut = new Float64Array(counters.sequences.length * RINGS_MAX);
     counters.sequences.forEach((row, cpu) => this.cut.set(row.map(Number), cpu * RINGS_MAX));
     for (const { cpu, kind, counters: cell } of counters.cells) this.cells.set(cpu * KINDS_MAX + kind, cell);
@@ -138,11 +65,11 @@ export class Ledger {
   private readonly totals: readonly Totals[] = Array.from({ length: KINDS_MAX }, () => ({ ...NOTHING }));
   /** The first counters of this stream: what is before them is not ours, but for records that still waited in the ring. */
   private base: Checkpoint | null = null;
+  /** What an earlier evaluator has told the losses of: those between it and the base are ours to tell. */
+  private inherited: Checkpoint<Taken> | null = null;
   private settled: Checkpoint | null = null;
   private pending: Checkpoint | null = null;
   private last: Checkpoint | null = null;
-  /** Have the records passed that waited when the base was counted? */
-  private backlogPassed = false;
   private restless = 0;
   /** Did the stream end without its last counters? */
   private wasCut = false;
@@ -150,10 +77,8 @@ export class Ledger {
   private arrived = new Float64Array(0);
   private within = new Float64Array(0);
   private beyond = new Float64Array(0);
-  /** Arrivals that the base counts, by kind; by CPU and ring how many, and the first sequence number. */
+  /** Arrivals that the base counts, by kind. */
   private waited = new Float64Array(KINDS_MAX);
-  private waitedInRing = new Float64Array(0);
-  private waitedFrom = new Float64Array(0);
   /** Differences that were told, by what they are about. */
   private readonly told = new Map<string, number>();
 
@@ -171,10 +96,9 @@ export class Ledger {
       ? this.abandon(this.last, "the ring went with its sensor before it was read")
       : [];
     for (const [kind, totals] of this.totals.entries()) Object.assign(totals, this.kernelSide(kind));
-    this.base = this.settled = this.pending = this.last = null;
-    this.backlogPassed = false;
+    this.base = this.inherited = this.settled = this.pending = this.last = null;
     this.restless = 0;
-    this.arrived = this.within = this.beyond = this.waitedInRing = this.waitedFrom = new Float64Array(0);
+    this.arrived = this.within = this.beyond = new Float64Array(0);
     this.waited.fill(0);
     this.told.clear();
     return losses;
@@ -186,9 +110,6 @@ export class Ledger {
     const place = cpu * RINGS_MAX + ringOf(kind);
     if (!this.base || !(sequence >= (this.base.cut[place] ?? Infinity))) {
       this.waited[known] = (this.waited[known] ?? 0) + 1;
-      if (!this.base || cpu >= this.base.cpus) return;
-      if (this.waitedInRing[place] === 0) this.waitedFrom[place] = sequence;
-      this.waitedInRing[place] = (this.waitedInRing[place] ?? 0) + 1;
       return;
     }
     const cell = cpu * KINDS_MAX + known;
@@ -197,12 +118,46 @@ export class Ledger {
       this.beyond[cell] = (this.beyond[cell] ?? 0) + 1;
   }
 
+  /**
+   * What an earlier evaluator has left. Its counters say which losses are told already; an evaluator that has counters of its
+   * own knows better. With `debts`, what it could not say is ours to say.
+   */
+  inherit(taken: Taken, debts: boolean): Loss[] {
+    if (this.base || this.inherited) return [];
+    this.inherited = new Checkpoint(taken);
+    return debts ? this.takeOver(taken) : [];
+  }
+
+  private takeOver({ time, unread, unwrittenEvents, unwrittenAlerts }: Taken): Loss[] {
+    const totals = this.of(UNKNOWN_KIND);
+    const [events, alerts] = [Number(unwrittenEvents), Number(unwrittenAlerts)];
+    const abandoned = sumOfAll(unread.map(Number));
+    totals.attempts += abandoned + events;
+    totals.submitted += abandoned + events;
+    totals.abandoned += abandoned;
+    for (const key of ["received", "decoded", "written", "write_failed"] as const) totals[key] += events;
+    for (const key of ["matched", "alert_write_failed"] as const) totals[key] += alerts;
+    const moment = { kind: null, cpu: null, from: time, to: time };
+    const losses = RINGS.map((ring): Loss => {
+      const reason = "not acknowledged when other programs replaced theirs";
+      return { stage: "ring", ring, reason, count: Number(unread[ring] ?? 0n), ...moment };
+    });
+    const unwritten = (what: string, count: number): Loss => {
+      const reason = `${what} that an earlier evaluator could not write`;
+      return { stage: "output", ring: null, reason, count, ...moment };
+    };
+    return [...losses, unwritten("events", events), unwritten("alerts", alerts)].filter(
+      ({ count }) => count > 0,
+    );
+  }
+
   /** The kernel's counters arrived when the records before these positions of the rings had been handled. */
   count(counters: Counters, positions: readonly bigint[]): Findings {
     // A stream that is read again has nothing new to say.
     if (this.last && counters.time <= this.last.counters.time) return { losses: [], mismatches: [] };
     const checkpoint = new Checkpoint(counters);
-    const losses = this.last ? lossesBetween(this.last, checkpoint) : [];
+    const before = this.last ?? this.inherited;
+    const losses = before ? lossesBetween(before, checkpoint) : [];
     this.last = checkpoint;
     this.wasCut = false;
     if (!this.base) {
@@ -210,16 +165,15 @@ export class Ledger {
       this.arrived = new Float64Array(checkpoint.cpus * KINDS_MAX);
       this.within = new Float64Array(checkpoint.cpus * KINDS_MAX);
       this.beyond = new Float64Array(checkpoint.cpus * KINDS_MAX);
-      this.waitedInRing = new Float64Array(checkpoint.cpus * RINGS_MAX);
-      this.waitedFrom = new Float64Array(checkpoint.cpus * RINGS_MAX);
+      this.enter(losses);
       return { losses, mismatches: [] };
     }
-    const findings = this.settle(positions);
+    const { mismatches } = this.settle(positions);
     if (!this.pending) {
       this.pending = checkpoint;
       this.beyond.fill(0);
     }
-    return { losses: [...losses, ...findings.losses], mismatches: findings.mismatches };
+    return { losses, mismatches };
   }
 
   /** Nothing more comes of this stream: the last counters may be compared, if their records have passed. */
@@ -330,12 +284,7 @@ export class Ledger {
 
   /** Compares the pending counters with what arrived, if all of their records have. */
   private settle(positions: readonly bigint[]): Findings {
-    const losses: Loss[] = [];
     const mismatches: Mismatch[] = [];
-    if (this.base && !this.backlogPassed && hasPassed(this.base, positions)) {
-      this.backlogPassed = true;
-      losses.push(...this.backlogHoles());
-    }
     if (this.pending && hasPassed(this.pending, positions)) {
       const { pending } = this;
       this.pending = null;
@@ -350,7 +299,7 @@ export class Ledger {
       if (resting || this.restless >= RESTLESS_MAX)
         mismatches.push(...rows.filter((one) => this.isNews(one)));
     }
-    return { losses, mismatches };
+    return { losses: [], mismatches };
   }
 
   /** Holds holes in the sequence numbers against losses that were counted, and arrivals against submissions. */
@@ -399,26 +348,16 @@ export class Ledger {
     return left !== right && left - right !== before;
   }
 
-  /** Records that were lost among those that waited for this evaluator, or before its first counters. */
-  private backlogHoles(): Loss[] {
-    const { base } = this;
-    if (!base) return [];
-    const losses: Loss[] = [];
-    for (let cpu = 0; cpu < base.cpus; cpu++) {
-      for (const ring of RINGS) {
-        const place = cpu * RINGS_MAX + ring;
-        const waited = this.waitedInRing[place] ?? 0;
-        const count = waited === 0 ? 0 : (base.cut[place] ?? 0) - (this.waitedFrom[place] ?? 0) - waited;
-        if (count <= 0) continue;
-        const reason = "ring full before this evaluator was connected";
-        const time = base.counters.time;
-        losses.push({ stage: "backlog", kind: null, ring, cpu, reason, count, from: time, to: time });
-        const totals = this.of(UNKNOWN_KIND);
+  /** Losses before the base, which no later counters tell. */
+  private enter(losses: readonly Loss[]): void {
+    for (const { stage, kind, reason, count } of losses) {
+      const totals = this.of(kind ?? UNKNOWN_KIND);
+      if (stage === "hook") totals.missed += count;
+      else {
         totals.attempts += count;
-        totals.lost += count;
+        totals[reason === LOSSES.discarded ? "discarded" : "lost"] += count;
       }
     }
-    return losses;
   }
 
   private kernelSide(
@@ -440,6 +379,10 @@ export class Ledger {
       missed: carried.missed + missed,
     };
   }
+}
+
+function sumOfAll(counts: readonly number[]): number {
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 function hasPassed({ counters }: Checkpoint, positions: readonly bigint[]): boolean {
@@ -473,7 +416,7 @@ function sumOf(checkpoint: Checkpoint, kind: number, key: keyof KindCounters): n
   return sum;
 }
 
-function lossesBetween(before: Checkpoint, now: Checkpoint): Loss[] {
+function lossesBetween(before: Checkpoint | Checkpoint<Taken>, now: Checkpoint): Loss[] {
   const losses: Loss[] = [];
   const times = { from: before.counters.time, to: now.counters.time };
   for (const { cpu, kind } of now.counters.cells) {

@@ -4,10 +4,12 @@ import type { Bytes } from "../event/text.ts";
 import { ByteBuffer } from "./bytes.ts";
 
 /**
- * A line's owner is the kind of the record behind it, with this if it is an alert; a line about the stream itself has another.
+ * A line's owner is the kind of the record behind it, with this if it is an alert; lines about the stream itself have another,
+ * and those with all sums one more.
  */
 export const ALERT = 0x100;
 export const NOTICE = 0x200;
+export const HEALTH = 0x201;
 
 const LINES_MIN = 4096;
 

@@ -4,7 +4,7 @@ import { type Notice, warnings } from "./notice.ts";
 
 const loss = (comm: Bytes, rule = "R-1", kind: string | null = "file_open"): Notice => ({
   ...{ event_type: "loss", timestamp_ns: 0n, time: "", schema_version: 1, host_id: null, boot_id: "" },
-  ...{ stage: "kernel", kind, cpu: 0, from: "", to: "" },
+  ...{ stage: "kernel", kind, cpu: 0, from: "", to: "", from_ns: 0n, to_ns: 0n },
   reason: "ring full",
   count: 3,
   producers: [{ comm, lost: 3 }],

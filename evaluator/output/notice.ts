@@ -3,8 +3,9 @@
 import type { Common } from "../event/event.ts";
 import { COMMON_FIELDS, type Fields } from "../event/fields.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
-import type { Ledger, Statement, Totals } from "./ledger.ts";
+import type { Ledger } from "./ledger.ts";
 import { jsonText } from "./text.ts";
+import type { Statement, Totals } from "./totals.ts";
 
 /** Which hooks serve an event type. */
 type Service = { hooks: string[]; attached: boolean; reason: string | null };
@@ -52,6 +53,8 @@ export type NoticeFacts = {
     cpu: number | null;
     reason: string;
     count: number;
+    from_ns: bigint;
+    to_ns: bigint;
     producers: Producer[];
     rules_blind: Bytes[];
   };
@@ -195,12 +198,17 @@ export const NOTICE_FIELDS = {
   },
   loss: {
     ...LINE,
-    stage: ["text", "where records were lost", ["hook", "kernel", "backlog", "ring"]],
+    stage: ["text", "where records were lost", ["hook", "kernel", "ring", "output"]],
     kind: ["text or null", "their event type; null when only their number is known"],
     cpu: ["number or null", "the CPU; null where it does not matter"],
     reason: ["text", "why"],
     count: ["number", "how many"],
     ...SPAN,
+    from_ns: [
+      "integer",
+      "when it began, by the boot clock, in nanoseconds; of two lines of one stage, kind, CPU and reason whose times overlap, the later one holds the losses of both",
+    ],
+    to_ns: ["integer", "when it ended, by the boot clock, in nanoseconds"],
     producers: ["table list", "the processes whose records were lost most, by name"],
     rules_blind: ["bytes list", RULES_BLIND],
   },

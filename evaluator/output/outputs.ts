@@ -8,7 +8,7 @@ import { type Coloring, colored, compact } from "./compact.ts";
 import { EventWriter } from "./direct/events.ts";
 import { ecs } from "./ecs.ts";
 import { OutputFile } from "./file.ts";
-import { ALERT, Lines, NOTICE } from "./lines.ts";
+import { ALERT, HEALTH, Lines, NOTICE } from "./lines.ts";
 import { ndjson } from "./ndjson.ts";
 import type { Notice } from "./notice.ts";
 import { ocsf } from "./ocsf.ts";
@@ -123,8 +123,9 @@ export class Outputs {
 
   /** Adds a line about the stream itself, but where lines are for eyes. */
   notice(notice: Notice): void {
+    const owner = notice.event_type === "health" ? HEALTH : NOTICE;
     for (const { lines, format } of this.all)
-      if (format !== "compact") lines.add(jsonOf(notice, format), NOTICE);
+      if (format !== "compact") lines.add(jsonOf(notice, format), owner);
   }
 
   /** Writes every line so far. The promise is kept when they are out, or lost; lines that come meanwhile wait. */

@@ -4,8 +4,9 @@ import { wallTime } from "../event/normalise.ts";
 import { fromUtf8 } from "../event/text.ts";
 import { type Rule, SEVERITIES } from "../rule/schema.ts";
 import { shown } from "./compact.ts";
-import type { Ledger, Statement, Totals as Sums } from "./ledger.ts";
+import type { Ledger } from "./ledger.ts";
 import type { Shortfall } from "./outputs.ts";
+import type { Statement, Totals as Sums } from "./totals.ts";
 
 /** What was found in records. */
 export type Tally = {

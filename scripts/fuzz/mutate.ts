@@ -14,6 +14,7 @@ import {
   RecordKind,
   RING_ENTRY,
   STREAM_PREAMBLE,
+  TAKEN_FRAME,
 } from "../../bpf/event.gen.ts";
 import type { Random } from "./random.ts";
 import {
@@ -263,7 +264,12 @@ function anyFrame(random: Random, seeds: Seeds, positions: bigint[], preamble: B
         : COUNTERS_FRAME.size + (random.below(CPU_COUNTERS.size) & ~7);
       payload.writeBigUInt64LE(random.once(2) ? BigInt(random.below(100)) : random.pick(WIDE_EDGES), at);
     }
-    return frameOf(FrameType.counters, payload);
+    if (!random.once(3)) return frameOf(FrameType.counters, payload);
+    // The rows are the same, behind other facts.
+    return frameOf(
+      FrameType.taken,
+      Buffer.concat([payload.subarray(0, TAKEN_FRAME.size), payload.subarray(COUNTERS_FRAME.size)]),
+    );
   }
   if (choice === 12) {
     const payload = Buffer.alloc(CLOCK_FRAME.size);

@@ -138,10 +138,11 @@ describe.skipIf(reason !== null)("what is no event", () => {
     // Producers are those of all CPUs: each stretch of time names them once for every CPU.
     const stretches = [...new Map(told.map((line) => [line["from"], line])).values()];
     const byWho = stretches.flatMap((line) => line["producers"] as { comm: string; lost: number }[]);
-    expect(byWho[0]?.comm).toBe("flooder");
-    expect(byWho.reduce((total, { comm, lost }) => total + (comm === "flooder" ? lost : 0), 0)).toBe(
-      sum(told),
-    );
+    // A busy host may lose something of its own before the flood.
+    const namedAs = (comm: RegExp) =>
+      byWho.reduce((total, one) => total + (comm.test(one.comm) ? one.lost : 0), 0);
+    expect(namedAs(/^/)).toBe(sum(told));
+    expect(namedAs(/^flooder$/)).toBeGreaterThan(0.9 * sum(told));
     for (const line of told) expect(line["rules_blind"]).toEqual([]);
     const blind = losses(lines).find((line) => line["kind"] === "file_write")?.["rules_blind"];
     expect(blind ?? ["BUILTIN-FILE-SYSTEMD-001"]).toContain("BUILTIN-FILE-SYSTEMD-001");

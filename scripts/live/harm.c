@@ -4,6 +4,7 @@
  *
  *   harm close PID FD           closes a descriptor inside of the process: a link's, and its program is detached
  *   harm write PID MAP          writes zeros over the first entry of a map
+ *   harm pose PID FILE          poses as the evaluator while it writes to a file, and takes that back at once
  *   harm move PID RING          moves the consumer position of a ring to behind all records
  *   harm list PID               the descriptors of maps and links: "FD MAP" or "FD link ID"
  *
@@ -172,6 +173,78 @@ static int write_map(int pid, const char *name)
 	return 0;
 }
 
+/* Runs the program that writes for the sensor, as the sensor does. */
+static int send_message(int program, unsigned int to, const void *bytes, size_t size)
+{
+	struct {
+		uint32_t to, block;
+		uint8_t bytes[512];
+	} message = { .to = to };
+	union bpf_attr attr = {};
+
+	memcpy(message.bytes, bytes, size);
+	attr.test.prog_fd = program;
+	attr.test.ctx_in = (uintptr_t)&message;
+	attr.test.ctx_size_in = sizeof(message);
+	return bpf(BPF_PROG_TEST_RUN, &attr) || attr.test.retval;
+}
+
+static int program_of(int pid)
+{
+	char path[64];
+	struct dirent *entry;
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
+	folder = opendir(path);
+	while (folder && (entry = readdir(folder))) {
+		union bpf_attr attr = { .prog_id = fact(pid, entry->d_name, "prog_id:") };
+
+		/* BPF_PROG_TYPE_SYSCALL: no other program of the sensor is one */
+		if (attr.prog_id && fact(pid, entry->d_name, "prog_type:") == 31)
+			return bpf(BPF_PROG_GET_FD_BY_ID, &attr);
+	}
+	errno = ENOENT;
+	return -1;
+}
+
+/* The members of struct own_processes in bpf/settings.h that a message carries. */
+struct own {
+	uint32_t sensor, evaluator;
+	uint64_t sensor_start, evaluator_start;
+	uint32_t canary, reserved;
+};
+
+static int pose(int pid, const char *file)
+{
+	struct bpf_map_info info;
+	int map = each(pid, "own_processes", &info), program = program_of(pid), fd;
+	char before[64] = { 0 };
+	uint32_t key = 0;
+	union bpf_attr attr = {};
+	struct own own;
+
+	if (map < 0 || program < 0)
+		return fail("pose");
+	attr.map_fd = map;
+	attr.key = (uintptr_t)&key;
+	attr.value = (uintptr_t)before;
+	if (bpf(BPF_MAP_LOOKUP_ELEM, &attr))
+		return fail("lookup");
+	memcpy(&own, before, sizeof(own));
+	own.evaluator = getpid();
+	own.evaluator_start = 0;
+	if (send_message(program, 1, &own, sizeof(own)))
+		return fail("message");
+	fd = open(file, O_WRONLY | O_CREAT, 0600);
+	if (fd < 0 || write(fd, "x", 1) != 1)
+		return fail(file);
+	if (send_message(program, 1, before, sizeof(own)))
+		return fail("message");
+	printf("posed\n");
+	return 0;
+}
+
 static int move_position(int pid, const char *name)
 {
 	struct bpf_map_info info;
@@ -197,10 +270,12 @@ int main(int argc, char **argv)
 		return close_inside(atoi(argv[2]), atoi(argv[3]));
 	if (argc == 4 && !strcmp(argv[1], "write"))
 		return write_map(atoi(argv[2]), argv[3]);
+	if (argc == 4 && !strcmp(argv[1], "pose"))
+		return pose(atoi(argv[2]), argv[3]);
 	if (argc == 4 && !strcmp(argv[1], "move"))
 		return move_position(atoi(argv[2]), argv[3]);
 	if (argc == 3 && !strcmp(argv[1], "list"))
 		return each(atoi(argv[2]), NULL, &info) < 0 && errno != ENOENT;
-	fprintf(stderr, "harm close PID FD | harm write PID MAP | harm move PID RING | harm list PID\n");
+	fprintf(stderr, "harm close PID FD | harm write PID MAP | harm pose PID FILE | harm move PID RING | harm list PID\n");
 	return 2;
 }

@@ -334,9 +334,10 @@ describe.skipIf(reason !== null)("live", () => {
 
   test("a peer that sends something else is disconnected, and the next one is served", async () => {
     const sensor = await bench.sensor("--no-pin");
+    const request = "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
     await Bun.connect({
       unix: bench.socket,
-      socket: { open: (socket) => void socket.write("GET / HTTP/1.0\r\n\r\n"), data() {} },
+      socket: { open: (socket) => void socket.write(request), data() {} },
     });
     await until("the disconnection", () => sensor.stderr.includes("something other than an acknowledgement"));
     const evaluator = await bench.evaluator();

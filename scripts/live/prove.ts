@@ -55,7 +55,10 @@ async function tryFaults(tools: faults.Tools): Promise<void> {
     evaluator: () => faults.killed(tools, extent, "evaluator"),
     sensor: () => faults.killed(tools, extent, "sensor"),
     both: () => faults.killed(tools, extent, "both"),
-    disk: () => faults.fullDisk(tools),
+    losing: () => faults.killed(tools, { ...extent, kills: Math.ceil(extent.kills / 3) }, "evaluator", true),
+    losing_both: () => faults.killed(tools, { ...extent, kills: Math.ceil(extent.kills / 3) }, "both", true),
+    disk: () => faults.fullDisk(tools, 0),
+    disk_killed: () => faults.fullDisk(tools, 2),
     producer: () => faults.superProducer(tools, extent),
   };
   row("fault", "times", "generated", "written", "counted", "unaccounted", "");

@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { ACKNOWLEDGEMENT } from "../../bpf/event.gen.ts";
 import { Bench, type Line, notLive, type Program, until } from "./pair.ts";
 
 const reason = notLive();
@@ -124,7 +125,7 @@ describe.skipIf(reason !== null)("at the sensor's socket", () => {
     const memory: number[] = [];
     const rounds = 300;
     for (let i = 0; i < rounds; i++) {
-      await send(bench.socket, i % 10 === 0 ? large : garbage.subarray(i, i + 16));
+      await send(bench.socket, i % 10 === 0 ? large : garbage.subarray(i, i + ACKNOWLEDGEMENT.size));
       memory.push(anonymousKib(sensor.pid));
     }
     expect(Math.max(...memory) - Math.min(...memory)).toBeLessThan(GROWTH_KIB_MAX);

@@ -151,6 +151,37 @@ function* split(bytes: Buffer): Generator<string> {
 export type Account = { attempts: number; written: number; counted: number; unaccounted: number };
 
 type Counted = { attempts: number; lost: number; discarded: number; unheard: number };
+type Sums = { abandoned: number; write_failed: number };
+
+/** What the last health line says that the kernel side has counted since its programs were attached, by type. */
+function sinceAttached(notices: readonly Line[]): Record<string, Counted> {
+  const health = notices.findLast((line) => line.event_type === "health");
+  return (health?.["since_attached"] ?? {}) as Record<string, Counted>;
+}
+
+/**
+ * Are all losses of the kernel side told? Returns the types of which they are not, with the difference. An evaluator that was killed may have told
+ * what it did not acknowledge, and the next one tells it again: of lines whose times overlap, the later one stands.
+ */
+export function untold({ notices }: Tally): Map<string, string> {
+  const told = new Map<string, Line[]>();
+  for (const line of notices) {
+    if (line.event_type !== "loss" || line["stage"] !== "kernel") continue;
+    const about = `${String(line["kind"])} ${String(line["cpu"])} ${String(line["reason"])}`;
+    const earlier = (told.get(about) ?? []).filter((one) => Number(one["to_ns"]) <= Number(line["from_ns"]));
+    told.set(about, [...earlier, line]);
+  }
+  const lines = [...told.values()].flat();
+  const differences = new Map<string, string>();
+  for (const [type, { lost, discarded }] of Object.entries(sinceAttached(notices))) {
+    const sum = lines.reduce((total, line) => total + (line["kind"] === type ? Number(line["count"]) : 0), 0);
+    if (sum !== lost + discarded) differences.set(type, `${lost + discarded} lost, ${sum} told`);
+  }
+  return differences;
+}
+
+/** The type under which is entered what an earlier evaluator could not write: of what types that was, nobody knows any more. */
+const UNKNOWN = "unknown";
 
 /**
  * Compares by type what was written with what the kernel side counted since its programs were attached, by the last health
@@ -159,12 +190,9 @@ type Counted = { attempts: number; lost: number; discarded: number; unheard: num
 export function accountsOf({ events, notices }: Tally): Map<string, Account> {
   const health = notices.findLast((line) => line.event_type === "health");
   const tested = Number(notices.find((line) => line.event_type === "coverage")?.["tested_cpus"] ?? 0);
-  const kernel = (health?.["since_attached"] ?? {}) as Record<string, Counted>;
-  const { by_kind: kinds } = (health?.["ledger"] ?? { by_kind: {} }) as {
-    by_kind: Record<string, { abandoned: number; write_failed: number }>;
-  };
-  return new Map(
-    Object.entries(kernel).map(([type, { lost, discarded, unheard, ...rest }]) => {
+  const { by_kind: kinds } = (health?.["ledger"] ?? { by_kind: {} }) as { by_kind: Record<string, Sums> };
+  const accounts = new Map(
+    Object.entries(sinceAttached(notices)).map(([type, { lost, discarded, unheard, ...rest }]) => {
       const attempts = rest.attempts - tested;
       const written = events.get(type) ?? 0;
       const counted =
@@ -172,4 +200,7 @@ export function accountsOf({ events, notices }: Tally): Map<string, Account> {
       return [type, { attempts, written, counted, unaccounted: attempts - written - counted }];
     }),
   );
+  const counted = kinds[UNKNOWN]?.write_failed ?? 0;
+  if (counted > 0) accounts.set(UNKNOWN, { attempts: 0, written: 0, counted, unaccounted: -counted });
+  return accounts;
 }

@@ -97,9 +97,12 @@ const DEEDS: Deed[] = [
     sign: tampered("pins"),
   },
   {
-    deed: "E64 the map of own processes is overwritten",
-    act: (scene) => void harmed(scene, "write", "own_processes"),
-    sign: tampered("own processes"),
+    deed: "E64 root poses as the evaluator, for one write",
+    act: (scene) => {
+      const posed = harmed(scene, "pose", scene.bench.path("written"));
+      if (posed !== "posed") throw new Error(`it did not pose: ${posed}`);
+    },
+    sign: tampered("the sensor's own"),
   },
   {
     deed: "E64 a ring's position is moved",
@@ -137,7 +140,7 @@ const DEEDS: Deed[] = [
 ];
 
 /** Maps that nobody but the programs may write: the kernel refuses it to root. */
-const FROZEN = ["counters", "watched_paths", "excluded_comms", "writes", "losers"];
+const FROZEN = ["counters", "own_processes", "memory", "watched_paths", "excluded_comms", "writes", "losers"];
 
 /** Does each deed to a pair of its own, and waits for the sign. */
 export async function tryDeeds(harm: string): Promise<Sign[]> {

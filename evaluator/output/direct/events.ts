@@ -19,10 +19,10 @@ import { type Lineage, type Origin, truncatedOf, wallSecond } from "../../event/
 import type { Bytes } from "../../event/text.ts";
 import type { RecordView } from "../../input/view.ts";
 import { type ByteBuffer, constant } from "../bytes.ts";
-import { typeOf } from "../ledger.ts";
 import type { Lines } from "../lines.ts";
 import { ndjson } from "../ndjson.ts";
 import { PLAIN } from "../text.ts";
+import { typeOf } from "../totals.ts";
 import { putFile } from "./file.ts";
 import { putNetwork } from "./network.ts";
 import { Kept, keyOf, NULL, QUOTE, textKeyOf } from "./pieces.ts";

@@ -1,0 +1,45 @@
+// What programs that are replaced leave behind: records that nobody will read any more, and what an evaluator owed.
+
+import { RINGS_MAX, type TakenFrame } from "../bpf/event.gen.ts";
+import { lostByRing, mapCounters } from "./counters.ts";
+import { maxEntries } from "./libbpf.ts";
+import { openMemory } from "./memory.ts";
+import { openMessages } from "./message.ts";
+import { countUnread, mapRing } from "./ring.ts";
+
+/** As in struct taken_frame. */
+export type Debts = Pick<TakenFrame, "unread" | "unwrittenEvents" | "unwrittenAlerts">;
+
+/** Descriptors of pinned maps; null where there is none. */
+export type Left = { rings: (number | null)[]; counters: number | null; memory: number | null };
+
+/** Reads what is left in maps of programs that nobody serves. Of another version's, only the rings can be read. */
+export function debtsOf({ rings, counters, memory }: Left, cpus: number): Debts {
+  const unread = Array.from({ length: RINGS_MAX }, (_, i) => BigInt(unreadIn(rings[i] ?? null)));
+  const remembered = memory === null ? null : openMemory(memory, cpus, openMessages(-1));
+  if (!remembered?.isOurs() || counters === null) return { unread, unwrittenEvents: 0n, unwrittenAlerts: 0n };
+  const taken = remembered.read();
+  const { copyTo, size } = mapCounters(counters, cpus);
+  const now = new Uint8Array(size);
+  copyTo(now);
+  const [lost, told] = [lostByRing(now), lostByRing(taken.rows)];
+  return {
+    ...taken.facts,
+    unread: unread.map(
+      (count, i) => count + (taken.facts.unread[i] ?? 0n) + (lost[i] ?? 0n) - (told[i] ?? 0n),
+    ),
+  };
+}
+
+function unreadIn(ring: number | null): number {
+  return ring === null ? 0 : countUnread(mapRing(ring, maxEntries(ring)));
+}
+
+/** Both together. */
+export function addDebts(one: Debts, other: Debts): Debts {
+  return {
+    unread: one.unread.map((count, i) => count + (other.unread[i] ?? 0n)),
+    unwrittenEvents: one.unwrittenEvents + other.unwrittenEvents,
+    unwrittenAlerts: one.unwrittenAlerts + other.unwrittenAlerts,
+  };
+}
