@@ -1,5 +1,7 @@
 // Reads the type data (BTF) of a compiled BPF object, as far as event.h may use it.
-// Format: the kernel's Documentation/bpf/btf.rst; section headers: elf(5).
+// Format: the kernel's Documentation/bpf/btf.rst.
+
+import { sectionsOf, textAt } from "./elf.ts";
 
 /** A member of a struct; `offset` in bytes from its beginning. */
 export type Member = { name: string; type: number; offset: number; bitField: boolean };
@@ -52,7 +54,7 @@ export function readBtf(object: Uint8Array): BtfType[] {
     number,
     number,
   ];
-  const nameAt = (offset: number) => stringAt(view, headerSize + stringsAt + offset);
+  const nameAt = (offset: number) => textAt(view, headerSize + stringsAt + offset);
   const types: BtfType[] = [{ is: "other", kind: 0 }];
   for (let at = headerSize + typesAt; at < headerSize + typesAt + typesSize; ) {
     const name = nameAt(view.getUint32(at, true));
@@ -171,24 +173,7 @@ function bodySize(kind: number, count: number): number {
 }
 
 function sectionOf(object: Uint8Array, wanted: string): DataView {
-  const view = new DataView(object.buffer, object.byteOffset, object.byteLength);
-  const headers = Number(view.getBigUint64(0x28, true));
-  const [size, count, names] = [0x3a, 0x3c, 0x3e].map((at) => view.getUint16(at, true)) as [
-    number,
-    number,
-    number,
-  ];
-  const fileOffset = (index: number) => Number(view.getBigUint64(headers + index * size + 0x18, true));
-  for (let i = 0; i < count; i++) {
-    if (stringAt(view, fileOffset(names) + view.getUint32(headers + i * size, true)) !== wanted) continue;
-    const length = Number(view.getBigUint64(headers + i * size + 0x20, true));
-    return new DataView(object.buffer, object.byteOffset + fileOffset(i), length);
-  }
-  throw new Error(`the object has no section ${wanted}: was it compiled with -g?`);
-}
-
-function stringAt(view: DataView, start: number): string {
-  let end = start;
-  while (view.getUint8(end) !== 0) end++;
-  return Buffer.from(view.buffer, view.byteOffset + start, end - start).toString("latin1");
+  const section = sectionsOf(object).find(({ name }) => name === wanted);
+  if (!section) throw new Error(`the object has no section ${wanted}: was it compiled with -g?`);
+  return section.bytes;
 }

@@ -1,22 +1,14 @@
 // What does not become an event is counted, exactly, and told.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  copyFileSync,
-  cpSync,
-  mkdirSync,
-  readFileSync,
-  realpathSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Bench, compileTools, type Line, notLive } from "./pair.ts";
+import { rebuilt } from "./rebuilt.ts";
 
 const reason = notLive();
 if (reason !== null) console.error(`skipped: what is counted beside a live sensor (${reason})`);
 
-const ROOT = join(import.meta.dir, "../..");
 const FLOOD = 20_000;
 
 type Counts = Record<string, number>;
@@ -54,23 +46,15 @@ describe.skipIf(reason !== null)("what is no event", () => {
   }
 
   /** The same programs with a change: the path of their object. */
-  async function rebuilt(file: string, from: string, to: string): Promise<string> {
-    const copy = bench.path("project");
-    mkdirSync(join(copy, "build"), { recursive: true });
-    for (const name of ["bpf", "scripts"]) cpSync(join(ROOT, name), join(copy, name), { recursive: true });
-    const text = readFileSync(join(copy, file), "utf8");
-    expect(text).toContain(from);
-    writeFileSync(join(copy, file), text.replace(from, to));
-    await run(join(copy, "scripts/build"));
-    return join(copy, "build/warder.bpf.o");
-  }
+  const changed = (file: string, from: string, to: string) =>
+    join(rebuilt(bench.path("project"), file, from, to), "warder.bpf.o");
 
   const losses = (lines: Line[]) => lines.filter((line) => line.event_type === "loss");
   const sum = (lines: Line[]) => lines.reduce((total, line) => total + Number(line["count"]), 0);
 
   test("what finds no memory to be put together in is discarded, and the holes in the numbers agree", async () => {
     // Scratch memory is always taken.
-    const object = await rebuilt("bpf/emit.bpf.h", "->taken, 0, 1) == 0)", "->taken, 2, 1) == 2)");
+    const object = changed("bpf/emit.bpf.h", "->taken, 0, 1) == 0)", "->taken, 2, 1) == 2)");
     const { generate } = compileTools(bench.folder, ["generate"]);
     writeFileSync(join(watched, "flooded"), "");
     const { lines, ledger } = await observe(
@@ -94,7 +78,7 @@ describe.skipIf(reason !== null)("what is no event", () => {
 
   test("a connection that there is no memory to note is discarded", async () => {
     const create = "&begun, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE";
-    const object = await rebuilt("bpf/calls.bpf.h", create, "&begun, task, 0, 0");
+    const object = changed("bpf/calls.bpf.h", create, "&begun, task, 0, 0");
     const { load } = compileTools(bench.folder, ["load"]);
     const { ledger } = await observe("", () => run(load, "mix", watched, "1", "100"), {
       WARDER_OBJECT: object,
