@@ -13,6 +13,7 @@ import { serveMetrics } from "./metrics.ts";
 import { failureOf, type OutputOptions, openPipeline } from "./pipeline.ts";
 import { becomeUser } from "./privileges.ts";
 import { openRecording, Recording, writeRecording } from "./recording.ts";
+import { laterSignal, stopSignal } from "./signals.ts";
 import { Progress, say } from "./talk.ts";
 
 export type RunOptions = OutputOptions & {
@@ -33,23 +34,25 @@ const GIVE_UP_MS = 4000;
 const REFUSED = "the sensor closed the connection at once: its messages say why";
 
 /**
- * Evaluates what the sensor hands over, until a signal, or with `once` until the sensor ends. `reload` reads settings and rules
- * again.
+ * Evaluates what the sensor hands over, until a signal, or with `once` until the sensor ends. `load` reads settings and rules,
+ * `reload` does again.
  */
-export async function run(loaded: Loaded, options: RunOptions, reload: () => Loaded): Promise<void> {
+export async function run(load: () => Loaded, options: RunOptions, reload: () => Loaded): Promise<void> {
+  // Before rules are read: what is changed after that must not go unnoticed.
+  const stop = stopSignal();
+  const onMoved = laterSignal("SIGUSR1");
+  const onChanged = laterSignal("SIGHUP");
+  const loaded = load();
   const socket = options.socket ?? loaded.config.sensor.socket;
   const recording = options.record === undefined ? null : new Recording(openRecording(options.record), say);
-  const stop = stopSignal();
-  const moved = laterSignal("SIGUSR1");
-  const changed = laterSignal("SIGHUP");
   // The first connection is made with the rights that this process was started with.
   let connection = await tryConnect(socket);
   if (!options.allowRoot) becomeUser(options.user);
   else if (process.getuid?.() === 0) say("stays root, as --allow-root says");
   const pipeline = openPipeline(loaded, options, () => Math.round(process.memoryUsage.rss() / 1024));
-  moved.act = () => pipeline.reopen();
+  onMoved(() => pipeline.reopen());
   stop.signal.addEventListener("abort", () => setTimeout(() => pipeline.giveUp(), GIVE_UP_MS));
-  changed.act = () => pipeline.reload(reload());
+  onChanged(() => pipeline.reload(reload()));
 
   const troubles = () => pipeline.troubles(connection !== null, socket);
   const metrics = await serveMetrics(loaded.config.metrics.port, {
@@ -106,7 +109,7 @@ export async function replay(
   options: RunOptions,
   judge: Judge,
 ): Promise<void> {
-  const moved = laterSignal("SIGUSR1");
+  const onMoved = laterSignal("SIGUSR1");
   const captures = files.map(openOrFail);
   if (!options.allowRoot) becomeUser(options.user);
   const pipeline = openPipeline(
@@ -115,7 +118,7 @@ export async function replay(
     () => null,
     (alert) => judge.see(alert),
   );
-  moved.act = () => pipeline.reopen();
+  onMoved(() => pipeline.reopen());
   const progress = new Progress(captures);
   let failure: Failure | null = null;
   for (const capture of captures) {
@@ -229,26 +232,4 @@ async function waitForSensor(
     await Bun.sleep(wait);
   }
   return null;
-}
-
-/** SIGINT and SIGTERM ask for a clean end; the second one ends at once. */
-function stopSignal(): { signal: AbortSignal } {
-  const controller = new AbortController();
-  for (const [name, number] of [
-    ["SIGINT", 2],
-    ["SIGTERM", 15],
-  ] as const) {
-    process.on(name, () => {
-      if (controller.signal.aborted) process.exit(128 + number);
-      controller.abort();
-    });
-  }
-  return { signal: controller.signal };
-}
-
-/** A signal that is acted on as soon as there is something to act on. Without a handler it would end this process. */
-function laterSignal(name: "SIGHUP" | "SIGUSR1"): { act: () => void } {
-  const later = { act: () => {} };
-  process.on(name, () => later.act());
-  return later;
 }

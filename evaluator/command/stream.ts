@@ -44,7 +44,11 @@ export function addStreamCommands(program: Command): void {
       boundHeap();
       // Asked once: the user that this process becomes may not be able to look at the program.
       const writers = writersFor("run");
-      return run(loadOrFail(options, writers), options, () => loadSources(options, writers));
+      return run(
+        () => loadOrFail(options, writers),
+        options,
+        () => loadSources(options, writers),
+      );
     });
 
   program

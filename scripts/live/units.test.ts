@@ -69,7 +69,7 @@ mount --make-rshared /
 
 /** Runs beside the units. The sensor starts twice: the second time it adopts what is pinned. */
 const LOOK = `${BRING}
-await() { for i in $(seq 60); do grep -q "$1" $2 2>/dev/null && return; sleep 1; done; echo "waited in vain for $1"; }
+await() { for i in $(seq 60); do $3; grep -q "$1" $2 2>/dev/null && return; sleep 1; done; echo "waited in vain for $1"; }
 of() { systemctl show --property MainPID --value $1.service; }
 await '"coverage"' /tmp/warder.out
 /usr/bin/true in-the-first
@@ -84,6 +84,9 @@ systemctl restart warder-sensor.service 2> /dev/null
 await adopted /tmp/warder-sensor.err
 /usr/bin/true in-the-second
 await in-the-second /tmp/warder.out
+systemctl restart warder.service 2> /dev/null
+systemctl reload warder.service 2> /dev/null
+await in-the-third /tmp/warder.out "/usr/bin/true in-the-third"
 systemctl stop warder.service warder-sensor.service 2> /dev/null
 bring /tmp/warder-sensor.facts /tmp/warder.facts /tmp/warder-sensor.err /tmp/warder.err /tmp/warder.out /tmp/metrics /tmp/healthz
 echo "vm: the script ended with 0"
