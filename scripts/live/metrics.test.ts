@@ -331,6 +331,20 @@ describe.skipIf(reason !== null)("metrics of a live pair", () => {
     proxy.close();
   }, 60_000);
 
+  test("more requests than have room in a second are turned away, and those of the next second are answered", async () => {
+    await bench.sensor("--no-pin");
+    await evaluator();
+    const isAnswered = () =>
+      ask("/healthz").then(
+        () => true,
+        () => false,
+      );
+    const end = performance.now() + 30_000;
+    while (await isAnswered()) expect(performance.now()).toBeLessThan(end);
+    await Bun.sleep(1100);
+    expect(await isAnswered()).toBe(true);
+  }, 120_000);
+
   test("idle and too many connections are closed, and neither the stream nor the next request suffers", async () => {
     const sensor = await bench.sensor("--no-pin");
     const program = await evaluator("--once");
