@@ -63,7 +63,8 @@ const c = {
   dup2: libc.func("int dup2(int, int)"),
   flock: libc.func("int flock(int, int)"),
   poll: libc.func("int poll(void *, unsigned long, int)"),
-  eventfd: libc.func("int eventfd(unsigned int, int)"),
+  sigprocmask: libc.func("int sigprocmask(int, const void *, void *)"),
+  signalfd: libc.func("int signalfd(int, const void *, int)"),
   prctl: libc.func("int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)"),
   prctlBytes: libc.func("prctl", "int", [
     "int",
@@ -272,23 +273,34 @@ export const POLLOUT = 4;
 /** What to wait for on a file descriptor; `fd` -1 is skipped. */
 export type Interest = { fd: number; events: number };
 
-/**
- * Waits without holding up signals and timers, at most `timeoutMs` (-1: for ever). Returns the events of each descriptor,
- * in the order of the interests; POLLERR and POLLHUP are always among what is waited for.
- */
-export async function poll(interests: Interest[], timeoutMs: number): Promise<number[]> {
+/** Waits until something is there, at most `timeoutMs`. It is this thread that waits: no other has to be woken for it. */
+export function poll(interests: Interest[], timeoutMs: number): void {
   const fds = new Int32Array(interests.length * 2);
   interests.forEach(({ fd, events }, i) => fds.set([fd, events], i * 2));
-  await new Promise<void>((resolve, reject) =>
-    c.poll.async(fds, interests.length, timeoutMs, (error: unknown) => (error ? reject(error) : resolve())),
-  );
-  return interests.map((_, i) => (fds[i * 2 + 1] ?? 0) >>> 16);
+  c.poll(fds, interests.length, timeoutMs);
 }
 
-/** A descriptor that `wake` makes readable: ends a poll from a signal handler. */
-export function eventFd(): { fd: number; wake: () => void } {
-  const fd = checked("eventfd", c.eventfd(0, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  return { fd, wake: () => c.write(fd, new BigUint64Array([1n]), 8) };
+const SIG_BLOCK = 0;
+/** Bytes of a sigset_t. */
+const SIGNAL_SET_SIZE = 128;
+/** Bytes of a struct signalfd_siginfo. */
+const SIGNAL_SIZE = 128;
+
+function signalSet(signals: readonly number[]): BigUint64Array {
+  const set = new BigUint64Array(SIGNAL_SET_SIZE / 8);
+  set[0] = signals.reduce((bits, signal) => bits | (1n << BigInt(signal - 1)), 0n);
+  return set;
+}
+
+/** These signals wait to be taken, from here on, in this thread and in all that it creates and executes. */
+export function holdSignals(signals: readonly number[]): void {
+  checked("sigprocmask", c.sigprocmask(SIG_BLOCK, signalSet(signals), null));
+}
+
+/** A descriptor that is readable while one of these signals waits; `take` tells whether one did. */
+export function signalFd(signals: readonly number[]): { fd: number; take: () => boolean } {
+  const fd = checked("signalfd", c.signalfd(-1, signalSet(signals), SOCK_NONBLOCK | SOCK_CLOEXEC));
+  return { fd, take: () => c.read(fd, new Uint8Array(SIGNAL_SIZE), SIGNAL_SIZE) > 0 };
 }
 
 /** For open(2): a place, not its content. */

@@ -2,11 +2,13 @@
 // confined, and a fresh program proves it on every thread.
 
 import { openSync, readdirSync, readFileSync } from "node:fs";
+import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { prepareConfinement } from "./confine.ts";
 import {
   dropBoundingSet,
   execute,
+  holdSignals,
   keepNoneOpen,
   keepOpen,
   replaceStdin,
@@ -14,6 +16,10 @@ import {
 } from "./libc.ts";
 import type { Handover } from "./serve.ts";
 import type { User } from "./settings.ts";
+
+const { SIGTERM, SIGINT, SIGHUP } = constants.signals;
+/** What ends the server; SIGHUP is that of a terminal that closes. It takes them when it looks, and needs no thread for that. */
+export const STOP_SIGNALS = [SIGTERM, SIGINT, SIGHUP];
 
 /**
  * Becomes `user` without any right, and then the program of serve.ts, in this process. The kernel keeps rights by thread, and
@@ -47,6 +53,7 @@ export async function becomeServer(
   process.setgid?.(user.gid);
   process.setuid?.(user.uid);
   confine();
+  holdSignals(STOP_SIGNALS);
   return execute(`/proc/self/fd/${runtime}`, ["warder-sensor", "run", "-"], environment());
 }
 

@@ -21,7 +21,7 @@ const ALLOWED: Record<string, number> = {
   ...{ timerfd_create: 283, timerfd_settime: 286, timerfd_gettime: 287, getrusage: 98, times: 100 },
   // signals: the collector stops threads with them
   ...{ rt_sigaction: 13, rt_sigprocmask: 14, rt_sigreturn: 15, rt_sigsuspend: 130, rt_sigpending: 127 },
-  ...{ rt_sigtimedwait: 128, sigaltstack: 131, restart_syscall: 219 },
+  ...{ rt_sigtimedwait: 128, sigaltstack: 131, restart_syscall: 219, signalfd4: 289 },
   // the process itself
   ...{ getpid: 39, getppid: 110, getuid: 102, geteuid: 107, getgid: 104, getegid: 108, getresuid: 118 },
   ...{ getresgid: 120, getgroups: 115, getpgrp: 111, uname: 63, sysinfo: 99, getrandom: 318, umask: 95 },

@@ -7,7 +7,7 @@ import * as libc from "./libc.ts";
 import { openMemory } from "./memory.ts";
 import { openMessages } from "./message.ts";
 import { openOwnProcesses } from "./own.ts";
-import { verifyDropped } from "./privileges.ts";
+import { STOP_SIGNALS, verifyDropped } from "./privileges.ts";
 import type { Programs } from "./programs.ts";
 import { mapRing } from "./ring.ts";
 import { serve } from "./server.ts";
@@ -32,19 +32,18 @@ declare const handover: Handover;
 
 const say = talker((line) => process.stderr.write(`warder-sensor: ${line}\n`));
 
-/** SIGTERM, SIGINT, and SIGHUP of a terminal that closes: programs that are not pinned are detached, then the server is woken. */
+/** One of STOP_SIGNALS wakes the server; as soon as it looks, programs that are not pinned are detached. */
 function stopSignal(): { fd: number; requested: () => boolean; detached: () => boolean } {
-  const { fd, wake } = libc.eventFd();
-  let requested = false;
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
-    process.on(signal, () => {
-      if (!requested && !handover.pins) for (const { link } of handover.hooks) libc.closeFd(link);
-      requested = true;
-      wake();
-    });
-  }
+  const { fd, take } = libc.signalFd(STOP_SIGNALS);
+  let isRequested = false;
   process.on("SIGUSR1", () => {}); // means the evaluator's files, and would end this process
-  return { fd, requested: () => requested, detached: () => !handover.pins };
+  const requested = () => {
+    if (isRequested || !take()) return isRequested;
+    if (!handover.pins) for (const { link } of handover.hooks) libc.closeFd(link);
+    isRequested = true;
+    return true;
+  };
+  return { fd, requested, detached: () => !handover.pins };
 }
 
 async function main(): Promise<void> {

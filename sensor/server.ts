@@ -1,6 +1,7 @@
 // Hands the ring's bytes to one evaluator at a time. It looks at lengths, never into a record, and takes one thing from its
 // peer: acknowledgements. The ring is the only queue: what was not acknowledged stays there for the next evaluator.
 
+import { setImmediate } from "node:timers/promises";
 import {
   ACKNOWLEDGEMENT,
   CLOCK_FRAME,
@@ -49,6 +50,8 @@ export type Service = {
 };
 
 const TICK_MS = 1000;
+/** Without an evaluator, so often something may be said that was kept back. */
+const ALONE_MS = 10_000;
 /** Between two looks at a ring that holds unacknowledged records: the kernel wakes nobody then, and neither does the reader. */
 const RECHECK_MS = 4;
 const SEND_BUFFER_SIZE = 4 * 1024 * 1024;
@@ -72,8 +75,9 @@ export async function serve(
   const state: State = { redeliverUntil: service.redeliverUntil, refused: 0n, losersTaken: null };
 
   for (;;) {
-    if (stop.requested()) drain ??= beginDrain(rings);
-    if (stop.requested() && stop.detached()) service.watch.rest();
+    const stopping = stop.requested();
+    if (stopping) drain ??= beginDrain(rings);
+    if (stopping && stop.detached()) service.watch.rest();
     if (connection) {
       connection.advance(drain !== null && !stop.detached());
       if (drain && (connection.drained(stop.detached()) || drain.isOver())) {
@@ -88,15 +92,16 @@ export async function serve(
         connection = null;
         service.watch.setEvaluator(null);
       }
-    } else if (stop.requested()) return;
+    } else if (stopping) return;
 
     const interests = [
-      { fd: stop.requested() ? -1 : stop.fd, events: libc.POLLIN },
+      { fd: stopping ? -1 : stop.fd, events: libc.POLLIN },
       { fd: service.listener, events: libc.POLLIN },
       { fd: connection?.fd ?? -1, events: connection?.interest ?? 0 },
       ...rings.map(({ fd }) => ({ fd: connection?.idle ? fd : -1, events: libc.POLLIN })),
     ];
-    await libc.poll(interests, connection ? connection.waitMs : -1);
+    libc.poll(interests, connection ? connection.waitMs : ALONE_MS);
+    await setImmediate(); // the runtime's turn: timers, and what waits for standard error
 
     for (let i = 0; i < libc.BACKLOG; i++) {
       const accepted = libc.acceptUnix(service.listener);
@@ -257,7 +262,7 @@ class Connection {
       this.flush();
       if (!this.blocked && !isOut) libc.shutDownSending(this.fd);
       isOut = !this.blocked;
-      await libc.poll([{ fd: this.fd, events: isOut ? libc.POLLIN : libc.POLLOUT }], TICK_MS);
+      libc.poll([{ fd: this.fd, events: isOut ? libc.POLLIN : libc.POLLOUT }], TICK_MS);
       // Closed with an acknowledgement unread, the socket would fail before its peer has read the end.
       this.receive();
     }
@@ -271,8 +276,8 @@ class Connection {
   }
 
   private enqueue(type: FrameType, payload: Uint8Array): void {
-    this.queue.push({ bytes: frameHeader(type, 0, payload.length, 0) });
-    if (payload.length > 0) this.queue.push({ bytes: payload });
+    // In one piece: two would wake the reader twice.
+    this.queue.push({ bytes: Buffer.concat([frameHeader(type, 0, payload.length, 0), payload]) });
   }
 
   /**

@@ -251,8 +251,9 @@ describe.skipIf(reason !== null)("the running sensor", () => {
       "/dev/null": 1,
       [sensor.stdoutPath]: 1,
       [sensor.stderrPath]: 2, // and the runtime's own copy
-      "anon_inode:[eventpoll]": 1, // the runtime's, with one eventfd
-      "anon_inode:[eventfd]": 2,
+      "anon_inode:[eventpoll]": 1, // the runtime's, with an eventfd
+      "anon_inode:[eventfd]": 1,
+      "anon_inode:[signalfd]": 1,
       "anon_inode:bpf-map": 6,
       "anon_inode:bpf_link": links,
       "anon_inode:bpf-prog": links + 1, // the one that writes for the sensor
@@ -267,6 +268,20 @@ describe.skipIf(reason !== null)("the running sensor", () => {
     await evaluator.end("SIGTERM");
     await until("the end of the connection", () => open()["socket"] === 1);
     expect(open()).toEqual(expected);
+  }, 60_000);
+
+  test("waits in its first thread: nothing that it does wakes another of its own", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    const evaluator = await bench.evaluator();
+    await until("the evaluator", () => sensor.stderr.includes("connected"));
+    const threads = readdirSync(`/proc/${sensor.pid}/task`).map((thread) =>
+      readFileSync(`/proc/${sensor.pid}/task/${thread}/comm`, "latin1").trim(),
+    );
+    // Beside it there are at most those that collect garbage.
+    expect(threads.filter((name) => !["mi-scavenger", "HeapHelper"].includes(name))).toEqual([
+      "warder-sensor",
+    ]);
+    await evaluator.end("SIGTERM");
   }, 60_000);
 });
 
