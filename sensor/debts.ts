@@ -3,7 +3,7 @@
 import { RINGS_MAX, type TakenFrame } from "../bpf/event.gen.ts";
 import { lostByRing, mapCounters } from "./counters.ts";
 import { maxEntries } from "./libbpf.ts";
-import { openMemory } from "./memory.ts";
+import { blocksFor, openMemory } from "./memory.ts";
 import { openMessages } from "./message.ts";
 import { countUnread, mapRing } from "./ring.ts";
 
@@ -16,7 +16,8 @@ export type Left = { rings: (number | null)[]; counters: number | null; memory: 
 /** Reads what is left in maps of programs that nobody serves. Of another version's, only the rings can be read. */
 export function debtsOf({ rings, counters, memory }: Left, cpus: number): Debts {
   const unread = Array.from({ length: RINGS_MAX }, (_, i) => BigInt(unreadIn(rings[i] ?? null)));
-  const remembered = memory === null ? null : openMemory(memory, cpus, openMessages(-1));
+  const fits = memory !== null && maxEntries(memory) === blocksFor(cpus);
+  const remembered = fits ? openMemory(memory, cpus, openMessages(-1)) : null;
   if (!remembered?.isOurs() || counters === null) return { unread, unwrittenEvents: 0n, unwrittenAlerts: 0n };
   const taken = remembered.read();
   const { copyTo, size } = mapCounters(counters, cpus);
