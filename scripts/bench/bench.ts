@@ -19,6 +19,7 @@ import { liveRows, replayRows, ruleRows } from "./carry.ts";
 import { endlessRows, idleRows, latencyRows, memoryRows, startRows } from "./footprint.ts";
 import { growthRows } from "./growth.ts";
 import { hookRows, peerRows } from "./hooks.ts";
+import { instructionRows } from "./instructions.ts";
 import { buildTools, RING_MIB, removeTools, type Tools } from "./live.ts";
 import { type Machine, thisMachine } from "./machine.ts";
 import { plot } from "./plot.ts";
@@ -44,7 +45,10 @@ const { values } = parseArgs({
 
 const GROUPS: Record<string, (tools: Tools, extent: Extent) => Promise<(Row | Skipped)[]>> = {
   hook: (tools, extent) => hookRows(tools, extent, "tracepoint"),
-  "hook-fentry": (tools, extent) => hookRows(tools, extent, "fentry"),
+  "hook-fentry": async (tools, extent) => [
+    ...(await hookRows(tools, extent, "fentry")),
+    ...(await instructionRows(tools)),
+  ],
   programs: programRows,
   peers: peerRows,
   live: liveRows,

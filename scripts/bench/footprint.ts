@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { evaluatorOf, until } from "../live/pair.ts";
 import { ONLY_PRODUCED } from "./carry.ts";
 import { LivePair, RING_MIB, type Tools } from "./live.ts";
-import { contextSwitches, memoryOf } from "./machine.ts";
+import { memoryOf, wakeUps } from "./machine.ts";
 import { type Extent, median, percentile, type Row, rowOf } from "./row.ts";
 import { makeRules } from "./rules.ts";
 
@@ -143,6 +143,8 @@ export async function latencyRows(tools: Tools, { scale }: Extent): Promise<Row[
 }
 
 const IDLE_MS = 10_000;
+/** So long the evaluator's compiler finds something to do, although hardly anything runs. */
+const COMPILED_MS = 60_000;
 
 /** Wake-ups of both while nothing happens that they are to see. */
 export async function idleRows(tools: Tools, { scale }: Extent): Promise<Row[]> {
@@ -150,15 +152,15 @@ export async function idleRows(tools: Tools, { scale }: Extent): Promise<Row[]> 
   const nothing = `[events]\nprocess = false\nnetwork = false\n[file]\nwatch_paths = ["/nowhere"]\n`;
   for (const canary of [true, false]) {
     const pair = await LivePair.start(tools, { settings: `${nothing}[health]\ncanary = ${canary}\n` });
-    await Bun.sleep(SETTLE_MS);
+    await Bun.sleep(SETTLE_MS + COMPILED_MS * scale);
     const processes = [pair.sensor, pair.evaluator] as const;
-    const before = processes.map(contextSwitches);
+    const before = processes.map(wakeUps);
     const cpu = pair.cpuSeconds();
     await Bun.sleep(IDLE_MS * scale);
     const used = pair.cpuSeconds();
     const seconds = (IDLE_MS * scale) / 1000;
     const [sensor = 0, evaluator = 0] = processes.map(
-      (pid, i) => (contextSwitches(pid) - (before[i] ?? 0)) / seconds,
+      (pid, i) => (wakeUps(pid) - (before[i] ?? 0)) / seconds,
     );
     await pair.stop();
     const what = canary ? "with the canary" : "without the canary";

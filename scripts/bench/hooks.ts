@@ -13,7 +13,7 @@ const SPAWNED = "/bin/true";
 
 /** What is timed: a call that nobody looks at, an open with its close, a spawn. */
 export const CALLS = ["call", "open", "spawn"] as const;
-type Call = (typeof CALLS)[number];
+export type Call = (typeof CALLS)[number];
 /** Nanoseconds of each call, one number a run. */
 type Times = Record<Call, number[]>;
 type Goals = Record<Call, Goal | null>;

@@ -78,10 +78,9 @@ export function memoryOf(pid: number): { rss: number; anonymous: number } {
   return { rss: mb("VmRSS"), anonymous: mb("RssAnon") };
 }
 
-/** How often threads of a process have begun to run, after they had waited or somebody else had run. */
-export function contextSwitches(pid: number): number {
+/** How often threads of a process have waited, and were woken. That somebody else ran meanwhile is no waiting. */
+export function wakeUps(pid: number): number {
   return readdirSync(`/proc/${pid}/task`)
-    .map((thread) => readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8"))
-    .flatMap((status) => [...status.matchAll(/_ctxt_switches:\s+(\d+)/g)])
-    .reduce((sum, [, count]) => sum + Number(count), 0);
+    .map((thread) => textOf(`/proc/${pid}/task/${thread}/status`))
+    .reduce((sum, status) => sum + Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1] ?? 0), 0);
 }

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STRETCHES = 1000 };
+enum { STRETCHES_MAX = 1000 };
 
 static void fail(const char *what)
 {
@@ -70,10 +70,10 @@ static int ascending(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-	static double stretches[STRETCHES];
+	static double times[STRETCHES_MAX];
 	void (*deed)(const char *) = NULL;
 	cpu_set_t cpus;
-	int count;
+	int count, stretches;
 
 	if (argc >= 4 && !strcmp(argv[1], "calls"))
 		deed = call;
@@ -89,15 +89,17 @@ int main(int argc, char **argv)
 	CPU_SET(atoi(argv[2]), &cpus);
 	if (sched_setaffinity(0, sizeof(cpus), &cpus))
 		fail("sched_setaffinity");
-	count = (atoi(argv[3]) + STRETCHES - 1) / STRETCHES;
-	for (int i = 0; i < STRETCHES; i++) {
+	count = atoi(argv[3]);
+	stretches = count < STRETCHES_MAX ? count : STRETCHES_MAX;
+	count = (count + stretches - 1) / stretches;
+	for (int i = 0; i < stretches; i++) {
 		double begin = now_ns();
 
 		for (int j = 0; j < count; j++)
 			deed(argv[4]);
-		stretches[i] = (now_ns() - begin) / count;
+		times[i] = (now_ns() - begin) / count;
 	}
-	qsort(stretches, STRETCHES, sizeof(double), ascending);
-	printf("%.1f\n", stretches[STRETCHES / 2]);
+	qsort(times, stretches, sizeof(double), ascending);
+	printf("%.1f\n", times[stretches / 2]);
 	return 0;
 }

@@ -23,17 +23,21 @@ export function noMachine(): string | null {
   return Bun.which("apt-get") ? null : "no apt-get";
 }
 
-/** Runs a script in a machine that has these programs. Returns what was printed, and the files that it brought back. */
+/**
+ * Runs a script in a machine that has these programs. Returns what was printed, and the files that it brought back. `options`
+ * are those of scripts/vm.
+ */
 export async function runInMachine(
   script: string,
   programs: string[],
+  options: Record<string, string> = {},
 ): Promise<{ said: string; parts: Buffer[] }> {
   const folder = mkdtempSync(join(tmpdir(), "warder-machine-"));
   try {
     const output = join(folder, "output");
     writeFileSync(join(folder, "script"), BRING + script);
     const machine = Bun.spawn([join(import.meta.dir, "../vm"), join(folder, "script"), output, ...programs], {
-      env: { ...process.env, VM_TIMEOUT_S: String(LIMIT_S) },
+      env: { ...process.env, VM_TIMEOUT_S: String(LIMIT_S), ...options },
       stdout: "pipe",
       stderr: "inherit",
     });
