@@ -166,19 +166,26 @@ function hostId(): Uint8Array {
   }
 }
 
-/** A folder that root owns, so that nobody can put something else into the place of what is made there. */
+/**
+ * A folder that root owns, so that nobody can put something else into the place of what is made there. It gets its name when it
+ * can be entered: an evaluator that waits would believe that it never may.
+ */
 function makeFolder(path: string, evaluator: User): void {
   const there = statSync(path, { throwIfNoEntry: false });
   if (there?.isDirectory()) return;
+  const temporary = `${path}.${process.pid}`;
   try {
-    mkdirSync(path, { recursive: true, mode: 0o750 });
+    if (there) throw new Error("it is there");
+    mkdirSync(dirname(path), { recursive: true, mode: 0o750 });
+    mkdirSync(temporary, { mode: 0o750 });
+    lchownSync(temporary, 0, evaluator.gid);
+    renameSync(temporary, path);
   } catch (error) {
     const reason = there ? "is a file" : `cannot be made (${(error as Error).message})`;
     throw new Error(`${path}: the folder of the socket ${reason}: name another place with --socket`, {
       cause: error,
     });
   }
-  lchownSync(path, 0, evaluator.gid);
 }
 
 /** What the canary acts with: a folder of `user`, and the smallest program that every host has. */
