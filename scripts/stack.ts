@@ -1,5 +1,6 @@
 // How much stack the compiled programs take, as the verifier reckons it: kernels before 6.13 refuse a chain of functions that
-// takes more than 512 bytes. Later ones take it, so that to load it there shows nothing.
+// takes more than 512 bytes. Later ones take it, so that to load it there shows nothing. The sizes that a verifier's log ends with
+// are larger by 24 where it has inlined a bpf_loop: that happens after the check.
 //
 //   bun scripts/stack.ts OBJECT...      prints the deepest chain of each; exit code 1 when a kernel would refuse it
 
