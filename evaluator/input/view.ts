@@ -40,7 +40,8 @@ export class RecordView {
   private words: Uint32Array = new Uint32Array(0);
   private base = 0;
   private buffer: Buffer = Buffer.alloc(0);
-  private view: DataView = new DataView(new ArrayBuffer(0));
+  /** The same memory. */
+  view: DataView = new DataView(new ArrayBuffer(0));
   /** Where the bytes of each text begin, once `isWhole` has looked. */
   private readonly starts = new Int32Array(TEXTS_MAX + 1);
 
@@ -166,7 +167,8 @@ export class RecordView {
     return expected;
   }
 
-  private latin1(start: number, end: number): Bytes {
+  /** The bytes from one place to another of `bytes`. */
+  latin1(start: number, end: number): Bytes {
     return this.buffer.toString("latin1", start, end) as Bytes;
   }
 }

@@ -18,7 +18,7 @@ import { Instant } from "../../event/instant.ts";
 import { type Lineage, type Origin, truncatedOf, wallSecond } from "../../event/normalise.ts";
 import type { Bytes } from "../../event/text.ts";
 import type { RecordView } from "../../input/view.ts";
-import { type ByteBuffer, constant } from "../bytes.ts";
+import { type ByteBuffer, constant, type Piece } from "../bytes.ts";
 import type { Lines } from "../lines.ts";
 import { ndjson } from "../ndjson.ts";
 import { PLAIN } from "../text.ts";
@@ -49,27 +49,33 @@ const ANCESTORS = constant(',"ancestors":[');
 const [THEN_ANCESTOR, END_OF_TEXTS, END_OF_LIST] = [constant('","'), constant('"]'), constant("]")];
 const COMMA = constant(",");
 const REDELIVERED = constant(',"redelivered":true');
-const END = constant("}\n");
 /** The longest that a line can be beside its texts and its lineage, and how many bytes a byte of a text can become. */
 const FIXED_SIZE_MAX = 4096;
 const GROWTH_MAX = 16;
+
+/**
+ * The beginning of a line as far as the upper half of the time in the event id, for one kind, one second since boot, one of the wall
+ * clock: put as one piece of some 230 bytes, into which the nanoseconds are set. 0: nowhere.
+ */
+type Head = {
+  seconds: number;
+  wall: number;
+  high: number;
+  piece: Piece;
+  nanosAt: number;
+  wallNanosAt: number;
+};
+const ROOM_FOR_NINE = "0".repeat(9);
 
 /** Writes events that nothing has matched. */
 export class EventWriter {
   private readonly buffer: ByteBuffer;
   private readonly time = new Instant();
-  /** What is constant in a stream: from behind the time to the first part of the event id; and with the next digits. */
+  /** What is constant in a stream: from behind the time to the first part of the event id. */
   private originText = "";
-  private origin: Uint8Array = new Uint8Array(0);
-  private shownHigh = Number.NaN;
   private offsetSeconds = 0;
   private offsetNanos = 0;
-  /** Beginnings of lines by kind, as far as the seconds since boot. */
-  private beginnings: Uint8Array[] = [];
-  private bootSecond = Number.NaN;
-  /** The wall clock's time as far as its seconds. */
-  private wall: Uint8Array = new Uint8Array(0);
-  private wallSecond = Number.NaN;
+  private readonly heads: (Head | undefined)[] = KINDS.map(() => undefined);
 
   constructor(private readonly lines: Lines) {
     this.buffer = lines.buffer;
@@ -80,7 +86,7 @@ export class EventWriter {
     const facts = { schema_version: SCHEMA_VERSION, host_id: hostId, boot_id: bootId };
     const middle = ndjson(facts).slice(1, -2);
     this.originText = `Z",${middle},"event_id":"${bootId.slice(0, 8)}-`;
-    this.shownHigh = Number.NaN;
+    this.heads.fill(undefined);
     const nanos = ((wallOffset % SECOND_NS) + SECOND_NS) % SECOND_NS;
     this.offsetNanos = Number(nanos);
     this.offsetSeconds = Number((wallOffset - nanos) / SECOND_NS);
@@ -104,59 +110,58 @@ export class EventWriter {
     if (kind >= RecordKind.connect) putNetwork(buffer, record);
     else if (kind >= RecordKind.fileOpen) putFile(buffer, record);
     else putProcess(buffer, record);
-    buffer.put(END);
     this.lines.close(kind);
   }
 
   /** As far as the end of the event id. */
   private putBeginning(record: RecordView, kind: number): void {
-    const { buffer, time } = this;
+    const { buffer } = this;
     const low = record.u32(HEADER.time);
     const high = record.u32(HEADER.time + 4);
-    time.set(low, high);
-    if (time.seconds !== this.bootSecond) this.turnBootSecond();
-    buffer.put(this.beginnings[kind] ?? NULL);
-    if (time.seconds > 0) buffer.putNine(time.nanos);
-    else buffer.putNumber(time.nanos);
-    this.putWallTime();
-    if (high !== this.shownHigh) this.turnHigh(high);
-    buffer.put(this.origin);
+    this.putHead(low, high, kind);
     if (high > 0) buffer.putEight(low);
     else buffer.putHex(low, 0);
     buffer.put(CPUS.of(record.u16(HEADER.cpu)));
     buffer.putHex(record.u32(HEADER.sequence), record.u32(HEADER.sequence + 4));
   }
 
-  /** The time by the wall clock, with its key, as far as its "Z". */
-  private putWallTime(): void {
+  /** As far as the upper half of the time in the event id. */
+  private putHead(low: number, high: number, kind: number): void {
     const { buffer, time } = this;
-    let nanos = time.nanos + this.offsetNanos;
-    let second = time.seconds + this.offsetSeconds;
-    if (nanos >= NANOS) {
-      nanos -= NANOS;
-      second += 1;
+    time.set(low, high);
+    let wallNanos = time.nanos + this.offsetNanos;
+    let wall = time.seconds + this.offsetSeconds;
+    if (wallNanos >= NANOS) {
+      wallNanos -= NANOS;
+      wall += 1;
     }
-    if (second !== this.wallSecond) {
-      this.wallSecond = second;
-      this.wall = constant(`,"time":"${wallSecond(second)}`);
-    }
-    buffer.put(this.wall);
-    buffer.putNine(nanos);
+    let head = this.heads[kind];
+    if (head?.seconds !== time.seconds || head.wall !== wall || head.high !== high)
+      head = this.turn(kind, high, wall);
+    const start = buffer.end;
+    buffer.put(head.piece);
+    if (head.nanosAt > 0) buffer.setNine(start + head.nanosAt, time.nanos);
+    buffer.setNine(start + head.wallNanosAt, wallNanos);
   }
 
   /** Most events are of the second of the last one: what is the same in all of these is made once. */
-  private turnBootSecond(): void {
-    const { seconds } = this.time;
-    this.bootSecond = seconds;
-    this.beginnings = KINDS.map((kind) =>
-      constant(`{"event_type":"${typeOf(kind)}","timestamp_ns":${seconds > 0 ? seconds : ""}`),
-    );
-  }
-
-  /** The upper half of the time in the event id changes every four seconds. */
-  private turnHigh(high: number): void {
-    this.shownHigh = high;
-    this.origin = constant(`${this.originText}${high > 0 ? high.toString(16) : ""}`);
+  private turn(kind: number, high: number, wall: number): Head {
+    const { seconds, nanos } = this.time;
+    const isEarly = seconds === 0;
+    const boot = `{"event_type":"${typeOf(kind)}","timestamp_ns":${isEarly ? nanos : seconds}`;
+    const clock = `${boot}${isEarly ? "" : ROOM_FOR_NINE},"time":"${wallSecond(wall)}`;
+    const piece = constant(`${clock}${ROOM_FOR_NINE}${this.originText}${high > 0 ? high.toString(16) : ""}`);
+    const head = {
+      seconds,
+      wall,
+      high,
+      piece,
+      nanosAt: isEarly ? 0 : boot.length,
+      wallNanosAt: clock.length,
+    };
+    // In the first second, there are no zeros before the number: each has a head of its own.
+    this.heads[kind] = isEarly ? undefined : head;
+    return head;
   }
 
   /** From behind the event id to the end of `comm`. */
@@ -202,7 +207,7 @@ export class EventWriter {
     if (containerId !== undefined) this.putString("container_id", CONTAINER_ID, containerId as Bytes);
   }
 
-  private putString(name: string, key: Uint8Array, text: Bytes | null): void {
+  private putString(name: string, key: Piece, text: Bytes | null): void {
     const { buffer } = this;
     buffer.put(key);
     if (text === null) {
@@ -235,7 +240,7 @@ export class EventWriter {
     if (truncated) this.buffer.putBytes(`,"truncated":["${truncated.join('","')}"]` as Bytes);
   }
 
-  private putNumber(key: Uint8Array, number: number): void {
+  private putNumber(key: Piece, number: number): void {
     this.buffer.put(key);
     this.buffer.putNumber(number);
   }

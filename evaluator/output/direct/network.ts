@@ -5,7 +5,7 @@ import { AF_INET, AF_UNIX, isMapped, protocolName, sixOf } from "../../event/net
 import { type Bytes, errorName } from "../../event/text.ts";
 import type { RecordView } from "../../input/view.ts";
 import { type ByteBuffer, constant } from "../bytes.ts";
-import { Kept, keyOf, NULL, QUOTE, textKeyOf } from "./pieces.ts";
+import { END, Kept, keyOf, NULL, QUOTE, textKeyOf } from "./pieces.ts";
 
 const NETWORK = NETWORK_RECORD.at;
 const PATH = NETWORK_RECORD.variable.path;
@@ -27,7 +27,7 @@ const U16 = 65536;
 
 const protocols = new Kept(protocolText);
 
-/** Puts the facts of a network event that nothing was detected in. */
+/** Puts the facts of a network event that nothing was detected in, and the line's end. */
 export function putNetwork(buffer: ByteBuffer, record: RecordView): void {
   const kind = record.u16(RECORD_HEADER.at.kind);
   const family = record.u16(NETWORK.family);
@@ -50,9 +50,11 @@ export function putNetwork(buffer: ByteBuffer, record: RecordView): void {
   buffer.put(SOCKET_FD);
   putNumberOrNull(buffer, fd >= 0, fd);
   putOutcome(buffer, record.u32(NETWORK.error) | 0);
-  if (kind !== RecordKind.listen) return;
-  buffer.put(BACKLOG);
-  buffer.putNumber(record.u32(NETWORK.backlog));
+  if (kind === RecordKind.listen) {
+    buffer.put(BACKLOG);
+    buffer.putNumber(record.u32(NETWORK.backlog));
+  }
+  buffer.put(END);
 }
 
 function hasMappedAddress(record: RecordView): boolean {
@@ -91,7 +93,7 @@ function putUnixName(buffer: ByteBuffer, record: RecordView): void {
   let end = start;
   while (end < stop && record.bytes[end] !== 0) end++;
   buffer.put(PATH_KEY);
-  buffer.putText("path", record.bytes, start, end === start ? stop : end);
+  buffer.putText("path", record, start, end === start ? stop : end);
   buffer.put(QUOTE);
 }
 

@@ -1,6 +1,6 @@
 // Pieces of lines that are constant, or that a number decides about.
 
-import { constant } from "../bytes.ts";
+import { constant, type Piece } from "../bytes.ts";
 
 /** A key behind another value, as far as its own value. */
 export const keyOf = (name: string) => constant(`,"${name}":`);
@@ -11,21 +11,22 @@ export const thenTextOf = (name: string) => constant(`","${name}":"`);
 
 export const QUOTE = constant('"');
 export const NULL = constant("null");
+export const END = constant("}\n");
 
 /** There are some dozens of each; more than this are not kept. */
 const KEPT_MAX = 1000;
 
 /** Pieces that are made once for a number. */
 export class Kept {
-  private readonly kept = new Map<number, Uint8Array>();
+  private readonly kept = new Map<number, Piece>();
 
   constructor(private readonly make: (number: number) => string) {}
 
-  of(number: number): Uint8Array {
+  of(number: number): Piece {
     return this.kept.get(number) ?? this.add(number);
   }
 
-  private add(number: number): Uint8Array {
+  private add(number: number): Piece {
     if (this.kept.size === KEPT_MAX) this.kept.clear();
     const made = constant(this.make(number));
     this.kept.set(number, made);

@@ -13,9 +13,9 @@ import {
 import { argsOf, CORE_DUMPED, sourceOf, UNSET } from "../../event/normalise.ts";
 import type { Bytes } from "../../event/text.ts";
 import type { RecordView } from "../../input/view.ts";
-import { type ByteBuffer, constant } from "../bytes.ts";
+import { type ByteBuffer, constant, type Piece } from "../bytes.ts";
 import { ndjson } from "../ndjson.ts";
-import { Kept, keyOf, NULL, QUOTE, textKeyOf } from "./pieces.ts";
+import { END, Kept, keyOf, NULL, QUOTE, textKeyOf } from "./pieces.ts";
 
 const HEADER = RECORD_HEADER.at;
 const EXEC = EXEC_RECORD.at;
@@ -54,7 +54,7 @@ const LIST_KEYS = { args: constant(',"args":['), env: constant(',"env":[') };
 /** More than there are: the rest is the kernel's own. */
 const SOURCES = 4;
 
-/** Puts the facts of a process event. */
+/** Puts the facts of a process event, and the line's end. */
 export function putProcess(buffer: ByteBuffer, record: RecordView): void {
   switch (record.u16(HEADER.kind)) {
     case RecordKind.exec:
@@ -66,6 +66,7 @@ export function putProcess(buffer: ByteBuffer, record: RecordView): void {
     default:
       putExit(buffer, record);
   }
+  buffer.put(END);
 }
 
 function putExec(buffer: ByteBuffer, record: RecordView): void {
@@ -76,7 +77,7 @@ function putExec(buffer: ByteBuffer, record: RecordView): void {
   putKnown(buffer, record, "cwd", TEXTS.cwd, EXEC.cwd);
   if (record.u32(EXEC.root + TEXT.at.fullSize) > 0) putKnown(buffer, record, "root", TEXTS.root, EXEC.root);
   buffer.put(FILENAME);
-  buffer.putText("filename", record.bytes, record.textStart(TEXTS.filename), record.textEnd(TEXTS.filename));
+  buffer.putText("filename", record, record.textStart(TEXTS.filename), record.textEnd(TEXTS.filename));
   buffer.put(QUOTE);
   putKnown(buffer, record, "interpreter", TEXTS.interpreter, EXEC.interpreter);
   buffer.put(sources.of(Math.min(record.u32(EXEC.source), SOURCES)));
@@ -94,7 +95,7 @@ function putExec(buffer: ByteBuffer, record: RecordView): void {
   buffer.put(THEN_CGROUP_ID);
   buffer.putU64(record.u32(EXEC.cgroupId), record.u32(EXEC.cgroupId + 4));
   buffer.put(CGROUP);
-  buffer.putText("cgroup", record.bytes, record.textStart(TEXTS.cgroup), record.textEnd(TEXTS.cgroup));
+  buffer.putText("cgroup", record, record.textStart(TEXTS.cgroup), record.textEnd(TEXTS.cgroup));
   buffer.put(THEN_INODE);
   buffer.putU64(record.u32(EXEC.inode), record.u32(EXEC.inode + 4));
   buffer.put(DEVICE);
@@ -159,7 +160,7 @@ function putList(
   const before = buffer.end;
   const tailSize = record.u32(at + TEXT_LIST.at.tailSize);
   buffer.put(LIST_KEYS[name]);
-  if (tailSize === 0 && putPlainStrings(buffer, record.bytes, start, end)) {
+  if (tailSize === 0 && putPlainStrings(buffer, record, start, end)) {
     buffer.put(END_OF_LIST);
     return;
   }
@@ -172,14 +173,15 @@ function putList(
 }
 
 /** Strings that each end with a NUL, if JSON shows all of them as they are. */
-function putPlainStrings(buffer: ByteBuffer, bytes: Uint8Array, start: number, end: number): boolean {
+function putPlainStrings(buffer: ByteBuffer, record: RecordView, start: number, end: number): boolean {
   if (start === end) return true;
+  const { bytes } = record;
   const stop = bytes[end - 1] === 0 ? end - 1 : end;
   for (let at = start; ; ) {
     let next = at;
     while (next < stop && bytes[next] !== 0) next++;
     buffer.put(QUOTE);
-    if (!buffer.putPlain(bytes, at, next)) return false;
+    if (!buffer.putPlain(record, at, next)) return false;
     buffer.put(QUOTE);
     if (next === stop) return true;
     buffer.put(COMMA);
@@ -201,11 +203,11 @@ function putKnown(
     return;
   }
   buffer.put(QUOTE);
-  buffer.putText(name, record.bytes, record.textStart(text), record.textEnd(text));
+  buffer.putText(name, record, record.textStart(text), record.textEnd(text));
   buffer.put(QUOTE);
 }
 
-function putNumber(buffer: ByteBuffer, key: Uint8Array, number: number): void {
+function putNumber(buffer: ByteBuffer, key: Piece, number: number): void {
   buffer.put(key);
   buffer.putNumber(number);
 }
