@@ -44,7 +44,6 @@ export type Decision = {
 };
 
 const HEADER = RECORD_HEADER.at;
-const NO_MATCHES: Match[] = [];
 const NO_NAMES: Bytes[] = [];
 
 /** Decides about one record after the other. */
@@ -102,7 +101,7 @@ export class Decider {
 
   /** Decides about a whole record of a known kind, and hands on what is written. Returns false when it is no event. */
   decide(record: RecordView, redelivered: boolean): boolean {
-    const { decision, sink, processes } = this;
+    const { decision, processes } = this;
     const kind = record.u16(HEADER.kind);
     const totals = this.ledger.of(kind);
     const process = processes.observe(record);
@@ -111,29 +110,36 @@ export class Decider {
       return false;
     }
     if (record.isCut) this.tally.truncated += 1;
-    let event: Event | null = null;
-    let matches = NO_MATCHES;
-    let detections = NO_NAMES;
-    if (decision.filter.couldMatch(record)) {
-      if (kind >= RecordKind.connect) event = this.eventOf(record, process, redelivered);
-      const subject = event ?? subjectOf(record, process, processes.namesOf(record, process));
-      matches = decision.engine.evaluate(subject);
-      if (kind >= RecordKind.fileOpen) detections = decision.detections.namesFor(subject);
-    }
+    if (decision.filter.couldMatch(record)) this.judge(record, process, totals, redelivered);
+    else if (this.account(record, totals, false)) this.write(record, process, redelivered);
+    return true;
+  }
+
+  /** Writes an event that nothing has matched. */
+  private write(record: RecordView, process: Process, redelivered: boolean): void {
+    const { sink } = this;
+    if (sink.direct) sink.direct.add(record, process, this.processes, redelivered);
+    else sink.event(record.u16(HEADER.kind), this.eventOf(record, process, redelivered));
+  }
+
+  /** Asks rules and detections about an event that might match. */
+  private judge(record: RecordView, process: Process, totals: Totals, redelivered: boolean): void {
+    const { decision, sink, processes } = this;
+    const kind = record.u16(HEADER.kind);
+    let event = kind >= RecordKind.connect ? this.eventOf(record, process, redelivered) : null;
+    const subject = event ?? subjectOf(record, process, processes.namesOf(record, process));
+    const matches = decision.engine.evaluate(subject);
+    const detections = kind >= RecordKind.fileOpen ? decision.detections.namesFor(subject) : NO_NAMES;
     const isWritten = this.account(record, totals, matches.length > 0);
     if (matches.length === 0 && detections.length === 0) {
-      if (!isWritten) return true;
-      if (sink.direct) {
-        sink.direct.add(record, process, processes, redelivered);
-        return true;
-      }
+      if (isWritten) this.write(record, process, redelivered);
+      return;
     }
     event ??= this.eventOf(record, process, redelivered);
     annotate(event, detections);
     if (isWritten) sink.event(kind, event);
     totals.matched += matches.length;
     for (const match of matches) sink.alert(kind, this.raise(match, event, process));
-    return true;
   }
 
   /** Enters in the books what becomes of an event. Returns whether it is written. */

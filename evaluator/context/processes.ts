@@ -229,21 +229,24 @@ export class Processes {
   }
 
   private update(record: RecordView): Process {
-    const kind = record.u16(HEADER.kind);
     const before = this.find(record, HEADER.process);
     const process = before ?? newProcess(record);
-    if ((record.u32(HEADER.tid) === process.tgid || !before) && !process.hasCommOf(record)) {
+    if ((!before || record.u32(HEADER.tid) === process.tgid) && !process.hasCommOf(record)) {
       process.rename(record, this.shared(record.chars(HEADER.comm)));
       this.touch(process);
     }
+    const kind = record.u16(HEADER.kind);
+    if (kind < RecordKind.fileOpen) this.live(record, kind, process);
+    this.hold(process);
+    if (kind < RecordKind.fileOpen) this.hot.reweigh(process, weightOf(process));
+    return process;
+  }
+
+  /** Takes in what has happened to the process itself. */
+  private live(record: RecordView, kind: number, process: Process): void {
     switch (kind) {
       case RecordKind.fork:
         this.fork(record, process);
-        break;
-      case RecordKind.exec:
-      case RecordKind.snapshot:
-        process.image = this.readImage(record);
-        this.touch(process);
         break;
       case RecordKind.exit:
         // Kept for its children's sake; its arguments serve nobody any more. Image objects are shared, hence the copy.
@@ -251,12 +254,9 @@ export class Processes {
         process.image = process.image && withoutArgs(process.image);
         break;
       default:
-        this.hold(process);
-        return process;
+        process.image = this.readImage(record);
+        this.touch(process);
     }
-    this.hold(process);
-    this.hot.reweigh(process, weightOf(process));
-    return process;
   }
 
   private readImage(record: RecordView): Image {

@@ -7,9 +7,19 @@ const HALF = 65536;
 export class Instant {
   seconds = 0;
   nanos = 0;
+  /** Where the second began, as far as the upper half is this one. */
+  private high = -1;
+  private start = 0;
 
-  /** Takes the two halves of the number. Long division, in steps that a double holds exactly. */
+  /** Takes the two halves of the number. Most are of the second of the one before, and nothing is divided then. */
   set(low: number, high: number): void {
+    const nanos = low - this.start;
+    if (high === this.high && nanos >= 0 && nanos < SECOND_NS) this.nanos = nanos;
+    else this.divide(low, high);
+  }
+
+  /** Long division, in steps that a double holds exactly. */
+  private divide(low: number, high: number): void {
     const first = Math.floor(high / SECOND_NS);
     const second = (high - first * SECOND_NS) * HALF + (low >>> 16);
     const secondQuotient = Math.floor(second / SECOND_NS);
@@ -17,5 +27,7 @@ export class Instant {
     const thirdQuotient = Math.floor(third / SECOND_NS);
     this.seconds = (first * HALF + secondQuotient) * HALF + thirdQuotient;
     this.nanos = third - thirdQuotient * SECOND_NS;
+    this.high = high;
+    this.start = low - this.nanos;
   }
 }

@@ -9,6 +9,7 @@ import {
   type Bytes,
   type DecodedRecord,
   decodeRecord,
+  KINDS_MAX,
   RECORD_HEADER,
   RECORD_LAYOUTS,
   RecordFlag,
@@ -18,11 +19,17 @@ import {
 } from "../../bpf/event.gen.ts";
 import { DISCARDED } from "./records.ts";
 
-/** How a kind announces its variable part: where each text's or list's struct is, in words from the record's beginning. */
-type Variable = { fixedSize: number; places: Int32Array; isList: Uint8Array };
+/**
+ * How a kind announces its variable part: where the sizes of each text or list are, in words from the record's beginning. A list
+ * has two, of its head and of its tail; a text none for a tail.
+ */
+type Variable = { fixedSize: number; sizes: Int32Array; tailSizes: Int32Array; fullSizes: Int32Array };
 
-const VARIABLES: ReadonlyMap<number, Variable> = variableParts();
-const TEXTS_MAX = Math.max(...VARIABLES.values().map(({ places }) => places.length));
+const NO_TAIL = -1;
+
+/** By kind of record. */
+const VARIABLES: readonly (Variable | undefined)[] = variableParts();
+const TEXTS_MAX = Math.max(...VARIABLES.map((variable) => variable?.sizes.length ?? 0));
 const UNREADABLE = RecordFlag.argsUnreadable | RecordFlag.envUnreadable;
 const CHARS_SIZE = 16;
 const U32 = 2 ** 32;
@@ -78,27 +85,27 @@ export class RecordView {
    * if the answer was yes.
    */
   isWhole(): boolean {
-    const variable = this.hasHeader ? VARIABLES.get(this.u16(RECORD_HEADER.at.kind)) : undefined;
-    if (!variable || this.size < variable.fixedSize) return false;
+    const variable = this.hasHeader ? VARIABLES[this.u16(RECORD_HEADER.at.kind)] : undefined;
+    return variable !== undefined && this.size >= variable.fixedSize && this.findTexts(variable);
+  }
+
+  private findTexts({ fixedSize, sizes, tailSizes, fullSizes }: Variable): boolean {
     const { words, base, starts } = this;
-    const { places, isList } = variable;
     const end = this.start + this.size;
-    let at = this.start + variable.fixedSize;
-    this.isCut = (this.u32(RECORD_HEADER.at.flags) & UNREADABLE) !== 0;
-    for (let i = 0; i < places.length; i++) {
-      const place = base + (places[i] ?? 0);
-      let size = words[place + TEXT.at.size / 4] ?? 0;
-      let fullSize = words[place + TEXT.at.fullSize / 4] ?? 0;
-      if (isList[i] === 1) {
-        size = (words[place + TEXT_LIST.at.size / 4] ?? 0) + (words[place + TEXT_LIST.at.tailSize / 4] ?? 0);
-        fullSize = words[place + TEXT_LIST.at.fullSize / 4] ?? 0;
-      }
+    let at = this.start + fixedSize;
+    let isCut = (this.u32(RECORD_HEADER.at.flags) & UNREADABLE) !== 0;
+    for (let i = 0; i < sizes.length; i++) {
+      const tail = tailSizes[i] ?? NO_TAIL;
+      const fullSize = words[base + (fullSizes[i] ?? 0)] ?? 0;
+      let size = words[base + (sizes[i] ?? 0)] ?? 0;
+      if (tail !== NO_TAIL) size += words[base + tail] ?? 0;
       if (size > fullSize || size > end - at) return false;
-      if (size < fullSize) this.isCut = true;
+      if (size < fullSize) isCut = true;
       starts[i] = at;
       at += size;
     }
-    starts[places.length] = at;
+    starts[sizes.length] = at;
+    this.isCut = isCut;
     return at === end;
   }
 
@@ -173,13 +180,21 @@ export class RecordView {
   }
 }
 
-function variableParts(): Map<number, Variable> {
-  return new Map(
-    Object.entries(RECORD_LAYOUTS).map(([kind, { size, at, variable, lists }]) => {
-      const names = Object.keys(variable);
-      const places = Int32Array.from(names, (name) => ((at as Record<string, number>)[name] ?? 0) / 4);
-      const isList = Uint8Array.from(names, (name) => Number((lists as readonly string[]).includes(name)));
-      return [Number(kind), { fixedSize: size, places, isList }];
-    }),
-  );
+function variableParts(): (Variable | undefined)[] {
+  const byKind: (Variable | undefined)[] = Array.from({ length: KINDS_MAX });
+  for (const [kind, { size, at, variable, lists }] of Object.entries(RECORD_LAYOUTS)) {
+    const names = Object.keys(variable);
+    const isList = (name: string) => (lists as readonly string[]).includes(name);
+    const placesOf = (place: (name: string) => number) =>
+      Int32Array.from(names, (name) => (((at as Record<string, number>)[name] ?? 0) + place(name)) / 4);
+    byKind[Number(kind)] = {
+      fixedSize: size,
+      sizes: placesOf((name) => (isList(name) ? TEXT_LIST.at.size : TEXT.at.size)),
+      tailSizes: placesOf(() => TEXT_LIST.at.tailSize).map((place, i) =>
+        isList(names[i] ?? "") ? place : NO_TAIL,
+      ),
+      fullSizes: placesOf((name) => (isList(name) ? TEXT_LIST.at.fullSize : TEXT.at.fullSize)),
+    };
+  }
+  return byKind;
 }

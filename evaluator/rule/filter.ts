@@ -7,7 +7,8 @@
 // with this last byte have; and if rules look for parts of paths, one more pass finds these. What shares a hash with another
 // by chance costs a question to the rules, and nothing else.
 
-import { FILE_RECORD, NETWORK_RECORD, RECORD_HEADER, RecordKind } from "../../bpf/event.gen.ts";
+import { FILE_RECORD, KINDS_MAX, NETWORK_RECORD, RECORD_HEADER, RecordKind } from "../../bpf/event.gen.ts";
+import { ALL_EVENT_KINDS } from "../../bpf/kinds.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
 import { type Compiled, compileMatch } from "./conditions.ts";
@@ -25,6 +26,11 @@ const PATH = FILE_RECORD.variable.path;
 const NEW_PATH = FILE_RECORD.variable.newPath;
 const SLASH = 0x2f;
 const PORTS = 65536;
+/** What rules that match an event of a kind look at. */
+const BITS_BY_KIND = new Uint8Array(KINDS_MAX);
+for (const { kind, type } of ALL_EVENT_KINDS)
+  BITS_BY_KIND[kind] =
+    kind < RecordKind.connect ? (FILE_BITS[type] ?? 0) : kind === RecordKind.connect ? OUTBOUND : INBOUND;
 
 /** The filter for what enabled rules and detections look for. */
 export function compileFilter(rules: readonly Rule[], detections: readonly Detection[]): Filter {
@@ -70,30 +76,20 @@ export class Filter {
 
   /** Could something match this record? It must be whole. */
   couldMatch(record: RecordView): boolean {
-    switch (record.u16(RECORD_HEADER.at.kind)) {
-      case RecordKind.fileOpen:
-        return this.couldMatchPath(record, PATH, FILE_BITS["file_open"] ?? 0);
-      case RecordKind.fileWrite:
-        return this.couldMatchPath(record, PATH, FILE_BITS["file_write"] ?? 0);
-      case RecordKind.fileUnlink:
-        return this.couldMatchPath(record, PATH, FILE_BITS["file_unlink"] ?? 0);
-      case RecordKind.fileRename: {
-        const bit = FILE_BITS["file_rename"] ?? 0;
-        return this.couldMatchPath(record, PATH, bit) || this.couldMatchPath(record, NEW_PATH, bit);
-      }
-      case RecordKind.connect:
-        return ((this.ports[record.u16(NETWORK_RECORD.at.remotePort)] ?? 0) & OUTBOUND) !== 0;
-      case RecordKind.bind:
-      case RecordKind.listen:
-      case RecordKind.accept:
-        return ((this.ports[record.u16(NETWORK_RECORD.at.localPort)] ?? 0) & INBOUND) !== 0;
-      case RecordKind.exec:
-      case RecordKind.fork:
-        // Their names are strings already, and there are few of them.
-        return this.hasProcessRules;
-      default:
-        return false;
+    const kind = record.u16(RECORD_HEADER.at.kind);
+    const bit = BITS_BY_KIND[kind] ?? 0;
+    if (kind >= RecordKind.connect) return (this.portBits(record, kind) & bit) !== 0;
+    if (kind < RecordKind.fileOpen) {
+      // Their names are strings already, and there are few of them.
+      return this.hasProcessRules && kind !== RecordKind.exit;
     }
+    if (this.couldMatchPath(record, PATH, bit)) return true;
+    return kind === RecordKind.fileRename && this.couldMatchPath(record, NEW_PATH, bit);
+  }
+
+  private portBits(record: RecordView, kind: number): number {
+    const { localPort, remotePort } = NETWORK_RECORD.at;
+    return this.ports[record.u16(kind === RecordKind.connect ? remotePort : localPort)] ?? 0;
   }
 
   private couldMatchPath(record: RecordView, text: number, bit: number): boolean {

@@ -98,19 +98,27 @@ export class EventWriter {
     const kind = record.u16(HEADER.kind);
     buffer.reserve(record.size * GROWTH_MAX + FIXED_SIZE_MAX);
     this.putBeginning(record, kind);
-    const rendering = processes.renderingFor(record, process);
-    if (rendering && buffer.hasKept(rendering.ticket)) {
-      const { ticket, threadSize, lineageSize } = rendering;
-      const isThread = rendering.hasThreadOf(record);
-      if (!isThread) this.putThread(record);
-      buffer.putKept(ticket, isThread ? 0 : threadSize, threadSize + lineageSize);
-    } else this.render(record, process, processes);
+    this.putWho(record, process, processes);
     if (record.isCut) this.putTruncated(record);
     if (redelivered) buffer.put(REDELIVERED);
     if (kind >= RecordKind.connect) putNetwork(buffer, record);
     else if (kind >= RecordKind.fileOpen) putFile(buffer, record);
     else putProcess(buffer, record);
     this.lines.close(kind);
+  }
+
+  /** From behind the event id to the end of the lineage. */
+  private putWho(record: RecordView, process: Process, processes: Processes): void {
+    const { buffer } = this;
+    const rendering = processes.renderingFor(record, process);
+    if (!rendering || !buffer.hasKept(rendering.ticket)) {
+      this.render(record, process, processes);
+      return;
+    }
+    const { ticket, threadSize, lineageSize } = rendering;
+    const isThread = rendering.hasThreadOf(record);
+    if (!isThread) this.putThread(record);
+    buffer.putKept(ticket, isThread ? 0 : threadSize, threadSize + lineageSize);
   }
 
   /** As far as the end of the event id. */
@@ -171,13 +179,17 @@ export class EventWriter {
     buffer.putNumber(record.u32(HEADER.process + PROCESS_KEY.at.tgid));
     this.putNumber(TID, record.u32(HEADER.tid));
     this.putNumber(PPID, record.u32(HEADER.parent + PROCESS_KEY.at.tgid));
+    this.putIds(record);
+    buffer.put(COMM);
+    buffer.putChars("comm", record, HEADER.comm);
+    buffer.put(QUOTE);
+  }
+
+  private putIds(record: RecordView): void {
     this.putNumber(UID, record.u32(HEADER.uid));
     this.putNumber(GID, record.u32(HEADER.gid));
     this.putNumber(EUID, record.u32(HEADER.euid));
     this.putNumber(EGID, record.u32(HEADER.egid));
-    buffer.put(COMM);
-    buffer.putChars("comm", record, HEADER.comm);
-    buffer.put(QUOTE);
   }
 
   /** Puts what depends on thread and process alone, and keeps it. */

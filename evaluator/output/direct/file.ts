@@ -55,10 +55,7 @@ export function putFile(buffer: ByteBuffer, record: RecordView): void {
       putWrite(buffer, record, call);
       break;
     case RecordKind.fileRename:
-      putTextOf(buffer, record, "old_filename", OLD_FILENAME, PATH);
-      putTextOf(buffer, record, "new_filename", THEN_NEW_FILENAME, NEW_PATH);
-      buffer.put(QUOTE);
-      buffer.put(calls.of(call));
+      putRename(buffer, record, call);
       break;
     default:
       putUnlink(buffer, record, call);
@@ -74,6 +71,10 @@ function putOpen(buffer: ByteBuffer, record: RecordView, call: number): void {
     putTextOf(buffer, record, "filename", FILENAME_KEY, FILENAME);
     putTextOf(buffer, record, "path", THEN_PATH, PATH);
   }
+  putWay(buffer, record, call);
+}
+
+function putWay(buffer: ByteBuffer, record: RecordView, call: number): void {
   const created = record.u32(FILE.created) === 0 ? 0 : 1;
   buffer.put(opens.of((record.u32(FILE.flags) * 2 + created) * CALLS + call));
 }
@@ -86,6 +87,13 @@ function putWrite(buffer: ByteBuffer, record: RecordView, call: number): void {
   const high = record.u32(FILE.count + 4);
   if (low === 0 && high === 0) buffer.put(NULL);
   else buffer.putU64(low, high);
+  buffer.put(calls.of(call));
+}
+
+function putRename(buffer: ByteBuffer, record: RecordView, call: number): void {
+  putTextOf(buffer, record, "old_filename", OLD_FILENAME, PATH);
+  putTextOf(buffer, record, "new_filename", THEN_NEW_FILENAME, NEW_PATH);
+  buffer.put(QUOTE);
   buffer.put(calls.of(call));
 }
 

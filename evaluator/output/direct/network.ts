@@ -11,6 +11,7 @@ const NETWORK = NETWORK_RECORD.at;
 const PATH = NETWORK_RECORD.variable.path;
 const LOCAL_PORT = keyOf("local_port");
 const [REMOTE_ADDR, REMOTE_PORT] = [keyOf("remote_addr"), keyOf("remote_port")];
+const NO_REMOTE = constant('null,"remote_port":null');
 const PATH_KEY = textKeyOf("path");
 const [SOCKET_FD, BACKLOG] = [keyOf("socket_fd"), keyOf("backlog")];
 const DONE = constant(',"result":null,"alert":false,"detection_type":null');
@@ -30,22 +31,32 @@ const protocols = new Kept(protocolText);
 /** Puts the facts of a network event that nothing was detected in, and the line's end. */
 export function putNetwork(buffer: ByteBuffer, record: RecordView): void {
   const kind = record.u16(RECORD_HEADER.at.kind);
-  const family = record.u16(NETWORK.family);
-  const isUnix = family === AF_UNIX;
+  const isUnix = record.u16(NETWORK.family) === AF_UNIX;
   const hasMapped = hasMappedAddress(record);
-  const hasRemote = kind === RecordKind.connect || kind === RecordKind.accept;
-  const name = isUnix ? 0 : family === AF_INET || hasMapped ? 1 : 2;
-  const spoken = record.u16(NETWORK.type) * U16 + record.u16(NETWORK.protocol);
-  buffer.put(protocols.of((spoken * KINDS_MAX + kind) * FAMILIES.length + name));
+  putProtocol(buffer, record, kind, hasMapped);
   putAddress(buffer, record, NETWORK.localAddr, hasMapped);
   buffer.put(LOCAL_PORT);
   putNumberOrNull(buffer, !isUnix, record.u16(NETWORK.localPort));
   buffer.put(REMOTE_ADDR);
-  if (hasRemote) putAddress(buffer, record, NETWORK.remoteAddr, hasMapped);
-  else buffer.put(NULL);
-  buffer.put(REMOTE_PORT);
-  putNumberOrNull(buffer, hasRemote && !isUnix, record.u16(NETWORK.remotePort));
+  if (kind === RecordKind.connect || kind === RecordKind.accept) {
+    putAddress(buffer, record, NETWORK.remoteAddr, hasMapped);
+    buffer.put(REMOTE_PORT);
+    putNumberOrNull(buffer, !isUnix, record.u16(NETWORK.remotePort));
+  } else buffer.put(NO_REMOTE);
   if (isUnix) putUnixName(buffer, record);
+  putSocket(buffer, record, kind);
+}
+
+/** As far as the key `local_addr`. */
+function putProtocol(buffer: ByteBuffer, record: RecordView, kind: number, hasMapped: boolean): void {
+  const family = record.u16(NETWORK.family);
+  const name = family === AF_UNIX ? 0 : family === AF_INET || hasMapped ? 1 : 2;
+  const spoken = record.u16(NETWORK.type) * U16 + record.u16(NETWORK.protocol);
+  buffer.put(protocols.of((spoken * KINDS_MAX + kind) * FAMILIES.length + name));
+}
+
+/** From the socket's number to the end of the line. */
+function putSocket(buffer: ByteBuffer, record: RecordView, kind: number): void {
   const fd = record.u32(NETWORK.fd) | 0;
   buffer.put(SOCKET_FD);
   putNumberOrNull(buffer, fd >= 0, fd);

@@ -80,6 +80,14 @@ function putExec(buffer: ByteBuffer, record: RecordView): void {
   buffer.putText("filename", record, record.textStart(TEXTS.filename), record.textEnd(TEXTS.filename));
   buffer.put(QUOTE);
   putKnown(buffer, record, "interpreter", TEXTS.interpreter, EXEC.interpreter);
+  putCredentials(buffer, record);
+  putNamespaces(buffer, record);
+  putExecutable(buffer, record);
+  if (record.u32(EXEC.env + TEXT_LIST.at.fullSize) > 0) putList(buffer, record, "env", TEXTS.env, EXEC.env);
+}
+
+/** From who asked to the capabilities. */
+function putCredentials(buffer: ByteBuffer, record: RecordView): void {
   buffer.put(sources.of(Math.min(record.u32(EXEC.source), SOURCES)));
   putNumberOrNull(buffer, record.u32(EXEC.auid) !== UNSET, record.u32(EXEC.auid));
   buffer.put(SESSION_ID);
@@ -87,26 +95,29 @@ function putExec(buffer: ByteBuffer, record: RecordView): void {
   buffer.put(CAP_EFFECTIVE);
   buffer.putEight(record.u32(EXEC.capEffective + 4));
   buffer.putEight(record.u32(EXEC.capEffective));
-  buffer.put(THEN_NAMESPACES);
-  buffer.putNumber(record.u32(EXEC.pidNamespace));
+}
+
+/** From the namespaces to the end of the cgroup's path. */
+function putNamespaces(buffer: ByteBuffer, record: RecordView): void {
+  putNumber(buffer, THEN_NAMESPACES, record.u32(EXEC.pidNamespace));
   putNumber(buffer, MNT, record.u32(EXEC.mntNamespace));
   putNumber(buffer, NET, record.u32(EXEC.netNamespace));
   putNumber(buffer, USER, record.u32(EXEC.userNamespace));
-  buffer.put(THEN_CGROUP_ID);
-  buffer.putU64(record.u32(EXEC.cgroupId), record.u32(EXEC.cgroupId + 4));
+  putU64(buffer, THEN_CGROUP_ID, record, EXEC.cgroupId);
   buffer.put(CGROUP);
   buffer.putText("cgroup", record, record.textStart(TEXTS.cgroup), record.textEnd(TEXTS.cgroup));
-  buffer.put(THEN_INODE);
-  buffer.putU64(record.u32(EXEC.inode), record.u32(EXEC.inode + 4));
-  buffer.put(DEVICE);
-  buffer.putU64(record.u32(EXEC.device), record.u32(EXEC.device + 4));
+}
+
+/** The file that is executed. */
+function putExecutable(buffer: ByteBuffer, record: RecordView): void {
+  putU64(buffer, THEN_INODE, record, EXEC.inode);
+  putU64(buffer, DEVICE, record, EXEC.device);
   putNumber(buffer, NLINK, record.u32(EXEC.nlink));
   putNumber(buffer, MODE, record.u32(EXEC.mode));
   putNumber(buffer, OWNER_UID, record.u32(EXEC.ownerUid));
   putNumber(buffer, OWNER_GID, record.u32(EXEC.ownerGid));
   buffer.put(FILELESS);
   buffer.put(record.u32(EXEC.fileless) === 0 ? FALSE : TRUE);
-  if (record.u32(EXEC.env + TEXT_LIST.at.fullSize) > 0) putList(buffer, record, "env", TEXTS.env, EXEC.env);
 }
 
 function putFork(buffer: ByteBuffer, record: RecordView): void {
@@ -210,6 +221,11 @@ function putKnown(
 function putNumber(buffer: ByteBuffer, key: Piece, number: number): void {
   buffer.put(key);
   buffer.putNumber(number);
+}
+
+function putU64(buffer: ByteBuffer, key: Piece, record: RecordView, at: number): void {
+  buffer.put(key);
+  buffer.putU64(record.u32(at), record.u32(at + 4));
 }
 
 function putNumberOrNull(buffer: ByteBuffer, isKnown: boolean, number: number): void {
