@@ -4,7 +4,6 @@ import { RECORD_HEADER } from "../../bpf/event.gen.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
 import type { Cold, ColdKey } from "./cold.ts";
-import type { Rendering } from "./rendering.ts";
 import type { Entry } from "./table.ts";
 
 /** What an object costs beside its longest texts, with its ancestors and its identity, bytes. */
@@ -30,7 +29,7 @@ export const NONE = "" as Bytes;
 export class Process implements Entry {
   weight = ENTRY_SIZE;
   used = false;
-  held = false;
+  slot = -1;
   image: Image | null = null;
   /** Null until it is asked for. */
   ancestors: Bytes[] | null = null;
@@ -40,8 +39,6 @@ export class Process implements Entry {
   processId: string | null = null;
   /** The list of the child that it created last, and its own, of which that one is made. */
   children: { above: Bytes[]; ancestors: Bytes[] } | null = null;
-  /** What the output has made of it for a record. */
-  rendering: Rendering | null = null;
   comm = "" as Bytes;
   /** The bytes of `comm`, and what was behind them, in the record that told it. */
   private word0 = 0;

@@ -6,7 +6,7 @@ const ENTRIES_MAX = 8;
 const WEIGHT_MAX = 100;
 
 function entry(tgid: number, startLow = 0, startHigh = 0, weight = 1): Entry {
-  return { tgid, startLow, startHigh, weight, used: false, held: false };
+  return { tgid, startLow, startHigh, weight, used: false, slot: -1 };
 }
 
 /** Few keys, so that they meet again, and halves of start times that only differ in one of them. */
@@ -23,7 +23,7 @@ test("whatever is added, asked for and made heavier: what is there is found, and
     fc.property(fc.array(step, { minLength: 60, maxLength: 200 }), (steps) => {
       let gone = 0;
       const table = new Table<Entry>(ENTRIES_MAX, WEIGHT_MAX, (item) => {
-        expect(item.held).toBe(false);
+        expect(item.slot).toBe(-1);
         gone += 1;
       });
       const added = new Map<string, Entry>();

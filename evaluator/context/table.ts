@@ -11,8 +11,8 @@ export type Entry = {
   weight: number;
   /** The table's own: somebody has asked for it since the hand came by. */
   used: boolean;
-  /** The table's own, too: it is in the table. */
-  held: boolean;
+  /** The table's own, too: where it is in the table, -1 when it is not. */
+  slot: number;
 };
 
 const INDEX_SIZE_MIN = 1024;
@@ -54,13 +54,18 @@ export class Table<Item extends Entry> {
     }
   }
 
+  /** What is in a slot. */
+  at(slot: number): Item | null {
+    return this.slots[slot] ?? null;
+  }
+
   /** Adds an entry whose key has none; others may have to go. */
   add(item: Item): void {
     if (this.count === this.entriesMax) this.evict(item);
     if ((this.count + 1) * SPARSE > this.index.length) this.grow();
     const slot = this.free.pop() ?? this.slots.length;
     this.slots[slot] = item;
-    item.held = true;
+    item.slot = slot;
     this.enter(slot, item);
     this.count += 1;
     this.weight += item.weight;
@@ -69,7 +74,7 @@ export class Table<Item extends Entry> {
 
   /** An entry of the table has become heavier or lighter; others may have to go. One that has gone is left alone. */
   reweigh(item: Item, weight: number): void {
-    if (!item.held) return;
+    if (item.slot < 0) return;
     this.weight += weight - item.weight;
     item.weight = weight;
     this.lighten(item);
@@ -110,7 +115,7 @@ export class Table<Item extends Entry> {
     }
     index[hole] = 0;
     this.slots[slot] = null;
-    item.held = false;
+    item.slot = -1;
     this.free.push(slot);
     this.count -= 1;
     this.weight -= item.weight;

@@ -117,6 +117,11 @@ export class RecordView {
     return this.words[this.base + (at >>> 2)] ?? 0;
   }
 
+  /** The same bits, which fit into less: quicker to compare, and to calculate with. */
+  i32(at: number): number {
+    return (this.words[this.base + (at >>> 2)] ?? 0) | 0;
+  }
+
   /** A 64-bit number, as near as a double comes to it: exact up to 2^53. */
   u64(at: number): number {
     return this.u32(at + 4) * U32 + this.u32(at);
