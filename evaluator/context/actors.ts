@@ -3,8 +3,8 @@
 //
 // All that a header says of who acted is in one piece of it, from the process to the thread's name. If every word of that is the
 // one of an earlier record, and neither process nor parent has changed, then there is nothing to look up, to compare or to
-// render. In a profile of a replay that writes every event this is 13 %, where looking up, comparing and putting were 22 %: table,
-// process, parent, program and what is kept of them lie in many places of the memory, and what is asked for here in one.
+// render. That takes 6 % off the CPU time of a replay that writes every event (medians of three runs in turn): table, process, parent,
+// program and what is kept of them lie in many places of the memory, and what is asked for here in one.
 
 import { PROCESS_KEY, RECORD_HEADER } from "../../bpf/event.gen.ts";
 import type { RecordView } from "../input/view.ts";

@@ -179,6 +179,21 @@ describe("the executable", () => {
     expect(processes.unattributed).toBe(1);
   });
 
+  test("is counted as not known for each event of a thread, also when nothing about it has changed", () => {
+    const processes = new Processes("boot", LIMITS);
+    const open = viewOf({
+      kind: RecordKind.fileOpen,
+      header: headerOf(RecordKind.fileOpen, key(10), key(1), "x", 7),
+      ...{ inode: 1n, device: 1n, count: 0n, mode: 0, nlink: 1, flags: 0, created: 0, call: 0, error: 0 },
+      ...{ path: text("/a"), newPath: NONE, filename: NONE },
+    });
+    for (let i = 0; i < 3; i++) processes.observe(open);
+    expect(processes.unattributed).toBe(3);
+    observe(processes, exec(key(10), key(1), "/bin/x", 7));
+    for (let i = 0; i < 3; i++) processes.observe(open);
+    expect(processes.unattributed).toBe(3);
+  });
+
   test("a reused pid is another process", () => {
     const processes = new Processes("boot", LIMITS);
     const first = observe(processes, exec(key(10, 100n), key(1), "/bin/first", 1));
