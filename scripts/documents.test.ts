@@ -138,9 +138,9 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Where a command is given: those of the repository that set it up in the repository, for the copy borrows its packages. */
+/** Where a command is given: what sets the repository up, or looks at what was built, in the repository: the copy has none of it. */
 function placeOf(text: string): string {
-  if (text.startsWith("./scripts/")) return ROOT;
+  if (text.startsWith("./scripts/") || text.includes(" build/")) return ROOT;
   return text.startsWith("zstdcat events") ? join(folder, "log") : tree;
 }
 

@@ -64,7 +64,7 @@ export class ByteBuffer {
   bytes: Latin1Buffer;
   /** The same memory. */
   private view: DataView;
-  /** Where what was put ends. A small integer, always: with a double, even of the same value, all that is put costs ten times as much. */
+  /** Where what was put ends. A small integer, always: with a double, even of the same value, a replay takes twice as long. */
   end: number;
   /** How far the ring of kept pieces has got, in all; and how far it had, when it came round. */
   private kept = 0;
