@@ -444,11 +444,11 @@ export function allowedCpus(): number[] {
   );
 }
 
-/** Lets this thread, and what it starts, run on these CPUs only. */
-export function runOnCpus(cpus: readonly number[]): void {
+/** Lets this thread, and what it starts, run on these CPUs only. False when none of them can be used. */
+export function runOnCpus(cpus: readonly number[]): boolean {
   const set = new Uint8Array(CPU_SET_SIZE);
   for (const cpu of cpus) set[cpu >>> 3] = (set[cpu >>> 3] ?? 0) | (1 << (cpu & 7));
-  checked("sched_setaffinity", c.schedSetaffinity(0, set.length, set));
+  return c.schedSetaffinity(0, set.length, set) === 0;
 }
 
 const CLOCK_REALTIME = 0;
