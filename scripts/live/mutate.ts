@@ -24,6 +24,7 @@ const KERNEL_CHECKS = [
 const CHECKS: Record<string, string[][]> = {
   // Not every kernel takes these programs; that of the virtual machine does.
   "bpf/objects.bpf.h": [test("scripts/live/vm.test.ts")],
+  "bpf/message.bpf.h": [["scripts/live/prove.ts", "--short", "--only", "watcher"]],
   "bpf/": KERNEL_CHECKS,
   "sensor/": [
     test("scripts/live/strangers.test.ts"),
