@@ -128,6 +128,27 @@ static int neighbour(int pid, const char *wanted, struct bpf_map_info *info)
 	return best;
 }
 
+enum { SYSCALL_SIZE = 2 };
+
+/* Does the process stand behind an instruction that makes a system call? */
+static int is_behind_call(int pid, const struct user_regs_struct *regs)
+{
+	errno = 0;
+	return (ptrace(PTRACE_PEEKTEXT, pid, regs->rip - SYSCALL_SIZE, 0) & 0xffff) == 0x050f && !errno;
+}
+
+/* Lets the process go on to where it has just made a system call. */
+static int go_behind_call(int pid)
+{
+	int status;
+
+	for (int stop = 0; stop < 2; stop++) {	/* before a call, and after it */
+		if (ptrace(PTRACE_SYSCALL, pid, 0, 0) || waitpid(pid, &status, __WALL) != pid)
+			return -1;
+	}
+	return 0;
+}
+
 /* Lets the stopped process make one system call, where it has just made one, and then go on as if nothing had happened. */
 static int close_inside(int pid, int fd)
 {
@@ -138,11 +159,13 @@ static int close_inside(int pid, int fd)
 		return fail("ptrace");
 	if (ptrace(PTRACE_GETREGS, pid, 0, &before))
 		return fail("registers");
+	if (!is_behind_call(pid, &before) && (go_behind_call(pid) || ptrace(PTRACE_GETREGS, pid, 0, &before)))
+		return fail("call");
 	regs = before;
 	regs.orig_rax = -1;
 	regs.rax = SYS_close;
 	regs.rdi = fd;
-	regs.rip -= 2;	/* it was stopped in a system call: behind the two bytes of that instruction */
+	regs.rip -= SYSCALL_SIZE;
 	if (ptrace(PTRACE_SETREGS, pid, 0, &regs) || ptrace(PTRACE_SINGLESTEP, pid, 0, 0) ||
 	    waitpid(pid, &status, __WALL) != pid || ptrace(PTRACE_GETREGS, pid, 0, &regs))
 		return fail("step");
