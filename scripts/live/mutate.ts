@@ -5,7 +5,16 @@
 //
 // Exit code 1 when an increment can go unnoticed, or when a check fails without any change.
 
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -134,7 +143,7 @@ function noticedBy(
     }
     for (const command of checksFor(file)) {
       const name = command.join(" ");
-      const { passed } = run(folder, command, PATIENCE * (usual.get(name) ?? 0));
+      const { passed } = run(folder, command, Math.ceil(PATIENCE * (usual.get(name) ?? 0)));
       if (passed !== true) return passed === null ? `${name} (without an end)` : name;
     }
     return null;
@@ -145,6 +154,7 @@ function noticedBy(
 
 const part = process.argv[2] ?? "";
 const folder = mkdtempSync(join(tmpdir(), "warder-mutate-"));
+chmodSync(folder, 0o755); // strangers are started in it
 try {
   for (const name of readdirSync(ROOT)) {
     if (name === "node_modules") symlinkSync(join(ROOT, name), join(folder, name));
