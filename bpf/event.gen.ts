@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "b29a2cc6984b8b6724016a7de64a8fa2";
+export const EVENT_ABI = "cfc40c25cac9adba55fd413951805402";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -449,7 +449,7 @@ export const OWN_PROCESSES = {
     evaluatorStart: 16,
     canary: 24,
     reserved: 28,
-    messages: 32,
+    strangers: 32,
   },
 } as const;
 
@@ -690,7 +690,7 @@ export type OwnProcesses = {
   evaluatorStart: bigint;
   canary: number;
   reserved: number;
-  messages: bigint;
+  strangers: bigint;
 };
 
 export type Message = {
@@ -911,7 +911,7 @@ export function readOwnProcesses(view: DataView, at: number): OwnProcesses {
     evaluatorStart: view.getBigUint64(at + 16, true),
     canary: view.getUint32(at + 24, true),
     reserved: view.getUint32(at + 28, true),
-    messages: view.getBigUint64(at + 32, true),
+    strangers: view.getBigUint64(at + 32, true),
   };
 }
 
@@ -1188,7 +1188,7 @@ export function writeOwnProcesses(view: DataView, at: number, value: OwnProcesse
   view.setBigUint64(at + 16, value.evaluatorStart, true);
   view.setUint32(at + 24, value.canary, true);
   view.setUint32(at + 28, value.reserved, true);
-  view.setBigUint64(at + 32, value.messages, true);
+  view.setBigUint64(at + 32, value.strangers, true);
 }
 
 /** Writes a struct message. */

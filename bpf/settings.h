@@ -30,7 +30,7 @@ struct own_processes {
 	__u64 evaluator_start;
 	__u32 canary;		/* 1 while the sensor's first thread acts as a canary */
 	__u32 reserved;
-	__u64 messages;		/* how many the kernel side has taken, from whomever: the sensor knows how many were its own */
+	__u64 strangers;	/* messages of processes that were not the sensor by then: of each new sensor its first one */
 };
 
 enum {

@@ -301,3 +301,31 @@ test("a line that got out in part is taken back from those that got out, an even
     ...{ alert_lines: 2, alert_write_failed: 2 },
   });
 });
+
+test("connections that one sensor after the other has refused are added up", () => {
+  const decision = { alertsOnly: false, eventsPerSecond: 0, ...compiled([], []) };
+  const core = coreOf(decision, { direct: null, event() {}, alert() {} });
+  const counters = countersWith([0n, 0n, 0n, 0n]);
+  for (const [i, refused] of [3n, 2n].entries()) {
+    core.handle({ type: "preamble", preamble: PREAMBLE, raw: RAW });
+    core.handle({ type: "counters", counters: { ...counters, time: BigInt(i + 1), refused }, raw: RAW });
+  }
+  expect(core.books.connections_refused).toBe(5);
+});
+
+test("what another evaluator could not write is owed by this one, once", () => {
+  const decision = { alertsOnly: false, eventsPerSecond: 0, ...compiled([], []) };
+  const core = coreOf(decision, { direct: null, event() {}, alert() {} });
+  const { time, missed, sequences, cells } = countersWith([0n, 0n, 0n, 0n]);
+  const owed = { unread: [0n, 0n, 0n, 0n], unwrittenEvents: 3n, unwrittenAlerts: 2n };
+  const taken = { time, missed, sequences, cells, ...owed };
+  core.handle({ type: "preamble", preamble: PREAMBLE, raw: RAW });
+  const said = core.handle({ type: "taken", taken, raw: RAW });
+  expect(said.map((line) => line.event_type)).toEqual(["loss", "loss"]);
+  expect(core.handle({ type: "taken", taken, raw: RAW })).toEqual([]);
+  // The same sensor again: what this evaluator itself owes comes back to it.
+  core.handle({ type: "preamble", preamble: PREAMBLE, raw: RAW });
+  expect(core.handle({ type: "taken", taken, raw: RAW })).toEqual([]);
+  expect(core.debts.owed).toEqual({ events: 3, alerts: 2 });
+  expect(core.ledger.statement()).toMatchObject({ write_failed: 3, alert_write_failed: 2, balanced: true });
+});

@@ -51,7 +51,8 @@ const LOSERS_NAMED_MAX = 3;
 const RULES_NAMED_MAX = 100;
 const TAMPERED: Record<number, string> = {
   [Tamper.pins]: "pins were removed, or their file system was unmounted",
-  [Tamper.own]: "somebody else told the kernel side which processes are the sensor's own",
+  [Tamper.own]:
+    "somebody else told the kernel side what only the sensor tells it, such as which processes are the sensor's own",
   [Tamper.position]: "somebody moved the consumer position of a ring",
   [Tamper.canary]:
     "the sensor's canary cannot act: its folder beside the socket, or its program, is gone or full",
@@ -70,6 +71,8 @@ export class Core {
   positions: bigint[] = RINGS.map(() => 0n);
   malformed = 0;
   unsupported = 0;
+  /** Stretches of time of which nothing is known. */
+  gaps = 0;
   /** First and last time of a record, ns of wall time. */
   span: { from: bigint; to: bigint } | null = null;
   private readonly decider: Decider;
@@ -216,6 +219,7 @@ export class Core {
     if (!sameBoot || before?.instance === preamble.instance || preamble.attached <= stopped) return outputs;
     // Nobody can say what happened between the last word of the old programs and the first of the new ones.
     const [from, to] = [this.wall(stopped), this.wall(preamble.attached)];
+    this.gaps += 1;
     outputs.push(this.notice("gap", { from, to, duration_ns: preamble.attached - stopped }));
     return outputs;
   }
@@ -234,10 +238,11 @@ export class Core {
     return this.notice("coverage", facts);
   }
 
-  /** What an earlier evaluator has left. Who read its own stream before this one knows better what came of all that. */
+  /** What an earlier evaluator has left. */
   private inherit(taken: Taken): Notice[] {
-    this.losersBefore = this.losers;
     const losses = this.ledger.inherit(taken, this.isFirst);
+    if (!losses) return [];
+    this.losersBefore = this.losers;
     if (this.isFirst)
       this.debts.take({ events: Number(taken.unwrittenEvents), alerts: Number(taken.unwrittenAlerts) });
     return this.found({ losses, mismatches: [] });

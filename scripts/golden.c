@@ -362,7 +362,7 @@ int main(void)
 	NUMBER("own_processes", own, evaluator_start);
 	NUMBER("own_processes", own, canary);
 	NUMBER("own_processes", own, reserved);
-	NUMBER("own_processes", own, messages);
+	NUMBER("own_processes", own, strangers);
 	show("own_processes");
 
 	struct message *message = (struct message *)bytes;

@@ -4,7 +4,7 @@ import { RINGS_MAX, type TakenFrame } from "../bpf/event.gen.ts";
 import { lostByRing, mapCounters } from "./counters.ts";
 import { maxEntries } from "./libbpf.ts";
 import { blocksFor, openMemory } from "./memory.ts";
-import { openMessages } from "./message.ts";
+import type { Messages } from "./message.ts";
 import { countUnread, mapRing } from "./ring.ts";
 
 /** As in struct taken_frame. */
@@ -13,11 +13,14 @@ export type Debts = Pick<TakenFrame, "unread" | "unwrittenEvents" | "unwrittenAl
 /** Descriptors of pinned maps; null where there is none. */
 export type Left = { rings: (number | null)[]; counters: number | null; memory: number | null };
 
+/** What is left is only read. */
+const NO_MESSAGES: Messages = { send() {}, strangers: () => 0n };
+
 /** Reads what is left in maps of programs that nobody serves. Of another version's, only the rings can be read. */
 export function debtsOf({ rings, counters, memory }: Left, cpus: number): Debts {
   const unread = Array.from({ length: RINGS_MAX }, (_, i) => BigInt(unreadIn(rings[i] ?? null)));
   const fits = memory !== null && maxEntries(memory) === blocksFor(cpus);
-  const remembered = fits ? openMemory(memory, cpus, openMessages(-1)) : null;
+  const remembered = fits ? openMemory(memory, cpus, NO_MESSAGES) : null;
   if (!remembered?.isOurs() || counters === null) return { unread, unwrittenEvents: 0n, unwrittenAlerts: 0n };
   const taken = remembered.read();
   const { copyTo, size } = mapCounters(counters, cpus);

@@ -22,11 +22,14 @@ export type Memory = {
   read: () => Taken;
   /** Was it written by this version, so that it can be read? */
   isOurs: () => boolean;
+  /** How many strangers had sent messages when this was written. */
+  strangers: () => bigint;
   write: (taken: Taken) => void;
 };
 
 /** Behind the number of the half that is whole. */
-const ABI_AT = 8;
+const STRANGERS_AT = 8;
+const ABI_AT = 16;
 
 /** How many blocks the map has to have. */
 export function blocksFor(cpus: number): number {
@@ -47,8 +50,9 @@ export function openMemory(fd: number, cpus: number, messages: Messages): Memory
   const firstBlock = (half: number) => 1 + half * blocksOfHalf(cpus);
   return {
     isOurs: () => map.toString("latin1", ABI_AT, head.length) === EVENT_ABI,
+    strangers: () => map.readBigUInt64LE(STRANGERS_AT),
     read() {
-      const start = firstBlock(map[0] ?? 0) * BLOCK_SIZE;
+      const start = firstBlock((map[0] ?? 0) & 1) * BLOCK_SIZE;
       const end = start + TAKEN_FRAME.size + cpus * CPU_COUNTERS.size;
       const copy = Uint8Array.from(map.subarray(start, end));
       return {
@@ -66,6 +70,7 @@ export function openMemory(fd: number, cpus: number, messages: Messages): Memory
           messages.send(MessageTo.memory, block, part);
       }
       head[0] = half;
+      head.writeBigUInt64LE(messages.strangers(), STRANGERS_AT);
       head.write(EVENT_ABI, ABI_AT);
       messages.send(MessageTo.memory, 0, head);
     },

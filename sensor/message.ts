@@ -1,7 +1,8 @@
-// How the sensor writes what root cannot write: it asks a program to, which counts how often it was asked.
+// How the sensor writes what root cannot write: it asks a program to, which counts those who ask and are not the sensor.
 
-import { MESSAGE, type MessageTo } from "../bpf/event.gen.ts";
+import { MESSAGE, type MessageTo, OWN_PROCESSES } from "../bpf/event.gen.ts";
 import { runProgram } from "./libbpf.ts";
+import { mapShared } from "./libc.ts";
 
 /** Bytes that a message can carry. */
 export const BLOCK_SIZE = MESSAGE.size - MESSAGE.at.words;
@@ -10,13 +11,19 @@ export const BLOCK_SIZE = MESSAGE.size - MESSAGE.at.words;
 export type Messages = {
   /** Sends at most BLOCK_SIZE bytes; the rest of the block becomes zero. */
   send: (to: MessageTo, block: number, bytes: Uint8Array) => void;
-  /** How many were sent. */
-  count: () => bigint;
+  /** How many messages came from processes that were not the sensor by then. */
+  strangers: () => bigint;
 };
 
-/** `program`: the descriptor of on_message. */
-export function openMessages(program: number): Messages {
-  let count = 0n;
+/** The descriptors of on_message and of the map of own processes. */
+export function openMessages({
+  messages,
+  ownProcesses,
+}: {
+  messages: number;
+  ownProcesses: number;
+}): Messages {
+  const own = new DataView(mapShared(ownProcesses, 0, OWN_PROCESSES.size, false).bytes);
   return {
     send(to, block, bytes) {
       const message = new Uint8Array(MESSAGE.size);
@@ -24,9 +31,8 @@ export function openMessages(program: number): Messages {
       view.setUint32(MESSAGE.at.to, to, true);
       view.setUint32(MESSAGE.at.block, block, true);
       message.set(bytes, MESSAGE.at.words);
-      count += 1n;
-      runProgram(program, message);
+      runProgram(messages, message);
     },
-    count: () => count,
+    strangers: () => own.getBigUint64(OWN_PROCESSES.at.strangers, true),
   };
 }

@@ -2,7 +2,6 @@
 
 import { readFileSync } from "node:fs";
 import { MessageTo, OWN_PROCESSES, writeOwnProcesses } from "../bpf/event.gen.ts";
-import { mapShared } from "./libc.ts";
 import type { Messages } from "./message.ts";
 
 /** The map of own processes. */
@@ -10,16 +9,17 @@ export type OwnProcesses = {
   setEvaluator: (pid: number | null) => void;
   /** Begins or ends an act of the canary. */
   setCanary: (acting: boolean) => void;
-  /** Has somebody else sent messages to the kernel side since this was asked last? What was there is written again. */
+  /** Has somebody else sent messages to the kernel side since this was asked last, or since an earlier sensor looked? */
   changed: () => boolean;
   /** Takes this process out again. */
   close: () => void;
 };
 
-/** Maps the map `fd`, and enters this process. */
-export function openOwnProcesses(fd: number, messages: Messages): OwnProcesses {
-  const map = new DataView(mapShared(fd, 0, OWN_PROCESSES.size, false).bytes);
-  const ofOthers = () => map.getBigUint64(OWN_PROCESSES.at.messages, true) - messages.count();
+/**
+ * Enters this process. `known`: how many strangers there were when an earlier sensor looked last; null when there was none, or
+ * it was this process.
+ */
+export function openOwnProcesses(messages: Messages, known: bigint | null): OwnProcesses {
   const bytes = new Uint8Array(OWN_PROCESSES.size);
   const own = {
     sensor: process.pid,
@@ -28,22 +28,24 @@ export function openOwnProcesses(fd: number, messages: Messages): OwnProcesses {
     evaluatorStart: 0n,
     canary: 0,
     reserved: 0,
-    messages: 0n,
+    strangers: 0n,
   };
   const write = (change: Partial<typeof own>) => {
     writeOwnProcesses(new DataView(bytes.buffer), 0, Object.assign(own, change));
     messages.send(MessageTo.own, 0, bytes);
   };
-  let before = ofOthers();
+  let wasChanged = known !== null && messages.strangers() !== known;
   write({});
+  let before = messages.strangers();
   return {
     setEvaluator: (pid) => write({ evaluator: pid ?? 0, evaluatorStart: pid === null ? 0n : startOf(pid) }),
     setCanary: (acting) => write({ canary: Number(acting) }),
     changed() {
-      const now = ofOthers();
-      const changed = now !== before;
-      before = now;
+      const now = messages.strangers();
+      const changed = wasChanged || now !== before;
+      wasChanged = false;
       if (changed) write({});
+      before = messages.strangers();
       return changed;
     },
     close: () => write({ sensor: 0, sensorStart: 0n, evaluator: 0, evaluatorStart: 0n }),

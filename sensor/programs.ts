@@ -130,11 +130,12 @@ export function attachPrograms(
 const NO_DEBTS: Debts = { unread: [0n, 0n, 0n, 0n], unwrittenEvents: 0n, unwrittenAlerts: 0n };
 
 /** Nobody has taken anything of these programs yet. */
-function begin({ memory, messages, hooks }: Descriptors, cpus: number, debts: Debts): void {
+function begin(programs: Descriptors, cpus: number, debts: Debts): void {
+  const { memory, hooks } = programs;
   const time = libbpf.programInfo(hooks[0]?.program ?? -1).loadTime;
   const facts = { ...debts, time, missed: Array.from({ length: KINDS_MAX }, () => 0n) };
   const rows = new Uint8Array(cpus * CPU_COUNTERS.size);
-  openMemory(memory, cpus, openMessages(messages)).write({ facts, rows });
+  openMemory(memory, cpus, openMessages(programs)).write({ facts, rows });
 }
 
 function debtsAt(folder: string, cpus: number): Debts {

@@ -16,7 +16,7 @@ export type SelfTest = { cpus: number; silent: Map<EventType, number[]> };
 export function testHooks(programs: Programs, things: CanaryThings): SelfTest {
   const { counters, cpus, hooks } = programs;
   const memory = mapCounters(counters, cpus);
-  const own = openOwnProcesses(programs.ownProcesses, openMessages(programs.messages));
+  const own = openOwnProcesses(openMessages(programs), null);
   const served = new Set(hooks.flatMap(({ kinds }) => kinds));
   const silent: SelfTest["silent"] = new Map();
   const allowed = allowedCpus();

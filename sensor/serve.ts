@@ -9,7 +9,7 @@ import { openMessages } from "./message.ts";
 import { openOwnProcesses } from "./own.ts";
 import { STOP_SIGNALS, verifyDropped } from "./privileges.ts";
 import type { Programs } from "./programs.ts";
-import { mapRing } from "./ring.ts";
+import { countUnread, mapRing } from "./ring.ts";
 import { serve } from "./server.ts";
 import { talker } from "./talk.ts";
 import { openWatch } from "./watch.ts";
@@ -53,8 +53,10 @@ async function main(): Promise<void> {
   libc.setName("warder-sensor");
   const stop = stopSignal();
   const rings = handover.rings.map((fd, i) => mapRing(fd, handover.ringSizes[i] ?? 0));
-  const messages = openMessages(handover.messages);
-  const own = openOwnProcesses(handover.ownProcesses, messages);
+  const messages = openMessages(handover);
+  const memory = openMemory(handover.memory, handover.cpus, messages);
+  const own = openOwnProcesses(messages, handover.adopted ? memory.strangers() : null);
+  memory.write(memory.read()); // with the strangers of now
   await serve(
     {
       listener: handover.listener,
@@ -63,7 +65,7 @@ async function main(): Promise<void> {
       counters: mapCounters(handover.counters, handover.cpus),
       losers: () => readLosers(handover.losers),
       watch: openWatch({ ...handover, own, rings }),
-      memory: openMemory(handover.memory, handover.cpus, messages),
+      memory,
       snapshot: handover.snapshot,
       preamble: Buffer.from(handover.preamble, "base64"),
       coverage: JSON.parse(handover.coverage) as object,
@@ -77,6 +79,8 @@ async function main(): Promise<void> {
   );
   // The socket stays where it is, in a folder that this process cannot write: the next start replaces it.
   const rest = `programs stay attached and keep filling the rings ("warder-sensor unload" removes them)`;
+  const left = handover.pins ? 0 : rings.reduce((sum, ring) => sum + countUnread(ring), 0);
+  if (left > 0) say(`${left} records were not read, and are lost`);
   say(handover.pins ? `stopped; ${rest}` : "stopped");
 }
 

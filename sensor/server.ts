@@ -7,9 +7,7 @@ import {
   CLOCK_FRAME,
   COUNTERS_FRAME,
   FRAME_HEADER,
-  FRAME_SIZE_MAX,
   FrameType,
-  RING_ENTRY,
   readAcknowledgement,
   type TakenFrame,
   writeClockFrame,
@@ -17,10 +15,10 @@ import {
   writeFrameHeader,
 } from "../bpf/event.gen.ts";
 import { type CounterMemory, lostByRing } from "./counters.ts";
-import { createIterator } from "./libbpf.ts";
 import * as libc from "./libc.ts";
 import { type Memory, payloadOf, type Taken } from "./memory.ts";
 import type { Ring } from "./ring.ts";
+import { Snapshot } from "./snapshot.ts";
 import type { Watch } from "./watch.ts";
 
 /** What the server hands on and whom it serves. */
@@ -55,13 +53,14 @@ const ALONE_MS = 10_000;
 /** Between two looks at a ring that holds unacknowledged records: the kernel wakes nobody then, and neither does the reader. */
 const RECHECK_MS = 4;
 const SEND_BUFFER_SIZE = 4 * 1024 * 1024;
-const SNAPSHOT_CHUNK_SIZE = 512 * 1024;
 /** A wall clock that moved by more than this was set, or has drifted enough to say so. */
 const CLOCK_STEP_NS = 10_000_000n;
 /** A stopped sensor waits for a reader that takes something at least so often, but not for ever. */
-const DRAIN_MS = 3000;
+const DRAIN_MS = 8000;
 const DRAIN_MS_MAX = 30_000;
 const QUEUE_LENGTH_MAX = 8;
+/** Nobody owes more. */
+const UNWRITTEN_MAX = 2n ** 48n;
 
 /** Serves until `stop` is readable, then drains: what is in the ring of detached programs, or what was sent, is waited for. */
 export async function serve(
@@ -359,9 +358,12 @@ class Connection {
       if (!ring || until < ring.consumerPosition() || until > sent || until % 8 !== 0)
         return this.refuse(`ring ${number}, position ${until}, sent ${sent}`);
     }
+    if (owed.unwrittenEvents > UNWRITTEN_MAX || owed.unwrittenAlerts > UNWRITTEN_MAX)
+      return this.refuse(`${owed.unwrittenEvents} events and ${owed.unwrittenAlerts} alerts that are owed`);
     if (counters > this.countedAt) return this.refuse(`counters of ${counters}, sent ${this.countedAt}`);
     // In this order: who is killed in between has something told twice, and nothing silently gone.
-    this.keep(counters, owed);
+    // Who has acknowledged nothing has not yet read what others have left.
+    if (counters > 0n || position.some((until) => until > 0n)) this.keep(counters, owed);
     for (const [number, ring] of rings.entries()) {
       const until = Number(position[number]);
       if (until > 0) ring.release(until);
@@ -436,50 +438,6 @@ class Connection {
 }
 
 const NOBODY = new Uint8Array(0);
-
-/** The records of running processes, read in chunks that end where a record ends. */
-class Snapshot {
-  private readonly fd: number;
-  private carried = new Uint8Array(0);
-
-  constructor(link: number) {
-    this.fd = createIterator(link);
-  }
-
-  /** The next chunk; null at the end. */
-  next(): Uint8Array | null {
-    const chunk = new Uint8Array(SNAPSHOT_CHUNK_SIZE + FRAME_SIZE_MAX / 4);
-    chunk.set(this.carried);
-    let size = this.carried.length;
-    let ended = false;
-    while (!ended && size < SNAPSHOT_CHUNK_SIZE) {
-      const read = libc.readFd(this.fd, chunk.subarray(size));
-      ended = read === 0;
-      size += read;
-    }
-    const end = wholeEntries(chunk, size);
-    this.carried = chunk.slice(end, size);
-    if (end > 0) return chunk.subarray(0, end);
-    this.close();
-    return null;
-  }
-
-  close(): void {
-    libc.closeFd(this.fd);
-  }
-}
-
-/** Where the last entry ends that is complete within `size` bytes. */
-function wholeEntries(chunk: Uint8Array, size: number): number {
-  const view = new DataView(chunk.buffer);
-  let end = 0;
-  while (end + RING_ENTRY.size <= size) {
-    const next = end + ((RING_ENTRY.size + view.getUint32(end, true) + 7) & ~7);
-    if (next > size) break;
-    end = next;
-  }
-  return end;
-}
 
 function frameHeader(type: FrameType, ring: number, size: number, position: number): Uint8Array {
   const view = new DataView(new ArrayBuffer(FRAME_HEADER.size));

@@ -299,7 +299,7 @@ describe("what an earlier evaluator has left:", () => {
     const old = takenOf(kernel.counters());
     for (const one of hooks(3, "lost")) if (one.is === "hook") kernel.hook(one.cpu, one.kind, one.outcome);
     ledger.count(kernel.counters(), kernel.taken);
-    expect(ledger.inherit({ ...old, unwrittenEvents: 9n }, true)).toEqual([]);
+    expect(ledger.inherit({ ...old, unwrittenEvents: 9n }, true)).toBeNull();
     expect(ledger.count(kernel.counters(), kernel.taken).losses).toEqual([]);
   });
 
@@ -313,7 +313,7 @@ describe("what an earlier evaluator has left:", () => {
       unwrittenAlerts: 2n,
     };
     const losses = ledger.inherit(left, true);
-    expect(losses.map(({ stage, ring, count }) => [stage, ring, count])).toEqual([
+    expect(losses?.map(({ stage, ring, count }) => [stage, ring, count])).toEqual([
       ["ring", 1, 5],
       ["output", null, 3],
       ["output", null, 2],
@@ -322,8 +322,9 @@ describe("what an earlier evaluator has left:", () => {
       ...{ attempts: 8, submitted: 8, abandoned: 5, received: 3, written: 3, write_failed: 3 },
       ...{ matched: 2, alert_write_failed: 2, unaccounted: 0, balanced: true },
     });
-    expect(ledger.inherit(left, true)).toEqual([]);
-    expect(new Ledger().inherit(left, false)).toEqual([]);
+    expect(ledger.inherit(left, true)).toBeNull();
+    // Who has read the stream before knows what it could not write itself.
+    expect(new Ledger().inherit(left, false)?.map(({ stage }) => stage)).toEqual(["ring"]);
   });
 });
 

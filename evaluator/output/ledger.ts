@@ -73,6 +73,8 @@ export class Ledger {
   private restless = 0;
   /** Did the stream end without its last counters? */
   private wasCut = false;
+  /** By ring, how many records were given up when the rings before these went. */
+  private abandonedBefore: number[] = [];
   /** By CPU and kind: arrivals that the base does not count, those of them that `settled` counts, that `pending` does not. */
   private arrived = new Float64Array(0);
   private within = new Float64Array(0);
@@ -95,6 +97,9 @@ export class Ledger {
     const losses = this.last
       ? this.abandon(this.last, "the ring went with its sensor before it was read")
       : [];
+    this.abandonedBefore = RINGS.map((ring) =>
+      sumOfAll(losses.map((loss) => (loss.ring === ring ? loss.count : 0))),
+    );
     for (const [kind, totals] of this.totals.entries()) Object.assign(totals, this.kernelSide(kind));
     this.base = this.inherited = this.settled = this.pending = this.last = null;
     this.restless = 0;
@@ -119,19 +124,23 @@ export class Ledger {
   }
 
   /**
-   * What an earlier evaluator has left. Its counters say which losses are told already; an evaluator that has counters of its
-   * own knows better. With `debts`, what it could not say is ours to say.
+   * What an earlier evaluator has left; null when this stream has told that before. Its counters say which losses are told
+   * already. With `isFirst`, it was another evaluator, and what that one could not say is ours to say.
    */
-  inherit(taken: Taken, debts: boolean): Loss[] {
-    if (this.base || this.inherited) return [];
+  inherit(taken: Taken, isFirst: boolean): Loss[] | null {
+    if (this.base || this.inherited) return null;
     this.inherited = new Checkpoint(taken);
-    return debts ? this.takeOver(taken) : [];
-  }
-
-  private takeOver({ time, unread, unwrittenEvents, unwrittenAlerts }: Taken): Loss[] {
+    const { time, unread } = taken;
+    const [events, alerts] = isFirst
+      ? [Number(taken.unwrittenEvents), Number(taken.unwrittenAlerts)]
+      : [0, 0];
+    // Of rings that were ours to read, a part is told already.
+    const rest = RINGS.map((ring) =>
+      Math.max(0, Number(unread[ring] ?? 0n) - (this.abandonedBefore[ring] ?? 0)),
+    );
+    this.abandonedBefore = [];
     const totals = this.of(UNKNOWN_KIND);
-    const [events, alerts] = [Number(unwrittenEvents), Number(unwrittenAlerts)];
-    const abandoned = sumOfAll(unread.map(Number));
+    const abandoned = sumOfAll(rest);
     totals.attempts += abandoned + events;
     totals.submitted += abandoned + events;
     totals.abandoned += abandoned;
@@ -140,7 +149,7 @@ export class Ledger {
     const moment = { kind: null, cpu: null, from: time, to: time };
     const losses = RINGS.map((ring): Loss => {
       const reason = "not acknowledged when other programs replaced theirs";
-      return { stage: "ring", ring, reason, count: Number(unread[ring] ?? 0n), ...moment };
+      return { stage: "ring", ring, reason, count: rest[ring] ?? 0, ...moment };
     });
     const unwritten = (what: string, count: number): Loss => {
       const reason = `${what} that an earlier evaluator could not write`;

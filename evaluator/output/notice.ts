@@ -58,7 +58,7 @@ export type NoticeFacts = {
     producers: Producer[];
     rules_blind: Bytes[];
   };
-  /** A stretch in which no programs were in the kernel. */
+  /** A stretch of which nothing is known: between the last counters of programs that are gone, and the next programs. */
   gap: Span & { duration_ns: bigint };
   /** Two measures of the ledger differ. */
   ledger_mismatch: { law: string; cpu: number; of: string; left: number; right: number };
@@ -152,7 +152,7 @@ export const NOTICE_MEANINGS: Readonly<Record<NoticeType, string>> = {
   coverage: "a stream has begun: which hooks serve which events, and what nobody sees",
   health: "the books, every few seconds and at the end",
   loss: "records were lost",
-  gap: "a stretch of time of which nothing is known, because no programs were in the kernel",
+  gap: "a stretch of time of which nothing is known, because the programs that saw it are gone",
   ledger_mismatch: "two measures of the same thing differ",
   sensor_silent: "hooks, or the whole sensor, report no more",
   sensor_heard: "they report again",
@@ -206,7 +206,7 @@ export const NOTICE_FIELDS = {
     ...SPAN,
     from_ns: [
       "integer",
-      "when it began, by the boot clock, in nanoseconds; of two lines of one stage, kind, CPU and reason whose times overlap, the later one holds the losses of both",
+      "when it began, by the boot clock, in nanoseconds; of two lines of stage hook or kernel with the same kind, CPU and reason whose times overlap, the later one holds the losses of both",
     ],
     to_ns: ["integer", "when it ended, by the boot clock, in nanoseconds"],
     producers: ["table list", "the processes whose records were lost most, by name"],
@@ -215,7 +215,7 @@ export const NOTICE_FIELDS = {
   gap: {
     ...LINE,
     ...SPAN,
-    duration_ns: ["integer", "how long no programs were in the kernel, in nanoseconds"],
+    duration_ns: ["integer", "how long that was, in nanoseconds"],
   },
   ledger_mismatch: {
     ...LINE,
@@ -262,7 +262,7 @@ export function messageOf(notice: Notice): Bytes | null {
     case "loss":
       return lossMessage([notice]);
     case "gap":
-      return `no programs were in the kernel from ${notice.from} to ${notice.to}: nothing is known of that time` as Bytes;
+      return `nothing is known of the time from ${notice.from} to ${notice.to}: the programs of that time are gone` as Bytes;
     case "ledger_mismatch":
       return `the ledger does not add up: ${notice.law} (${notice.of}, CPU ${notice.cpu}): ${notice.left} and ${notice.right}` as Bytes;
     case "sensor_silent":

@@ -6,7 +6,7 @@ import { type Rule, SEVERITIES } from "../rule/schema.ts";
 import { shown } from "./compact.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Shortfall } from "./outputs.ts";
-import type { Statement, Totals as Sums } from "./totals.ts";
+import { type Statement, type Totals as Sums, typeOf, UNKNOWN_KIND } from "./totals.ts";
 
 /** What was found in records. */
 export type Tally = {
@@ -31,11 +31,19 @@ const RULES_MAX = 20;
 const IDS_MAX = 10;
 const SECOND_NS = 1_000_000_000;
 
-/** Is everything that happened in the output, or left out on purpose? */
-export function isWhole(ledger: Statement, outputs: Shortfall[]): boolean {
-  const gone = ["lost", "discarded", "missed", "abandoned", "malformed"] as const;
+/** What is gone, by the keys of the ledger. */
+const GONE = [
+  ...(["lost", "discarded", "missed", "abandoned", "malformed"] as const),
+  ...(["write_failed", "alert_write_failed"] as const),
+];
+
+/** Is everything that happened in the output, or left out on purpose? `gaps`: stretches of time of which nothing is known. */
+export function isWhole(ledger: Statement, outputs: Shortfall[], gaps: number): boolean {
   return (
-    ledger.balanced && gone.every((key) => ledger[key] === 0) && outputs.every(({ failed }) => failed === 0)
+    gaps === 0 &&
+    ledger.balanced &&
+    GONE.every((key) => ledger[key] === 0) &&
+    outputs.every(({ failed }) => failed === 0)
   );
 }
 
@@ -48,7 +56,9 @@ export function eventsIn({ decoded, canaries, lineage }: Sums): number {
 export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): string {
   const statement = run.ledger.statement();
   const { malformed, balanced, ...rest } = statement;
-  const events = eventsIn(statement);
+  // What an earlier evaluator could not write is no event of this run.
+  const unwritten = rest.by_kind[typeOf(UNKNOWN_KIND)]?.write_failed ?? 0;
+  const events = eventsIn(statement) - unwritten;
   const rate = Math.round(events / Math.max(elapsedMs / 1000, 0.001));
   const bySeverity = MOST_SEVERE_FIRST.filter((severity) => run.tally.bySeverity.has(severity))
     .map((severity) => `${run.tally.bySeverity.get(severity)} ${severity}`)
@@ -56,7 +66,7 @@ export function summary(run: Totals, outputs: Shortfall[], elapsedMs: number): s
   const parts = [
     `${count(events, "event")} (${rate.toLocaleString("en-US")}/s)`,
     `${count(run.tally.alerts, "alert")}${bySeverity ? ` (${bySeverity})` : ""}`,
-    `${(rest.lost + rest.discarded + rest.missed + rest.abandoned).toLocaleString("en-US")} lost`,
+    `${(rest.lost + rest.discarded + rest.missed + rest.abandoned + unwritten).toLocaleString("en-US")} lost`,
     malformed > 0 && `${malformed.toLocaleString("en-US")} malformed`,
     ...outputs.map(({ path, failed }) => failed > 0 && `${count(failed, "line")} not written to ${path}`),
     !balanced && "the ledger does not balance",

@@ -2,7 +2,7 @@
 
 import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Bench, type Line, type Program } from "./pair.ts";
+import { Bench, type Line, type Program, until } from "./pair.ts";
 import { type Account, accountsOf, linesOf, type Tally, tally, untold } from "./tally.ts";
 
 /** The compiled programs. */
@@ -250,14 +250,14 @@ export async function fullDisk(tools: Tools, kills: number): Promise<Outcome> {
     const sensor = await pair.startSensor("--no-pin");
     writeFileSync(
       pair.config,
-      `${readFileSync(pair.config, "utf8")}[output]\ntype = "file"\npath = "${file}"\n`,
+      `${readFileSync(pair.config, "utf8")}[output]\ntype = "file"\npath = "${file}"\n${KILL_RULE.replace("FOLDER", pair.folder)}`,
     );
-    let evaluator = await pair.bench.pipedEvaluator("cat", "--config", pair.config);
+    let evaluator = await pair.bench.evaluatorTo(null, "--once", "--config", pair.config);
     const generated = await generate(tools.load, "mix", pair.folder, "4", "500");
     for (let i = 0; i < kills; i++) {
       evaluator.signal("SIGKILL");
       await evaluator.exited;
-      evaluator = await pair.bench.pipedEvaluator("cat", "--config", pair.config);
+      evaluator = await pair.bench.evaluatorTo(null, "--once", "--config", pair.config);
       const more = await generate(tools.load, "mix", pair.folder, "1", "500");
       for (const [type, count] of more) generated.set(type, (generated.get(type) ?? 0) + count);
     }
@@ -267,11 +267,20 @@ export async function fullDisk(tools: Tools, kills: number): Promise<Outcome> {
     await sensor.end("SIGTERM");
     await evaluator.exited;
     const fault = kills > 0 ? "E72 disk full, evaluators killed" : "E72 disk full, then not";
-    const outcome = judge(fault, Math.max(kills, 1), generated, tally([file], pair.folder));
+    const result = tally([file], pair.folder);
+    const outcome = judge(fault, Math.max(kills, 1), generated, result);
+    const health = result.notices.findLast((line) => line.event_type === "health");
+    const { alert_write_failed: failed = 0 } = (health?.["ledger"] ?? {}) as { alert_write_failed?: number };
+    const alerts = result.alertIds.size + failed;
+    // One for each first write in the watched folder.
+    if (alerts !== generated.get("file_write"))
+      outcome.problems.push(
+        `${generated.get("file_write")} alerts were due, ${alerts} are written or counted`,
+      );
     if (outcome.counted === 0) outcome.problems.push("the disk was never full");
     return outcome;
   } finally {
-    Bun.spawnSync(["umount", disk]);
+    Bun.spawnSync(["umount", "-l", disk]);
     await pair.bench.close();
   }
 }
@@ -312,6 +321,8 @@ export async function killed(
     }
     loading = false;
     const generated = await load;
+    // A reader that has waited for long looks for its sensor every two seconds only.
+    await until("the last connection", () => pair.sensor?.stderr.includes(") connected") === true);
     await Bun.sleep(LAST_COUNTERS_MS);
     await evaluator.end("SIGTERM");
     const result = pair.tally();

@@ -4,7 +4,8 @@
  *
  *   harm close PID FD           closes a descriptor inside of the process: a link's, and its program is detached
  *   harm write PID MAP          writes zeros over the first entry of a map
- *   harm pose PID FILE          poses as the evaluator while it writes to a file, and takes that back at once
+ *   harm pose PID FILE [kill]   poses as the evaluator while it writes to a file, and takes that back at once; with "kill",
+ *                               kills the process before that
  *   harm move PID RING          moves the consumer position of a ring to behind all records
  *   harm list PID               the descriptors of maps and links: "FD MAP" or "FD link ID"
  *
@@ -14,6 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <linux/bpf.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -238,7 +240,7 @@ struct own {
 	uint32_t canary, reserved;
 };
 
-static int pose(int pid, const char *file)
+static int pose(int pid, const char *file, int killing)
 {
 	struct bpf_map_info info;
 	int map = each(pid, "own_processes", &info), program = program_of(pid), fd;
@@ -249,6 +251,10 @@ static int pose(int pid, const char *file)
 
 	if (map < 0 || program < 0)
 		return fail("pose");
+	if (killing) {
+		kill(pid, SIGKILL);
+		usleep(200 * 1000);
+	}
 	attr.map_fd = map;
 	attr.key = (uintptr_t)&key;
 	attr.value = (uintptr_t)before;
@@ -293,12 +299,12 @@ int main(int argc, char **argv)
 		return close_inside(atoi(argv[2]), atoi(argv[3]));
 	if (argc == 4 && !strcmp(argv[1], "write"))
 		return write_map(atoi(argv[2]), argv[3]);
-	if (argc == 4 && !strcmp(argv[1], "pose"))
-		return pose(atoi(argv[2]), argv[3]);
+	if ((argc == 4 || argc == 5) && !strcmp(argv[1], "pose"))
+		return pose(atoi(argv[2]), argv[3], argc == 5);
 	if (argc == 4 && !strcmp(argv[1], "move"))
 		return move_position(atoi(argv[2]), argv[3]);
 	if (argc == 3 && !strcmp(argv[1], "list"))
 		return each(atoi(argv[2]), NULL, &info) < 0 && errno != ENOENT;
-	fprintf(stderr, "harm close PID FD | harm write PID MAP | harm pose PID FILE | harm move PID RING | harm list PID\n");
+	fprintf(stderr, "harm close PID FD | harm write PID MAP | harm pose PID FILE [kill] | harm move PID RING | harm list PID\n");
 	return 2;
 }

@@ -148,6 +148,24 @@ describe.skipIf(reason !== null)("at the sensor's socket", () => {
     expect(sensor.stderr).toContain("something other than an acknowledgement");
   }, 120_000);
 
+  test("what owes more than anybody can is no acknowledgement, and the next evaluator is told of nothing", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    for (const at of [ACKNOWLEDGEMENT.at.unwrittenEvents, ACKNOWLEDGEMENT.at.unwrittenAlerts]) {
+      const bytes = Buffer.alloc(ACKNOWLEDGEMENT.size);
+      bytes.writeBigUInt64LE(2n ** 64n - 1n, at);
+      await send(bench.socket, bytes);
+    }
+    // Counters that were not sent.
+    const early = Buffer.alloc(ACKNOWLEDGEMENT.size);
+    early.writeBigUInt64LE(2n ** 62n, ACKNOWLEDGEMENT.at.counters);
+    await send(bench.socket, early);
+    const evaluator = await bench.evaluator("--once");
+    expect(await sensor.end("SIGTERM")).toBe(0);
+    expect(await evaluator.exited).toBe(0);
+    expect(sensor.stderr.match(/something other than an acknowledgement/g)?.length).toBe(3);
+    expect(evaluator.lines().filter((line) => line.event_type === "loss")).toEqual([]);
+  }, 60_000);
+
   test("a peer that acknowledges without end keeps nothing waiting", async () => {
     const sensor = await bench.sensor("--no-pin");
     const socket = await open(bench.socket);

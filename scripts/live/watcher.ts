@@ -105,6 +105,16 @@ const DEEDS: Deed[] = [
     sign: tampered("the sensor's own"),
   },
   {
+    deed: "E64 root poses between two sensors",
+    pinned: true,
+    act: async (scene) => {
+      const posed = harmed(scene, "pose", scene.bench.path("written"), "kill");
+      if (posed !== "posed") throw new Error(`it did not pose: ${posed}`);
+      await scene.bench.sensor();
+    },
+    sign: tampered("the sensor's own"),
+  },
+  {
     deed: "E64 a ring's position is moved",
     act: (scene) => void harmed(scene, "move", "process_ring"),
     sign: tampered("position"),
