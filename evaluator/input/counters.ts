@@ -40,6 +40,8 @@ const UNUSED = [-1, ...KINDS, KINDS_MAX]
   .toSorted((one, other) => one - other)
   .map((kind, i, kinds) => ({ from: kind + 1, to: kinds[i + 1] ?? 0 }))
   .filter(({ from, to }) => from < to);
+/** They are added to what this stream counts, and all of it has to stay exact. */
+const OWED_MAX = 2n ** 48n;
 const ZEROS = Buffer.alloc(CPU_COUNTERS.size);
 
 /** Reads the payload of a counters frame, whose size is right for so many CPUs. Returns what is wrong with it as a text. */
@@ -53,6 +55,8 @@ export function readCounters(view: DataView, cpus: number): Counters | string {
 export function readTaken(view: DataView, cpus: number): Taken | string {
   const frame = readTakenFrame(view, 0);
   const owed = [...frame.unread, frame.unwrittenEvents, frame.unwrittenAlerts];
+  const most = owed.reduce((one, other) => (other > one ? other : one));
+  if (most > OWED_MAX) return `${most} records or lines that are owed; at most ${OWED_MAX} can be`;
   const rows = readRows(view, TAKEN_FRAME.size, cpus, [...frame.missed, ...owed]);
   return typeof rows === "string" ? rows : { ...frame, ...rows };
 }

@@ -249,18 +249,24 @@ describe("counters", () => {
     );
   });
 
-  test("and were taken by an earlier evaluator are held to the same", () => {
-    for (const at of [
-      ...[TAKEN_FRAME.at.missed + 16, TAKEN_FRAME.at.unread, TAKEN_FRAME.at.unwrittenEvents],
-      ...[TAKEN_FRAME.at.unwrittenAlerts, TAKEN_FRAME.size + CPU_COUNTERS.at.sequence],
-    ]) {
+  test("and were taken by an earlier evaluator are held to the same, and what it owed to less", () => {
+    const { missed, unread, unwrittenEvents, unwrittenAlerts } = TAKEN_FRAME.at;
+    for (const [at, most, message] of [
+      [missed + 16, 2n ** 53n - 1n, "add up to 9007199254740992"],
+      [TAKEN_FRAME.size + CPU_COUNTERS.at.sequence, 2n ** 53n - 1n, "add up to 9007199254740992"],
+      [
+        unread + 8,
+        2n ** 48n,
+        "281474976710657 records or lines that are owed; at most 281474976710656 can be",
+      ],
+      [unwrittenEvents, 2n ** 48n, "281474976710657 records or lines that are owed"],
+      [unwrittenAlerts, 2n ** 48n, "281474976710657 records or lines that are owed"],
+    ] as const) {
       const payload = Buffer.alloc(TAKEN_FRAME.size + CPU_COUNTERS.size);
-      payload.writeBigUInt64LE(2n ** 53n - 1n, at);
+      payload.writeBigUInt64LE(most, at);
       expect(read(preambleOf(), frameOf(FrameType.taken, payload), END).error).toBeNull();
-      payload.writeBigUInt64LE(2n ** 53n, at);
-      expect(read(preambleOf(), frameOf(FrameType.taken, payload), END).error).toContain(
-        "add up to 9007199254740992",
-      );
+      payload.writeBigUInt64LE(most + 1n, at);
+      expect(read(preambleOf(), frameOf(FrameType.taken, payload), END).error).toContain(message);
     }
   });
 
