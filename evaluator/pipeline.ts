@@ -1,12 +1,12 @@
 // Frames into the core, its lines to the outputs, then the acknowledgement.
 
-import { EVENT_ABI, RINGS_MAX } from "../bpf/event.gen.ts";
+import { EVENT_ABI } from "../bpf/event.gen.ts";
 import { version } from "../package.json";
 import type { Config, Loaded } from "./config.ts";
 import { Core } from "./core.ts";
 import { Exit, Failure } from "./exit.ts";
 import { FrameReader, portionsOf, StreamError } from "./input/records.ts";
-import { type SensorConnection } from "./input/socket.ts";
+import { Handled, type SensorConnection } from "./input/socket.ts";
 import type { Alert } from "./output/alert.ts";
 import type { Coloring } from "./output/compact.ts";
 import { Exposition } from "./output/exposition.ts";
@@ -172,8 +172,7 @@ class Pipeline {
   ): Promise<Outcome> {
     const reader = new FrameReader();
     let ended = false;
-    const handled = Array.from({ length: RINGS_MAX }, () => 0n);
-    let counted = 0n;
+    const handled = new Handled();
     let told = 0n;
     let written: Promise<void> = Promise.resolve();
     for await (const piece of acknowledge ? this.listened(pieces) : pieces) {
@@ -192,8 +191,7 @@ class Pipeline {
             written = awaitedLater(this.write());
           }
           ended = frame.type === "end";
-          if (frame.type === "records") handled[frame.ring] = frame.position + BigInt(frame.bytes.length);
-          if (frame.type === "counters") counted = frame.counters.time;
+          handled.add(frame);
         }
       } catch (error) {
         failure = error;
@@ -201,7 +199,7 @@ class Pipeline {
       // What was handled is written while more is handled, and no more.
       await written;
       if (this.closed) return "cut";
-      const [position, counters] = [[...handled], counted];
+      const { position, counters } = handled.now();
       written = awaitedLater(
         this.write(recording, () => {
           const { lacksNotice, owed } = this.core.debts;

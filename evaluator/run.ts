@@ -1,13 +1,12 @@
 // What the subcommands do: a source of bytes, the core, the output, in a loop.
 
 import { statSync } from "node:fs";
-import { RINGS_MAX } from "../bpf/event.gen.ts";
 import { whyNotRead } from "../bpf/words.ts";
 import type { Loaded } from "./config.ts";
 import { Exit, Failure } from "./exit.ts";
 import { type Capture, openCapture, readCapture } from "./input/capture.ts";
 import { FrameReader } from "./input/records.ts";
-import { connectSensor, type SensorConnection } from "./input/socket.ts";
+import { connectSensor, Handled, type SensorConnection } from "./input/socket.ts";
 import type { Judge } from "./judge.ts";
 import { serveMetrics } from "./metrics.ts";
 import { failureOf, type OutputOptions, openPipeline } from "./pipeline.ts";
@@ -164,17 +163,15 @@ export async function record(
   if (seconds !== null) setTimeout(connection.close, seconds * 1000);
   const reader = new FrameReader();
   let frames = 0;
-  const position = Array.from({ length: RINGS_MAX }, () => 0n);
-  let counters = 0n;
+  const handled = new Handled();
   for await (const piece of connection.pieces) {
     for (const frame of reader.push(piece)) {
       recording.write(frame);
       frames += 1;
-      if (frame.type === "records") position[frame.ring] = frame.position + BigInt(frame.bytes.length);
-      if (frame.type === "counters") counters = frame.counters.time;
+      handled.add(frame);
     }
     await writeRecording(recording, () => recording.flush());
-    connection.acknowledge({ position: [...position], counters, unwrittenEvents: 0n, unwrittenAlerts: 0n });
+    connection.acknowledge({ ...handled.now(), unwrittenEvents: 0n, unwrittenAlerts: 0n });
   }
   await writeRecording(recording, () => recording.close());
   if (frames === 0) throw new Failure(Exit.io, `${socket}: ${REFUSED}`);

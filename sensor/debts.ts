@@ -10,6 +10,13 @@ import { countUnread, mapRing } from "./ring.ts";
 /** As in struct taken_frame. */
 export type Debts = Pick<TakenFrame, "unread" | "unwrittenEvents" | "unwrittenAlerts">;
 
+/** Nothing. */
+export const NO_DEBTS: Debts = {
+  unread: Array.from({ length: RINGS_MAX }, () => 0n),
+  unwrittenEvents: 0n,
+  unwrittenAlerts: 0n,
+};
+
 /** Descriptors of pinned maps; null where there is none. */
 export type Left = { rings: (number | null)[]; counters: number | null; memory: number | null };
 
@@ -21,7 +28,7 @@ export function debtsOf({ rings, counters, memory }: Left, cpus: number): Debts 
   const unread = Array.from({ length: RINGS_MAX }, (_, i) => BigInt(unreadIn(rings[i] ?? null)));
   const fits = memory !== null && maxEntries(memory) === blocksFor(cpus);
   const remembered = fits ? openMemory(memory, cpus, NO_MESSAGES) : null;
-  if (!remembered?.isOurs() || counters === null) return { unread, unwrittenEvents: 0n, unwrittenAlerts: 0n };
+  if (!remembered?.isOurs() || counters === null) return { ...NO_DEBTS, unread };
   const taken = remembered.read();
   const { copyTo, size } = mapCounters(counters, cpus);
   const now = new Uint8Array(size);

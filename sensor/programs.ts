@@ -23,7 +23,7 @@ import {
   writeKernelSettings,
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
-import { addDebts, type Debts, debtsOf } from "./debts.ts";
+import { addDebts, type Debts, debtsOf, NO_DEBTS } from "./debts.ts";
 import { CALL_PROGRAM, type Hook, isForLineage, PROGRAMS, UnsupportedError } from "./hooks.ts";
 import * as libbpf from "./libbpf.ts";
 import { SystemError, lock as tryLock } from "./libc.ts";
@@ -126,8 +126,6 @@ export function attachPrograms(
   const pins = { fd: openSync(join(PINS, name), "r"), mount: BPFFS };
   return { ...programs, cpus, adopted: adopted !== null, pins, lock };
 }
-
-const NO_DEBTS: Debts = { unread: [0n, 0n, 0n, 0n], unwrittenEvents: 0n, unwrittenAlerts: 0n };
 
 /** Nobody has taken anything of these programs yet. */
 function begin(programs: Descriptors, cpus: number, debts: Debts): void {

@@ -15,6 +15,7 @@ import {
   writeFrameHeader,
 } from "../bpf/event.gen.ts";
 import { type CounterMemory, lostByRing } from "./counters.ts";
+import { NO_DEBTS } from "./debts.ts";
 import * as libc from "./libc.ts";
 import { type Memory, payloadOf, type Taken } from "./memory.ts";
 import type { Ring } from "./ring.ts";
@@ -361,9 +362,9 @@ class Connection {
     if (owed.unwrittenEvents > UNWRITTEN_MAX || owed.unwrittenAlerts > UNWRITTEN_MAX)
       return this.refuse(`${owed.unwrittenEvents} events and ${owed.unwrittenAlerts} alerts that are owed`);
     if (counters > this.countedAt) return this.refuse(`counters of ${counters}, sent ${this.countedAt}`);
-    // In this order: who is killed in between has something told twice, and nothing silently gone.
     // Who has acknowledged nothing has not yet read what others have left.
     if (counters > 0n || position.some((until) => until > 0n)) this.keep(counters, owed);
+    // After that: who is killed in between has something told twice, and nothing silently gone.
     for (const [number, ring] of rings.entries()) {
       const until = Number(position[number]);
       if (until > 0) ring.release(until);
@@ -380,7 +381,7 @@ class Connection {
   private keep(counters: bigint, owed: Pick<TakenFrame, "unwrittenEvents" | "unwrittenAlerts">): void {
     const { pending, taken } = this;
     if (pending && counters >= pending.facts.time) {
-      this.taken = { facts: { ...pending.facts, ...owed, unread: [0n, 0n, 0n, 0n] }, rows: pending.rows };
+      this.taken = { facts: { ...NO_DEBTS, ...pending.facts, ...owed }, rows: pending.rows };
       this.state.losersTaken = pending.losers;
       this.pending = null;
     } else if (

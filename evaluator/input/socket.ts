@@ -1,10 +1,35 @@
 // The sensor's socket: bytes in, acknowledgements out.
 
 import { connect, type Socket } from "node:net";
-import { ACKNOWLEDGEMENT, type Acknowledgement, writeAcknowledgement } from "../../bpf/event.gen.ts";
+import {
+  ACKNOWLEDGEMENT,
+  type Acknowledgement,
+  RINGS_MAX,
+  writeAcknowledgement,
+} from "../../bpf/event.gen.ts";
+import type { Frame } from "./records.ts";
 
 /** Bytes of acknowledgements that may wait for a sensor that does not read them; then the last one has to do. */
 const WAITING_SIZE_MAX = 64 * 1024;
+
+/** How far a stream has been handled: what can be acknowledged when that is written. */
+export class Handled {
+  /** By ring, where the last records end. */
+  private readonly position = Array.from({ length: RINGS_MAX }, () => 0n);
+  /** The time of the last counters. */
+  private counters = 0n;
+
+  /** This frame has been handled. */
+  add(frame: Frame): void {
+    if (frame.type === "records") this.position[frame.ring] = frame.position + BigInt(frame.bytes.length);
+    else if (frame.type === "counters") this.counters = frame.counters.time;
+  }
+
+  /** As it is at this moment. */
+  now(): Pick<Acknowledgement, "position" | "counters"> {
+    return { position: [...this.position], counters: this.counters };
+  }
+}
 
 /** A connection to the sensor. */
 export type SensorConnection = {

@@ -97,6 +97,11 @@ const counted: Step = { is: "count" };
 const hooks = (count: number, outcome: Outcome): Step[] =>
   Array.from({ length: count }, () => ({ is: "hook", cpu: 0, kind: RecordKind.exec, outcome }));
 
+/** Fires the hooks among these steps. */
+function fire(kernel: Kernel, steps: Step[]): void {
+  for (const one of steps) if (one.is === "hook") kernel.hook(one.cpu, one.kind, one.outcome);
+}
+
 /** Plays steps, then lets all arrive and be counted twice. `drop`: the number of the record that vanishes on the way. */
 function play(steps: Step[], drop: number | null = null) {
   const kernel = new Kernel();
@@ -251,11 +256,11 @@ describe("what an earlier evaluator has left:", () => {
         let taken = takenOf({ ...kernel.counters(), time: 0n });
         let told = 0;
         for (const [before, during] of lives) {
-          for (const one of before) kernel.hook(one.cpu, one.kind, one.outcome);
+          fire(kernel, before);
           const ledger = new Ledger();
           ledger.inherit(taken, true);
           const first = ledger.count(kernel.counters(), kernel.taken).losses;
-          for (const one of during) kernel.hook(one.cpu, one.kind, one.outcome);
+          fire(kernel, during);
           const last = kernel.counters();
           const second = ledger.count(last, kernel.taken).losses;
           for (const { from } of first) expect(from).toBe(taken.time);
@@ -275,8 +280,7 @@ describe("what an earlier evaluator has left:", () => {
     const kernel = new Kernel();
     const ledger = new Ledger();
     ledger.inherit(takenOf({ ...kernel.counters(), time: 0n }), true);
-    for (const one of [...hooks(7, "lost"), ...hooks(2, "discarded")])
-      if (one.is === "hook") kernel.hook(one.cpu, one.kind, one.outcome);
+    fire(kernel, [...hooks(7, "lost"), ...hooks(2, "discarded")]);
     const missed = nothing.with(RecordKind.exec, 4n);
     const { losses } = ledger.count({ ...kernel.counters(), missed }, kernel.taken);
     expect(losses.map(({ stage, kind: of, count }) => [stage, of, count])).toEqual([
@@ -297,7 +301,7 @@ describe("what an earlier evaluator has left:", () => {
     const kernel = new Kernel();
     const ledger = new Ledger();
     const old = takenOf(kernel.counters());
-    for (const one of hooks(3, "lost")) if (one.is === "hook") kernel.hook(one.cpu, one.kind, one.outcome);
+    fire(kernel, hooks(3, "lost"));
     ledger.count(kernel.counters(), kernel.taken);
     expect(ledger.inherit({ ...old, unwrittenEvents: 9n }, true)).toBeNull();
     expect(ledger.count(kernel.counters(), kernel.taken).losses).toEqual([]);

@@ -57,6 +57,14 @@ static unsigned int fact(int pid, const char *fd, const char *key)
 	return number;
 }
 
+static DIR *descriptors_of(int pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
+	return opendir(path);
+}
+
 static int map_by_id(unsigned int id, struct bpf_map_info *info)
 {
 	union bpf_attr attr = { .map_id = id };
@@ -72,12 +80,9 @@ static int map_by_id(unsigned int id, struct bpf_map_info *info)
 /* Lists what the process holds, or finds the map whose name begins so. */
 static int each(int pid, const char *wanted, struct bpf_map_info *info)
 {
-	char path[64];
 	struct dirent *entry;
-	DIR *folder;
+	DIR *folder = descriptors_of(pid);
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
-	folder = opendir(path);
 	while (folder && (entry = readdir(folder))) {
 		unsigned int map = fact(pid, entry->d_name, "map_id:"), link = fact(pid, entry->d_name, "link_id:");
 		int fd;
@@ -216,12 +221,9 @@ static int send_message(int program, unsigned int to, const void *bytes, size_t 
 
 static int program_of(int pid)
 {
-	char path[64];
 	struct dirent *entry;
-	DIR *folder;
+	DIR *folder = descriptors_of(pid);
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
-	folder = opendir(path);
 	while (folder && (entry = readdir(folder))) {
 		union bpf_attr attr = { .prog_id = fact(pid, entry->d_name, "prog_id:") };
 
