@@ -11,8 +11,8 @@ const volatile struct kernel_settings settings SEC(".rodata.settings") = {};
 
 enum {
 	/*
-	 * Two per CPU: hooks run with preemption off on most kernels, so one is enough; where a program can be preempted by
-	 * another (PREEMPT_RT), the second serves. A third is counted as discarded.
+	 * Two per CPU. One is enough where programs run with preemption off: at tracepoints, and anywhere on most kernels. Where
+	 * another program can preempt one (sensor/preemption.ts), the second serves. A third is counted as discarded.
 	 */
 	SCRATCHES_PER_CPU = 2,
 	EXITED_MAX = 16384,

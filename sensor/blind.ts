@@ -4,15 +4,25 @@ import { ALL_EVENT_KINDS, type EventType, type Family } from "../bpf/kinds.ts";
 import type { Profile } from "./hooks.ts";
 import type { Settings } from "./settings.ts";
 
-/** A blind spot: the events or the family that it is about, served by these hooks only, and with these settings only. */
+/** The settings, and whether the kernel can preempt what is in a call (null: not known). */
+type Circumstances = { settings: Settings; preempts: boolean | null };
+
+/** A blind spot: the events or the family that it is about, served by these hooks only, and under these circumstances only. */
 type BlindSpot = {
   about: EventType[] | Family;
   only?: Profile;
-  when?: (settings: Settings) => boolean;
+  when?: (circumstances: Circumstances) => boolean;
   words: string;
 };
 
 const BLIND_SPOTS: BlindSpot[] = [
+  {
+    about: [...typesOf("file"), ...typesOf("network")],
+    only: "fentry",
+    when: ({ preempts }) => preempts !== false,
+    words:
+      "calls that the kernel preempts while they are reported: what others do on that CPU meanwhile is missed, and counted",
+  },
   { about: ["file_open"], only: "tracepoint", words: "opens by io_uring: not seen" },
   {
     about: ["file_open", "file_write", "network_connect", "network_bind", "network_listen", "network_accept"],
@@ -74,7 +84,7 @@ const BLIND_SPOTS: BlindSpot[] = [
   },
   {
     about: "file",
-    when: ({ watchPaths, watchSuffixes }) => watchPaths.length + watchSuffixes.length > 0,
+    when: ({ settings: { watchPaths, watchSuffixes } }) => watchPaths.length + watchSuffixes.length > 0,
     words:
       "watch lists: a file that is reached through another mount of its folder, or by a hard link from elsewhere, goes by that name",
   },
@@ -96,12 +106,12 @@ const BLIND_SPOTS: BlindSpot[] = [
   { about: "network", words: "sockets other than TCP, UDP, raw and Unix: not seen" },
 ];
 
-/** The blind spots of a host on which each type of event is served as `servedBy` says, under these settings. */
-export function blindSpots(servedBy: ReadonlyMap<string, Profile>, settings: Settings): string[] {
+/** The blind spots of a host on which each type of event is served as `servedBy` says. */
+export function blindSpots(servedBy: ReadonlyMap<string, Profile>, circumstances: Circumstances): string[] {
   return BLIND_SPOTS.filter(({ about, only, when }) => {
     const types = typeof about === "string" ? typesOf(about) : about;
     const served = types.map((type) => servedBy.get(type)).filter((way) => way !== undefined);
-    return served.some((way) => (only ?? way) === way) && (when?.(settings) ?? true);
+    return served.some((way) => (only ?? way) === way) && (when?.(circumstances) ?? true);
   }).map(({ words }) => words);
 }
 

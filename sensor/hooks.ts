@@ -4,15 +4,16 @@ import { release } from "node:os";
 import { ALL_EVENT_KINDS, type EventType } from "../bpf/kinds.ts";
 import { blindSpots } from "./blind.ts";
 import { openKernelTypes, tryObject } from "./libbpf.ts";
+import { preemptsCalls } from "./preemption.ts";
 import type { Settings } from "./settings.ts";
 
 /** This host cannot run the sensor: one line that says what is missing and how to get it. Exit code 5. */
 export class UnsupportedError extends Error {}
 
-/** What a program serves. The snapshot is not an event, but every event's lineage rests on it. */
+/** The snapshot is not an event, but every event's lineage rests on it. */
 type Served = EventType | "process_snapshot";
 
-/** A program and what it serves. The snapshot is not an event, but every event's lineage rests on it. */
+/** A program and what it serves. */
 export type Hook = { program: string; hook: string; serves: readonly Served[] };
 
 /** Which kind of hook serves a kind of event where there is a choice. */
@@ -64,8 +65,12 @@ const PROFILES: Record<Profile, Hook[]> = {
   ],
 };
 
-/** All programs of the object. */
-export const PROGRAMS = [...ALWAYS, ...PROFILES.tracepoint, ...PROFILES.fentry].map(({ program }) => program);
+/** Each program of the object once, with all that it can serve. */
+export const HOOKS: Hook[] = [
+  ...new Map(
+    [...ALWAYS, ...PROFILES.tracepoint, ...PROFILES.fentry].map((hook) => [hook.program, hook]),
+  ).values(),
+];
 
 const OFF = "switched off by settings";
 const OFF_BUT_ATTACHED = `${OFF}; attached for the lineage of other events, and not written`;
@@ -93,7 +98,7 @@ export type Coverage = {
 
 /**
  * Chooses for each wanted type of event the best hooks that this kernel has: those of the `fentry` profile where it takes
- * such programs, else those of the other. `wanted` and `probeObject`: the profile asked for, and an object with a program to try.
+ * such programs and lets them end, else those of the other. `wanted` and `probeObject`: the profile asked for, and an object with a program to try.
  * `silent`: hooks that were attached and do not report, with the reason.
  */
 export function chooseHooks(
@@ -102,7 +107,8 @@ export function chooseHooks(
   probeObject: string,
   silent: ReadonlyMap<string, string>,
 ): Choice {
-  const { profile, refused } = chooseProfile(wanted, probeObject);
+  const preempts = preemptsCalls();
+  const { profile, refused } = chooseProfile(wanted, probeObject, preempts);
   const lack = findLacking(silent);
   const chosen = new Map<string, Hook>();
   const servedBy = new Map<Served, Profile>();
@@ -124,7 +130,12 @@ export function chooseHooks(
       chosen.set(program, { program, hook, serves: [...(chosen.get(program)?.serves ?? []), type] });
     }
   }
-  const coverage = { kernel: release(), profile, events, blind_spots: blindSpots(servedBy, settings) };
+  const coverage = {
+    kernel: release(),
+    profile,
+    events,
+    blind_spots: blindSpots(servedBy, { settings, preempts }),
+  };
   return { hooks: [...chosen.values()], coverage };
 }
 
@@ -160,8 +171,13 @@ export function unserved({ coverage }: Choice): string[] {
 function chooseProfile(
   wanted: string | undefined,
   probeObject: string,
+  preempts: boolean | null,
 ): { profile: Profile; refused: string | null } {
   if (wanted === "tracepoint") return { profile: "tracepoint", refused: "asked for with --profile" };
+  if (preempts && wanted !== "fentry") {
+    const refused = "this kernel can preempt fentry programs, which would miss what others do meanwhile";
+    return { profile: "tracepoint", refused };
+  }
   try {
     tryObject(probeObject, "on_probe");
     return { profile: "fentry", refused: null };

@@ -24,7 +24,7 @@ import {
 } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS } from "../bpf/kinds.ts";
 import { addDebts, type Debts, debtsOf, NO_DEBTS } from "./debts.ts";
-import { CALL_PROGRAM, type Hook, isForLineage, PROGRAMS, UnsupportedError } from "./hooks.ts";
+import { CALL_PROGRAM, HOOKS, type Hook, isForLineage, UnsupportedError } from "./hooks.ts";
 import * as libbpf from "./libbpf.ts";
 import { SystemError, lock as tryLock } from "./libc.ts";
 import { blocksFor, openMemory } from "./memory.ts";
@@ -138,7 +138,11 @@ function begin(programs: Descriptors, cpus: number, debts: Debts): void {
 
 function debtsAt(folder: string, cpus: number): Debts {
   const open = (name: string) => (existsSync(join(folder, name)) ? libbpf.openPin(join(folder, name)) : null);
-  return debtsOf({ rings: RINGS.map(open), counters: open(COUNTERS), memory: open(MEMORY) }, cpus);
+  const programs = HOOKS.flatMap((hook) => {
+    const program = open(programPin(hook.program));
+    return program === null ? [] : [{ program, kinds: kindsOf(hook) }];
+  });
+  return debtsOf({ programs, rings: RINGS.map(open), counters: open(COUNTERS), memory: open(MEMORY) }, cpus);
 }
 
 /** Removes all pins, and with them every program that no sensor holds. Returns how many sets there were. */
@@ -155,7 +159,7 @@ type Descriptors = Omit<Programs, "cpus" | "adopted" | "pins" | "lock">;
 
 function load(path: string, hooks: Hook[], settings: Settings, cpus: number): Descriptors {
   const object = orUnsupported(`${path} is not an object of programs`, () => libbpf.openObject(path));
-  for (const program of PROGRAMS) {
+  for (const { program } of HOOKS) {
     libbpf.setAutoload(
       libbpf.findProgram(object, program),
       hooks.some((hook) => hook.program === program),
@@ -239,9 +243,12 @@ function describe(
   };
 }
 
-function attachedHook({ program: name, hook, serves }: Hook, link: number, program: number): AttachedHook {
-  const kinds = ALL_EVENT_KINDS.filter(({ type }) => serves.includes(type)).map(({ kind }) => kind);
-  return { name, hook, link, program, kinds };
+function attachedHook(hook: Hook, link: number, program: number): AttachedHook {
+  return { name: hook.program, hook: hook.hook, link, program, kinds: kindsOf(hook) };
+}
+
+function kindsOf({ serves }: Hook): number[] {
+  return ALL_EVENT_KINDS.filter(({ type }) => serves.includes(type)).map(({ kind }) => kind);
 }
 
 function orUnsupported<Result>(what: string, step: () => Result): Result {
@@ -282,9 +289,9 @@ function bitsOf(kinds: number[]): number {
 
 /** One bit for each record kind that the program at the end of calls has to serve. */
 function kindBits(hooks: Hook[]): number[] {
-  const served = hooks.find(({ program }) => program === CALL_PROGRAM)?.serves ?? [];
+  const atEnd = hooks.find(({ program }) => program === CALL_PROGRAM);
   const words = [0, 0, 0, 0];
-  for (const { kind } of ALL_EVENT_KINDS.filter(({ type }) => served.includes(type))) {
+  for (const kind of atEnd ? kindsOf(atEnd) : []) {
     words[kind >>> 5] = ((words[kind >>> 5] ?? 0) | (1 << (kind & 31))) >>> 0;
   }
   return words;

@@ -49,26 +49,37 @@ export function openWatch({ hooks, own, canary: things, pins, rings }: Watched):
       resting = true;
     },
     look() {
-      if (resting) return last;
+      const missed = missedByKind(hooks);
+      if (resting) return { ...last, missed };
       const tampered =
         (pinned && pinsChanged(pinned) ? Tamper.pins : 0) |
         (own.changed() ? Tamper.own : 0) |
         (rings.some((ring) => ring.moved()) ? Tamper.position : 0) |
         (act() ? 0 : Tamper.canary);
       const detached = [0, 0, 0, 0];
-      const missed = byKind();
-      for (const [i, { link, program, kinds }] of hooks.entries()) {
+      for (const [i, { link, kinds }] of hooks.entries()) {
         if (programs[i] === null || linkedProgram(link) !== programs[i])
           kinds.forEach((kind) => setBit(detached, kind));
-        const [kind = 0, second] = kinds;
-        const cell = second === undefined ? kind : 0;
-        missed[cell] = (missed[cell] ?? 0n) + programInfo(program).misses;
       }
       const canaries = acts.map((count, kind) => (served.has(kind) ? count : 0n));
       last = { tampered, detached, missed, canaries };
       return last;
     },
   };
+}
+
+/** A program, and the record kinds that it serves. */
+export type Missable = Pick<AttachedHook, "program" | "kinds">;
+
+/** How often hooks fired while their program ran already; [0] for those that serve several kinds. */
+export function missedByKind(hooks: Missable[]): bigint[] {
+  const missed = byKind();
+  for (const { program, kinds } of hooks) {
+    const [kind = 0, second] = kinds;
+    const cell = second === undefined ? kind : 0;
+    missed[cell] = (missed[cell] ?? 0n) + programInfo(program).misses;
+  }
+  return missed;
 }
 
 function byKind(): bigint[] {

@@ -5,6 +5,8 @@
  *   load mix FOLDER SECONDS RATE       RATE times a second: a file that is opened, written, renamed, removed; a program
  *                                      that is run (this one, with its number); each tenth time a connection
  *   load opens FILE SECONDS THREADS    opens and closes one file, as fast as it can
+ *   load preempted FILE SECONDS        opens and closes one file on one CPU: threads that run while nobody else wants to,
+ *                                      and one that keeps taking the CPU from them
  *   load runs SECONDS                  runs a program once a second
  */
 #define _GNU_SOURCE
@@ -12,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,6 +141,38 @@ static int opens(const char *file, double seconds, int threads)
 	return 0;
 }
 
+static int preempted(const char *file, double seconds)
+{
+	struct timespec pause = { .tv_nsec = 100000 };
+	struct sched_param none = { 0 };
+	long counts[4] = { 0 };
+	pthread_t thread[3];
+	cpu_set_t last;
+	int fd;
+
+	CPU_ZERO(&last);
+	CPU_SET(sysconf(_SC_NPROCESSORS_ONLN) - 1, &last);
+	if (sched_setaffinity(0, sizeof(last), &last) || sched_setscheduler(0, SCHED_IDLE, &none))
+		fail("SCHED_IDLE");
+	opened = file;
+	until = now() + seconds;
+	for (int i = 0; i < 3; i++)
+		pthread_create(&thread[i], NULL, open_often, &counts[i]);
+	if (sched_setscheduler(0, SCHED_OTHER, &none))
+		fail("SCHED_OTHER");
+	for (; now() < until; counts[3]++) {
+		nanosleep(&pause, NULL);
+		fd = open(file, O_RDONLY);
+		if (fd < 0)
+			fail(file);
+		close(fd);
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(thread[i], NULL);
+	printf("file_open %ld\n", counts[0] + counts[1] + counts[2] + counts[3]);
+	return 0;
+}
+
 static int runs(const char *self, int seconds)
 {
 	double begin = now();
@@ -158,8 +193,11 @@ int main(int argc, char **argv)
 		return mix(argv[0], argv[2], atof(argv[3]), atof(argv[4]));
 	if (argc == 5 && !strcmp(argv[1], "opens"))
 		return opens(argv[2], atof(argv[3]), atoi(argv[4]) < 64 ? atoi(argv[4]) : 64);
+	if (argc == 4 && !strcmp(argv[1], "preempted"))
+		return preempted(argv[2], atof(argv[3]));
 	if (argc == 3 && !strcmp(argv[1], "runs"))
 		return runs(argv[0], atoi(argv[2]));
-	fprintf(stderr, "load mix FOLDER SECONDS RATE | load opens FILE SECONDS THREADS | load runs SECONDS\n");
+	fprintf(stderr, "load mix FOLDER SECONDS RATE | load opens FILE SECONDS THREADS | load preempted FILE SECONDS | "
+			"load runs SECONDS\n");
 	return 2;
 }

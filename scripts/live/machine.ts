@@ -16,6 +16,33 @@ bring() {
 }
 `;
 
+/**
+ * For scripts: starts a sensor (settings, other options than --no-pin) and a reader (settings, output, other options), and ends
+ * both, the sensor first.
+ */
+export const PREPARE = `
+mkdir -p /tmp/watched /tmp/kept
+sensor() {
+  rm -f /run/warder/sensor.sock
+  bun sensor/main.ts run --config $1 \${2---no-pin} --socket /run/warder/sensor.sock &
+  sensor=$!
+  while [ ! -S /run/warder/sensor.sock ]; do kill -0 $sensor || exit 5; sleep 0.1; done
+}
+evaluator() {
+  config=$1 output=$2
+  shift 2
+  bun evaluator/main.ts run --once --config $config --socket /run/warder/sensor.sock -o json "$@" > $output &
+  reader=$!
+  while kill -0 $reader && [ ! -s $output ]; do sleep 0.1; done
+}
+end() {
+  kill $sensor
+  wait $sensor $reader
+}
+printf '[file]\\nwatch_paths = ["/tmp/watched"]\\nwatch_patterns = ["*.service"]\\nexclude_paths = ["/tmp/excluded"]\\nexclude_comms = ["outsider"]\\n' > /tmp/usual
+printf '[file]\\nwatch_paths = ["/tmp/watched"]\\ninclude_failed = true\\n[network]\\ninclude_failed = false\\n' > /tmp/failing
+`;
+
 /** Why there can be no machine here; null when there can. */
 export function noMachine(): string | null {
   if (process.getuid?.() !== 0) return "not root";

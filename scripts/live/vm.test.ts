@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TOOLS } from "./cases.ts";
-import { MACHINE_MS_MAX, noMachine, runInMachine } from "./machine.ts";
+import { MACHINE_MS_MAX, noMachine, PREPARE, runInMachine } from "./machine.ts";
 import { asGenerated, compileTools, type Line, parseLines, warder } from "./pair.ts";
 import { rebuilt } from "./rebuilt.ts";
 
@@ -21,35 +21,6 @@ const FLOOD = 50_000;
 
 /** Renames and removals that are only counted. */
 const NAMES = 50;
-/** How long the load goes on while things happen to the host, which sleeps for a part of it. */
-const HOST_LOAD_S = 16;
-/** Longer than a sensor may say nothing. */
-const SLEEP_S = 8;
-
-/** Starts a sensor and a reader; ends both, the sensor first. What is kept is brought back at the end. */
-const PREPARE = `
-mkdir -p /tmp/watched /tmp/kept
-sensor() {
-  rm -f /run/warder/sensor.sock
-  bun sensor/main.ts run --config $1 \${2---no-pin} --socket /run/warder/sensor.sock &
-  sensor=$!
-  while [ ! -S /run/warder/sensor.sock ]; do kill -0 $sensor || exit 5; sleep 0.1; done
-}
-evaluator() {
-  config=$1 output=$2
-  shift 2
-  bun evaluator/main.ts run --once --config $config --socket /run/warder/sensor.sock -o json "$@" > $output &
-  reader=$!
-  while kill -0 $reader && [ ! -s $output ]; do sleep 0.1; done
-}
-end() {
-  kill $sensor
-  wait $sensor $reader
-}
-printf '[file]\\nwatch_paths = ["/tmp/watched"]\\nwatch_patterns = ["*.service"]\\nexclude_paths = ["/tmp/excluded"]\\nexclude_comms = ["outsider"]\\n' > /tmp/usual
-printf '[file]\\nwatch_paths = ["/tmp/watched"]\\ninclude_failed = true\\n[network]\\ninclude_failed = false\\n' > /tmp/failing
-`;
-
 /** Processes, every way to open, write, rename, remove and connect, and a name that is left out. The recording is replayed here. */
 const ALL_WAYS = `
 sensor /tmp/usual
@@ -97,41 +68,6 @@ evaluator /tmp/usual /tmp/kept/forgetful
 generate files /tmp/watched ${NAMES} > /tmp/kept/forgotten
 end
 unset WARDER_OBJECT
-`;
-
-/**
- * What happens to a host while a pair is at work under load: CPUs come and go, the clock is set, it sleeps (S3, until its
- * clock wakes it), and bpffs is unmounted. Between them files are made that mark the time.
- */
-const HOST = `
-cpu=/sys/devices/system/cpu/cpu1/online rtc=/sys/class/rtc/rtc0
-echo 0 > $cpu
-sensor /tmp/usual ""
-evaluator /tmp/usual /tmp/kept/host
-/usr/bin/load mix /tmp/watched ${HOST_LOAD_S} 40 > /tmp/kept/host-load &
-load=$!
-mark() { sleep 1; cat /sys/devices/system/cpu/online >> /tmp/kept/cpus; : > /tmp/watched/host-$1; }
-mark 0
-echo 1 > $cpu
-mark 1
-echo 0 > $cpu
-mark 2
-echo 1 > $cpu
-mark 3
-date -s @$(($(date +%s) + 3600))
-mark 4
-date -s @$(($(date +%s) - 3600))
-mark 5
-echo $(($(cat $rtc/since_epoch) + ${SLEEP_S})) > $rtc/wakealarm
-echo mem > /sys/power/state
-mark 6
-umount -l /sys/fs/bpf
-mark 7
-wait $load
-sleep 2
-end
-cat /sys/power/suspend_stats/success > /tmp/kept/slept
-mount -t bpf bpf /sys/fs/bpf
 `;
 
 /** The kernel stops calling fentry programs that are attached. First beside a sensor at work, then before one starts. */
@@ -205,16 +141,6 @@ const EVASIONS = `
 bun scripts/live/evasions.ts --tools /usr/bin > /tmp/kept/evasions
 `;
 
-/** What the load says it has done, by type of event. */
-const countsOf = (text: string): Record<string, number> =>
-  Object.fromEntries(
-    text
-      .trim()
-      .split("\n")
-      .map((line) => line.split(" "))
-      .map(([type = "", count]) => [type, Number(count)]),
-  );
-
 /** That a busy machine let the sensor wait is not in its stream. */
 const isOfRecords = (line: string) => !/"sensor_heard"|"reason":"no word for /.test(line);
 
@@ -226,11 +152,11 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
   let printed = "";
 
   beforeAll(async () => {
-    const tools = Object.values(compileTools(folder, [...TOOLS, "load"]));
+    const tools = Object.values(compileTools(folder, TOOLS));
     const create = "&pending, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE";
     const objects = rebuilt(kept("project"), "bpf/objects.bpf.h", create, "&pending, task, 0, 0");
     const forgetful = ["warder", "warder-calls", "probe"].map((name) => join(objects, `${name}.bpf.o`));
-    const script = [PREPARE, ALL_WAYS, MANY, FAILING, FORGETFUL, WITHOUT, EVASIONS, HOST, SILENCED].join("");
+    const script = [PREPARE, ALL_WAYS, MANY, FAILING, FORGETFUL, WITHOUT, EVASIONS, SILENCED].join("");
     const { said: output, parts } = await runInMachine(
       `${script}\ncd /tmp/kept && tar cz * > /tmp/all\nbring /tmp/all\n`,
       [...tools, ...forgetful],
@@ -415,63 +341,6 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
         expect(said(name === "ways" ? "outsider" : "forgotten").length).toBe(4 * NAMES);
       }
     }
-  });
-
-  describe("a host under load", () => {
-    const events = () =>
-      parseLines(text("host")).filter((line) => /^(process|file|network)_/.test(line.event_type));
-    const marks = () =>
-      events().filter((line) => line.event_type === "file_open" && /\/host-\d$/.test(String(line["path"])));
-
-    test("is seen in every event that it makes, whatever happens to it: CPUs, its clock, sleep, bpffs", () => {
-      const lines = events();
-      const generated = countsOf(text("host-load"));
-      const ofLoad = (type: string) =>
-        lines.filter((line) => line.event_type === type && line["exe_path"] === "/usr/bin/load");
-      expect(generated["file_open"]).toBeGreaterThan(10);
-      for (const [type, count] of Object.entries(generated)) {
-        const isLeaf = (line: Line) => type !== "process_start" || (line["args"] as string[])[1] === "leaf";
-        expect([type, ofLoad(type).filter(isLeaf).length]).toEqual([type, count]);
-      }
-      expect(marks().map((line) => String(line["path"]).slice(-1))).toEqual("01234567".split(""));
-      const notices = parseLines(text("host")).filter(
-        (line) => !/^(process|file|network)_/.test(line.event_type),
-      );
-      expect(
-        notices.filter(({ event_type: type }) => type !== "coverage" && type !== "health"),
-      ).toMatchObject([
-        { event_type: "tampered", what: "pins were removed, or their file system was unmounted" },
-      ]);
-      expect(notices.at(-1)).toMatchObject({
-        event_type: "health",
-        ledger: { lost: 0, discarded: 0, malformed: 0, unaccounted: 0, balanced: true },
-      });
-    });
-
-    test("has CPUs that come and go: one that was off when the sensor started is counted, too", () => {
-      expect(said("cpus")).toEqual(["0", "0-1", "0", "0-1", "0-1", "0-1", "0-1", "0-1"]);
-      expect(parseLines(text("host"))[0]).toMatchObject({ event_type: "coverage", tested_cpus: 1 });
-    });
-
-    /** Seconds from each mark to the next: by the boot clock, and as the wall clock showed it. */
-    const between = (times: number[]) => times.slice(1).map((time, i) => time - (times[i] ?? 0));
-    const boot = () => between(marks().map((line) => Number(line["timestamp_ns"]) / 1e9));
-    const wall = () => between(marks().map((line) => Date.parse(String(line["time"])) / 1000));
-
-    test("has a clock that is set, which moves no event and no duration; the time that is shown follows it", () => {
-      for (const seconds of boot()) expect(seconds).toBeGreaterThan(1);
-      const shifts = wall().map((seconds, i) => Math.round((seconds - (boot()[i] ?? 0)) / 60) || 0);
-      expect(shifts).toEqual([0, 0, 0, 60, -60, 0, 0]);
-      const starts = events().filter((line) => line.event_type === "process_exit" && line["comm"] === "load");
-      for (const { duration_ns: duration } of starts) expect(Number(duration)).toBeLessThan(60e9);
-    });
-
-    test("sleeps, and is not said to be silent; the time that has passed is counted", () => {
-      expect(text("slept").trim()).toBe("1");
-      const [, , , , , asleep = 0, awake = 0] = boot();
-      expect(asleep).toBeGreaterThan(SLEEP_S - 2);
-      expect(awake).toBeLessThan(asleep);
-    });
   });
 
   test("hooks that are attached and report no more are said by kind, and not relied on at the next start", () => {
