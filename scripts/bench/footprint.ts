@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { evaluatorOf, until } from "../live/pair.ts";
 import { ONLY_PRODUCED } from "./carry.ts";
 import { LivePair, RING_MIB, type Tools } from "./live.ts";
-import { memoryOf, wakeUps } from "./machine.ts";
+import { memoryOf, wakeUps, wokenSince } from "./machine.ts";
 import { type Extent, median, percentile, type Row, rowOf } from "./row.ts";
 import { makeRules } from "./rules.ts";
 
@@ -160,7 +160,7 @@ export async function idleRows(tools: Tools, { scale }: Extent): Promise<Row[]> 
     const used = pair.cpuSeconds();
     const seconds = (IDLE_MS * scale) / 1000;
     const [sensor = 0, evaluator = 0] = processes.map(
-      (pid, i) => (wakeUps(pid) - (before[i] ?? 0)) / seconds,
+      (pid, i) => wokenSince(before[i] ?? new Map(), wakeUps(pid)) / seconds,
     );
     await pair.stop();
     const what = canary ? "with the canary" : "without the canary";

@@ -8,13 +8,20 @@ import { cpuSeconds, startedMs } from "./machine.ts";
 import { makeRules } from "./rules.ts";
 
 /** What the bench has compiled, and a folder for what it makes. */
-export type Tools = { folder: string; timed: string; reader: string; produce: string; object: string };
+export type Tools = {
+  folder: string;
+  timed: string;
+  reader: string;
+  count: string;
+  produce: string;
+  object: string;
+};
 
 /** Compiles everything. The folder is readable for the user that evaluators become. */
 export function buildTools(): Tools {
   const folder = mkdtempSync(join(tmpdir(), "warder-bench-"));
   chmodSync(folder, 0o755);
-  const compiled = compileTools(folder, ["timed", "reader", "produce"], import.meta.dir);
+  const compiled = compileTools(folder, ["timed", "reader", "count", "produce"], import.meta.dir);
   const object = join(folder, "produce.bpf.o");
   const source = join(import.meta.dir, "produce.bpf.c");
   const { exitCode, stderr } = Bun.spawnSync([
@@ -60,9 +67,11 @@ export type PairOptions = {
   /** How the output is read: words for reader.c. */
   reader?: (socket: string) => string[];
   profile?: "tracepoint" | "fentry";
+  /** In the evaluator's place is a C program that only counts (count.c). */
+  counter?: boolean;
 };
 
-/** What the evaluator's last health line says. */
+/** What the last line says. */
 export type Ledger = { received: number; lost: number; written: number; balanced: boolean };
 
 /** What came of records that were made. */
@@ -90,15 +99,20 @@ export class LivePair {
     const sensor = await bench.sensor(
       ...["--no-pin", "--config", config, "--profile", options.profile ?? "tracepoint"],
     );
+    const end = (output: Program) => async () => {
+      await sensor.end("SIGTERM");
+      await output.exited;
+    };
     const servingMs = statSync(sensor.stderrPath).mtimeMs - startedMs(sensor.pid);
+    if (options.counter) {
+      const counter = await bench.reader([tools.count, bench.socket]);
+      return new LivePair(bench, tools, counter, sensor.pid, counter.pid, servingMs, end(counter));
+    }
     const reader = [tools.reader, ...(options.reader?.(bench.socket) ?? ["last"])].join(" ");
     const args = ["--config", config, "--rules", rules, "-o", "json"];
     const output = await bench.pipedEvaluator(reader, ...args, ...(options.events ? [] : ["--alerts-only"]));
     const { pid } = await evaluatorOf(output);
-    return new LivePair(bench, tools, output, sensor.pid, pid, servingMs, async () => {
-      await sensor.end("SIGTERM");
-      await output.exited;
-    });
+    return new LivePair(bench, tools, output, sensor.pid, pid, servingMs, end(output));
   }
 
   /** Keeps both processes away from CPU 0, where a generator runs. */

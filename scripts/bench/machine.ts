@@ -78,9 +78,14 @@ export function memoryOf(pid: number): { rss: number; anonymous: number } {
   return { rss: mb("VmRSS"), anonymous: mb("RssAnon") };
 }
 
-/** How often threads of a process have waited, and were woken. That somebody else ran meanwhile is no waiting. */
-export function wakeUps(pid: number): number {
-  return readdirSync(`/proc/${pid}/task`)
-    .map((thread) => textOf(`/proc/${pid}/task/${thread}/status`))
-    .reduce((sum, status) => sum + Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1] ?? 0), 0);
+/** By thread of a process: how often it has waited, and was woken. That somebody else ran meanwhile is no waiting. */
+export function wakeUps(pid: number): Map<string, number> {
+  const of = (thread: string) =>
+    /^voluntary_ctxt_switches:\s+(\d+)/m.exec(textOf(`/proc/${pid}/task/${thread}/status`))?.[1];
+  return new Map(readdirSync(`/proc/${pid}/task`).map((thread) => [thread, Number(of(thread) ?? 0)]));
+}
+
+/** How often threads have woken since; those that have ended meanwhile took their counts with them. */
+export function wokenSince(before: ReadonlyMap<string, number>, now: ReadonlyMap<string, number>): number {
+  return [...now].reduce((sum, [thread, count]) => sum + count - (before.get(thread) ?? 0), 0);
 }

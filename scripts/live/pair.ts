@@ -195,9 +195,13 @@ export class Bench {
   }
 
   /** Starts the evaluator with `stdout`, or none that matters, and waits until the sensor has it. */
-  async evaluatorTo(stdout: number | null, ...args: string[]): Promise<Program> {
-    const command = [EVALUATOR, "run", "--socket", this.socket, ...args];
-    const program = this.launch("evaluator", [BUN, ...command], stdout);
+  evaluatorTo(stdout: number | null, ...args: string[]): Promise<Program> {
+    return this.reader([BUN, EVALUATOR, "run", "--socket", this.socket, ...args], stdout);
+  }
+
+  /** The same with any program that reads the sensor's stream. */
+  async reader(command: string[], stdout?: number | null): Promise<Program> {
+    const program = this.launch("evaluator", command, stdout);
     const greeting = `evaluator pid ${program.pid} (`;
     await until("the connection", () => this.programs.some(({ stderr }) => stderr.includes(greeting)));
     return program;
