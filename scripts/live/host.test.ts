@@ -1,11 +1,11 @@
 // What happens to a host while a pair is at work under load, in a virtual machine: CPUs come and go, its clock is set, it sleeps,
-// bpffs is unmounted, its kernel preempts calls.
+// bpffs is unmounted, its kernel stops calling programs that are attached, or preempts calls.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MACHINE_MS_MAX, noMachine, PREPARE, runInMachine } from "./machine.ts";
+import { FENTRY_HOOKS, MACHINE_MS_MAX, noMachine, PREPARE, runInMachine } from "./machine.ts";
 import { compileTools, type Line, parseLines } from "./pair.ts";
 
 const reason = noMachine();
@@ -52,6 +52,24 @@ cat /sys/power/suspend_stats/success > /tmp/kept/slept
 mount -t bpf bpf /sys/fs/bpf
 `;
 
+/** The kernel stops calling fentry programs that are attached. First beside a sensor at work, then before one starts. */
+const SILENCED = `
+sensor /tmp/usual
+evaluator /tmp/usual /tmp/kept/silenced
+sleep 3
+echo 0 > /proc/sys/kernel/ftrace_enabled
+sleep 5
+echo 1 > /proc/sys/kernel/ftrace_enabled
+sleep 4
+end
+echo 0 > /proc/sys/kernel/ftrace_enabled
+sensor /tmp/usual
+evaluator /tmp/usual /tmp/kept/fallen-back
+: > /tmp/watched/without-ftrace
+end
+echo 1 > /proc/sys/kernel/ftrace_enabled
+`;
+
 /**
  * With fentry programs, which can be preempted, and with those that the sensor chooses by itself. Then with pinned fentry programs
  * that nobody serves, and that others replace.
@@ -95,7 +113,7 @@ describe.skipIf(reason !== null)("a host under load", () => {
 
   beforeAll(async () => {
     const tools = Object.values(compileTools(folder, ["load"]));
-    const script = `${PREPARE}${HOST}${PREEMPTED}\ncd /tmp/kept && tar cz * > /tmp/all\nbring /tmp/all\n`;
+    const script = `${PREPARE}${HOST}${SILENCED}${PREEMPTED}\ncd /tmp/kept && tar cz * > /tmp/all\nbring /tmp/all\n`;
     const { parts } = await runInMachine(script, tools);
     writeFileSync(join(folder, "all"), parts[0] ?? "");
     expect(Bun.spawnSync(["tar", "xzf", "all"], { cwd: folder }).exitCode).toBe(0);
@@ -153,6 +171,27 @@ describe.skipIf(reason !== null)("a host under load", () => {
     const [, , , , , asleep = 0, awake = 0] = boot();
     expect(asleep).toBeGreaterThan(SLEEP_S - 2);
     expect(awake).toBeLessThan(asleep);
+  });
+
+  test("has hooks that are attached and report no more: they are said by kind, and not relied on at the next start", () => {
+    const silenced = parseLines(text("silenced"));
+    const silent = silenced.filter(
+      (line) => line.event_type === "sensor_silent" && !String(line["reason"]).startsWith("no word"),
+    );
+    const types = new Set(silent.flatMap((line) => line["types"] as string[]));
+    expect([...types].toSorted()).toEqual(Object.keys(FENTRY_HOOKS).toSorted());
+    const heard = new Set(
+      silenced.flatMap((line) => (line.event_type === "sensor_heard" ? (line["types"] as string[]) : [])),
+    );
+    for (const type of types) expect(heard).toContain(type);
+
+    const [coverage, ...lines] = parseLines(text("fallen-back"));
+    const served = coverage?.["events"] as Record<string, { hooks: string[]; reason: string | null }>;
+    for (const type of Object.keys(FENTRY_HOOKS)) {
+      expect(served[type]?.hooks).toContain("tp_btf/sys_exit");
+      expect(served[type]?.reason).toContain("is attached but does not report on CPU 0, 1");
+    }
+    expect(lines.some((line) => line["path"] === "/tmp/watched/without-ftrace")).toBe(true);
   });
 
   /** What the ledger says of opens, how many the load has made, and how the sensor served them. */

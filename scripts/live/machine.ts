@@ -43,6 +43,28 @@ printf '[file]\\nwatch_paths = ["/tmp/watched"]\\nwatch_patterns = ["*.service"]
 printf '[file]\\nwatch_paths = ["/tmp/watched"]\\ninclude_failed = true\\n[network]\\ninclude_failed = false\\n' > /tmp/failing
 `;
 
+/** The hooks of the fentry profile, but for the tracepoint that says when a connection of TCP begins: no profile has another. */
+export const FENTRY_HOOKS: Record<string, string[]> = {
+  file_open: ["fexit/do_filp_open", "fexit/do_file_open_root"],
+  file_write: ["fexit/security_file_permission", "fexit/security_mmap_file", "fexit/security_file_mprotect"],
+  file_rename: ["fentry/security_path_rename", "fexit/vfs_rename"],
+  file_unlink: [
+    "fentry/security_path_unlink",
+    "fexit/vfs_unlink",
+    "fentry/security_path_rmdir",
+    "fexit/vfs_rmdir",
+  ],
+  network_connect: [
+    "fexit/__inet_stream_connect",
+    "fexit/inet_dgram_connect",
+    "fexit/unix_stream_connect",
+    "fexit/unix_dgram_connect",
+  ],
+  network_bind: ["fexit/inet_bind", "fexit/inet6_bind", "fexit/unix_bind"],
+  network_listen: ["fexit/inet_listen", "fexit/unix_listen"],
+  network_accept: ["fexit/inet_accept", "fexit/unix_accept"],
+};
+
 /** Why there can be no machine here; null when there can. */
 export function noMachine(): string | null {
   if (process.getuid?.() !== 0) return "not root";

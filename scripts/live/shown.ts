@@ -57,29 +57,34 @@ const SHOWN: Shown[] = [
   {
     id: "E73",
     what: "the clock is set, forward and back, under load",
-    file: "scripts/live/vm.test.ts",
+    file: "scripts/live/host.test.ts",
     test: "has a clock that is set|is seen in every event",
   },
   {
     what: "the host sleeps and wakes, under load",
-    file: "scripts/live/vm.test.ts",
+    file: "scripts/live/host.test.ts",
     test: "sleeps, and is not said|is seen in every event",
   },
   {
     what: "a CPU goes and comes, under load",
-    file: "scripts/live/vm.test.ts",
+    file: "scripts/live/host.test.ts",
     test: "has CPUs that come|is seen in every event",
   },
   {
     id: "E63",
     what: "bpffs is unmounted, under load",
-    file: "scripts/live/vm.test.ts",
+    file: "scripts/live/host.test.ts",
     test: "is seen in every event",
   },
   {
     what: "hooks that the kernel calls no more",
-    file: "scripts/live/vm.test.ts",
+    file: "scripts/live/host.test.ts",
     test: "hooks that are attached and report no more",
+  },
+  {
+    what: "a kernel that preempts calls",
+    file: "scripts/live/host.test.ts",
+    test: "has a kernel that preempts calls",
   },
   { what: "mutated records, streams, captures, settings", file: "scripts/fuzz.test.ts", test: "" },
   {
