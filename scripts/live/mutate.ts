@@ -1,7 +1,7 @@
 // Takes away one counter's increment after the other, in C and in TypeScript, and looks whether a test notices. In a copy of
 // the project, so that nothing is left behind.
 //
-//   bun run mutate [PART]      only the places whose text or file contains PART
+//   bun run mutate [PART...]   only the places whose text or file contains one of these
 //
 // Exit code 1 when an increment can go unnoticed, or when a check fails without any change.
 
@@ -112,47 +112,59 @@ function checksFor(file: string): string[][] {
   return Object.entries(CHECKS).find(([prefix]) => file.startsWith(prefix))?.[1] ?? [];
 }
 
-/** Each check once that one of the changes needs. */
-function checksOf(chosen: readonly Mutation[]): string[][] {
-  const all = chosen.flatMap(({ file }) => checksFor(file));
-  return [...new Map(all.map((command) => [command.join(" "), command])).values()];
+/** What each check takes without a change, ms, as far as it was needed. */
+const usual = new Map<string, number>();
+
+/** @throws Error when the check fails */
+function usualMs(folder: string, command: string[]): number {
+  const name = command.join(" ");
+  const known = usual.get(name);
+  if (known !== undefined) return known;
+  const { passed, ms } = run(folder, command);
+  if (!passed) throw new Error(`${name}: fails without any change`);
+  usual.set(name, ms);
+  return ms;
 }
 
 /** A check may take so many times what it takes without a change. */
 const PATIENCE = 4;
 
-/** What notices that the line is gone, in words; null when nothing does. `usual`: what each check takes, ms. */
-function noticedBy(
-  folder: string,
-  { file, line, without }: Mutation,
-  usual: ReadonlyMap<string, number>,
-): string | null {
+/** What notices that the line is gone, in words; null when nothing does. */
+function noticedBy(folder: string, { file, line, without }: Mutation): string | null {
   const path = join(folder, file);
   const original = readFileSync(path, "utf8");
   const lines = original.split("\n");
   lines[line] = without;
-  writeFileSync(path, lines.join("\n"));
+  const changed = lines.join("\n");
+  const put = (text: string) => {
+    writeFileSync(path, text);
+    if (!file.startsWith("bpf/")) return true;
+    const { exitCode } = Bun.spawnSync(["./scripts/build"], {
+      cwd: folder,
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    return exitCode === 0;
+  };
   try {
-    if (file.startsWith("bpf/")) {
-      const { exitCode } = Bun.spawnSync(["./scripts/build"], {
-        cwd: folder,
-        stdout: "ignore",
-        stderr: "ignore",
-      });
-      if (exitCode !== 0) return "the compiler";
-    }
+    if (!put(changed)) return "the compiler";
     for (const command of checksFor(file)) {
       const name = command.join(" ");
-      const { passed } = run(folder, command, Math.ceil(PATIENCE * (usual.get(name) ?? 0)));
+      if (!usual.has(name)) {
+        put(original);
+        usualMs(folder, command);
+        put(changed);
+      }
+      const { passed } = run(folder, command, Math.ceil(PATIENCE * usualMs(folder, command)));
       if (passed !== true) return passed === null ? `${name} (without an end)` : name;
     }
     return null;
   } finally {
-    writeFileSync(path, original);
+    put(original);
   }
 }
 
-const part = process.argv[2] ?? "";
+const parts = process.argv.slice(2);
 const folder = mkdtempSync(join(tmpdir(), "warder-mutate-"));
 chmodSync(folder, 0o755); // strangers are started in it
 try {
@@ -161,18 +173,11 @@ try {
     else if (name !== ".git") cpSync(join(ROOT, name), join(folder, name), { recursive: true });
   }
   Bun.spawnSync(["./scripts/build"], { cwd: folder });
-  const chosen = mutations().filter(({ file, text }) => `${file} ${text}`.includes(part));
-  const usual = new Map<string, number>();
-  for (const command of checksOf(chosen)) {
-    const name = command.join(" ");
-    const { passed, ms } = run(folder, command);
-    if (!passed) throw new Error(`${name}: fails without any change`);
-    usual.set(name, ms);
-  }
+  const isChosen = ({ file, text }: Mutation) =>
+    parts.length === 0 || parts.some((part) => `${file} ${text}`.includes(part));
   let unnoticed = 0;
-  for (const mutation of chosen) {
-    const by = noticedBy(folder, mutation, usual);
-    if (mutation.file.startsWith("bpf/")) Bun.spawnSync(["./scripts/build"], { cwd: folder });
+  for (const mutation of mutations().filter(isChosen)) {
+    const by = noticedBy(folder, mutation);
     console.log(
       `${by === null ? "UNNOTICED" : "noticed  "}  ${mutation.file}:${mutation.line + 1}  ${mutation.without.trim()}  ${by ?? ""}`,
     );
