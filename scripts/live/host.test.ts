@@ -52,7 +52,10 @@ cat /sys/power/suspend_stats/success > /tmp/kept/slept
 mount -t bpf bpf /sys/fs/bpf
 `;
 
-/** The kernel stops calling fentry programs that are attached. First beside a sensor at work, then before one starts. */
+/**
+ * The kernel stops calling fentry programs that are attached. First beside a sensor at work, then before one starts. Last: after
+ * that, it attaches no fentry program to the same functions any more.
+ */
 const SILENCED = `
 sensor /tmp/usual
 evaluator /tmp/usual /tmp/kept/silenced
@@ -94,6 +97,7 @@ printf '[process]\\ncollect_cwd = false\\n' >> /tmp/usual
 sensor /tmp/usual ""
 evaluator /tmp/usual /tmp/kept/unserved
 end
+echo voluntary > /sys/kernel/debug/sched/preempt
 `;
 
 /** What the load says it has done, by type of event. */
@@ -113,7 +117,7 @@ describe.skipIf(reason !== null)("a host under load", () => {
 
   beforeAll(async () => {
     const tools = Object.values(compileTools(folder, ["load"]));
-    const script = `${PREPARE}${HOST}${SILENCED}${PREEMPTED}\ncd /tmp/kept && tar cz * > /tmp/all\nbring /tmp/all\n`;
+    const script = `${PREPARE}${HOST}${PREEMPTED}${SILENCED}\ncd /tmp/kept && tar cz * > /tmp/all\nbring /tmp/all\n`;
     const { parts } = await runInMachine(script, tools);
     writeFileSync(join(folder, "all"), parts[0] ?? "");
     expect(Bun.spawnSync(["tar", "xzf", "all"], { cwd: folder }).exitCode).toBe(0);
