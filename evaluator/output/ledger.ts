@@ -230,7 +230,7 @@ export class Ledger {
     this.wasCut = true;
   }
 
-  /** All sums as of the last checkpoint, records that arrived after it included. */
+  /** All sums as of the last checkpoint, records that arrived and losses that were told after it included. */
   statement(): Statement {
     const all = { ...NOTHING };
     const byKind: Record<string, Totals> = {};
@@ -268,13 +268,14 @@ export class Ledger {
     return Object.fromEntries(
       [...EVENT_TYPES].map(([kind, type]) => {
         const since = this.unsettled(kind);
+        const { lost, discarded } = this.toldSince(kind);
         return [
           type,
           {
-            attempts: sumOf(settled, kind, "attempts") + since,
+            attempts: sumOf(settled, kind, "attempts") + since + lost + discarded,
             submitted: sumOf(settled, kind, "submitted") + since,
-            lost: sumOf(settled, kind, "lost"),
-            discarded: sumOf(settled, kind, "discarded"),
+            lost: sumOf(settled, kind, "lost") + lost,
+            discarded: sumOf(settled, kind, "discarded") + discarded,
             filtered: sumOf(settled, kind, "filtered"),
             unheard: sumOf(settled, kind, "unheard"),
           },
@@ -289,6 +290,14 @@ export class Ledger {
     for (let cell = kind; cell < this.arrived.length; cell += KINDS_MAX)
       count += (this.arrived[cell] ?? 0) - (this.within[cell] ?? 0);
     return count;
+  }
+
+  /** Losses of a kind that were told when the last counters came, and that the last checkpoint does not count. */
+  private toldSince(kind: number): { lost: number; discarded: number } {
+    const { settled, last } = this;
+    const change = (key: keyof KindCounters) =>
+      settled && last ? sumOf(last, kind, key) - sumOf(settled, kind, key) : 0;
+    return { lost: change("lost"), discarded: change("discarded") };
   }
 
   /** Compares the pending counters with what arrived, if all of their records have. */
@@ -379,11 +388,12 @@ export class Ledger {
     const change = (key: keyof KindCounters) =>
       base && settled ? sumOf(settled, kind, key) - sumOf(base, kind, key) : 0;
     const missed = Number((last?.counters.missed[kind] ?? 0n) - (base?.counters.missed[kind] ?? 0n));
+    const { lost, discarded } = this.toldSince(kind);
     return {
-      attempts: carried.attempts + change("attempts") + known,
+      attempts: carried.attempts + change("attempts") + known + lost + discarded,
       submitted: carried.submitted + change("submitted") + known,
-      lost: carried.lost + change("lost"),
-      discarded: carried.discarded + change("discarded"),
+      lost: carried.lost + change("lost") + lost,
+      discarded: carried.discarded + change("discarded") + discarded,
       filtered: carried.filtered + change("filtered"),
       missed: carried.missed + missed,
     };
