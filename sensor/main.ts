@@ -266,7 +266,7 @@ function describe({ kernel, profile, events, blind_spots: blindSpots }: Coverage
 
 function unload(): number {
   if (process.getuid?.() !== 0) throw new UnsupportedError("no rights: only root can remove pinned programs");
-  const count = unloadPrograms();
+  const count = unloadPrograms(say);
   say(count === 0 ? "nothing was pinned" : "removed the pinned programs");
   return Exit.ok;
 }

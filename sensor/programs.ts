@@ -39,6 +39,8 @@ export class BusyError extends Error {}
 /** SCRATCHES_PER_CPU in maps.bpf.h. */
 const SCRATCHES_PER_CPU = 2;
 const PINS = join(BPFFS, "warder");
+/** Behind the name of a set of pins until all of them are there. bpffs allows no dots. */
+const INCOMPLETE = "_new";
 /** The maps that a sensor holds on to, in the order of enum ring, then the others. */
 const RINGS = ["process_ring", "activity_ring"];
 const COUNTERS = "counters";
@@ -110,9 +112,7 @@ export function attachPrograms(
   const programs = adopted ?? load(object, hooks, settings, cpus);
   const stale = readdirSync(PINS).filter((one) => adopted === null || one !== name);
   // What lies beside programs that are complete was counted by the sensor that has pinned these.
-  const debts = adopted
-    ? NO_DEBTS
-    : stale.map((one) => debtsAt(join(PINS, one), cpus)).reduce(addDebts, NO_DEBTS);
+  const debts = adopted ? NO_DEBTS : debtsOfAll(stale, cpus);
   if (!adopted) {
     begin(programs, cpus, debts);
     pinAll(join(PINS, name), programs);
@@ -121,19 +121,24 @@ export function attachPrograms(
     if (one !== name) removePins(join(PINS, one));
     say(`replaced the pinned programs of other settings or another version (${one})`);
   }
-  const unread = debts.unread.reduce((sum, count) => sum + count, 0n);
-  if (unread > 0n) say(`${unread} records of theirs were not read, and are lost`);
+  tellUnread(debts, say);
   const pins = { fd: openSync(join(PINS, name), "r"), mount: BPFFS };
   return { ...programs, cpus, adopted: adopted !== null, pins, lock };
 }
 
 /** Nobody has taken anything of these programs yet. */
 function begin(programs: Descriptors, cpus: number, debts: Debts): void {
-  const { memory, hooks } = programs;
-  const time = libbpf.programInfo(hooks[0]?.program ?? -1).loadTime;
+  const time = libbpf.programInfo(programs.hooks[0]?.program ?? -1).loadTime;
   const facts = { ...debts, time, missed: Array.from({ length: KINDS_MAX }, () => 0n) };
   const rows = new Uint8Array(cpus * CPU_COUNTERS.size);
-  openMemory(memory, cpus, openMessages(programs)).write({ facts, rows });
+  openMemory(programs.memory, cpus, openMessages(programs)).write({ facts, rows });
+}
+
+/** A sensor that was killed while it pinned has left a set that has seen what others have, and has taken over what they owe. */
+function debtsOfAll(names: string[], cpus: number): Debts {
+  const complete = names.filter((name) => !name.endsWith(INCOMPLETE));
+  const owing = complete.length > 0 ? complete : names;
+  return owing.map((name) => debtsAt(join(PINS, name), cpus)).reduce(addDebts, NO_DEBTS);
 }
 
 function debtsAt(folder: string, cpus: number): Debts {
@@ -146,13 +151,23 @@ function debtsAt(folder: string, cpus: number): Debts {
 }
 
 /** Removes all pins, and with them every program that no sensor holds. Returns how many sets there were. */
-export function unloadPrograms(): number {
+export function unloadPrograms(say: (line: string) => void): number {
   if (!existsSync(PINS)) return 0;
   lockPins();
   const names = readdirSync(PINS);
+  try {
+    tellUnread(debtsOfAll(names, libbpf.possibleCpus()), say);
+  } catch {
+    // What cannot be read is removed all the same.
+  }
   for (const name of names) removePins(join(PINS, name));
   rmdirSync(PINS);
   return names.length;
+}
+
+function tellUnread({ unread }: Debts, say: (line: string) => void): void {
+  const count = unread.reduce((sum, one) => sum + one, 0n);
+  if (count > 0n) say(`${count} records of theirs were not read, and are lost`);
 }
 
 type Descriptors = Omit<Programs, "cpus" | "adopted" | "pins" | "lock">;
@@ -319,7 +334,7 @@ function programPin(program: string): string {
 
 /** Pins under a temporary name first: a set of pins is complete or does not exist. */
 function pinAll(folder: string, programs: Descriptors): void {
-  const temporary = `${folder}_new`; // bpffs allows no dots
+  const temporary = folder + INCOMPLETE;
   removePins(temporary);
   mkdirSync(temporary, { mode: 0o700 });
   RINGS.forEach((name, i) => libbpf.pin(programs.rings[i] ?? -1, join(temporary, name)));

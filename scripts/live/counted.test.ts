@@ -166,6 +166,37 @@ describe.skipIf(reason !== null)("what is no event", () => {
     await sensor.end("SIGTERM");
   }, 60_000);
 
+  test("pins of a sensor that was killed while it pinned have seen what others have: that is told once", async () => {
+    const { generate } = compileTools(bench.folder, ["generate"]);
+    writeFileSync(join(watched, "flooded"), "");
+    const [config, other] = [bench.path("complete.toml"), bench.path("incomplete.toml")];
+    const settings = `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`;
+    writeFileSync(config, settings);
+    writeFileSync(other, `${settings}[process]\ncollect_args = false\n`);
+    const pins = "/sys/fs/bpf/warder";
+    expect(await bench.sensorCommand("unload")).toMatchObject({ code: 0 });
+    await (await bench.sensor("--config", other)).end("SIGTERM");
+    const name = bench.inside("ls", pins).trim();
+    bench.inside("mv", `${pins}/${name}`, "/sys/fs/bpf/aside");
+    const first = await bench.sensor("--config", config);
+    const before = await bench.evaluator("--config", config);
+    await Bun.sleep(1500); // takes what the sensor did to test its hooks
+    await before.end("SIGTERM");
+    await first.end("SIGTERM");
+    await run(generate, "flood", join(watched, "flooded"), String(FLOOD));
+    bench.inside("mv", "/sys/fs/bpf/aside", `${pins}/${name}_new`);
+    const sensor = await bench.sensor("--config", other);
+    const evaluator = await bench.evaluator("--config", other);
+    await Bun.sleep(1500);
+    await evaluator.end("SIGTERM");
+    const counts = losses(evaluator.lines()).map(({ count }) => Number(count));
+    expect(Math.max(...counts)).toBeWithin(FLOOD, FLOOD + 100);
+    await sensor.end("SIGTERM");
+    await run(generate, "flood", join(watched, "flooded"), String(FLOOD));
+    const { stderr } = await bench.sensorCommand("unload");
+    expect(Number(/(\d+) records of theirs were not read/.exec(stderr)?.[1])).toBeGreaterThanOrEqual(FLOOD);
+  }, 60_000);
+
   test("a ring's position that root moves under load is put back: what is lost is exact, and no evaluator is blamed", async () => {
     const { harm } = compileTools(bench.folder, ["harm"]);
     const sensor = await bench.sensor("--no-pin");

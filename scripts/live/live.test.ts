@@ -320,7 +320,9 @@ describe.skipIf(reason !== null)("live", () => {
       .filter((id) => id !== undefined);
     expect(new Set(ids).size).toBe(ids.length);
     const { code, stderr } = await bench.sensorCommand("unload");
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "warder-sensor: removed the pinned programs\n" });
+    expect(code).toBe(0);
+    // Before that, how many records of the rest of this host go with them.
+    expect(stderr).toEndWith("warder-sensor: removed the pinned programs\n");
   }, 120_000);
 
   test("a stranger and a second evaluator are refused, and the sensor says so", async () => {
