@@ -59,6 +59,8 @@ const CLOCK_STEP_NS = 10_000_000n;
 /** A stopped sensor waits for a reader that takes something at least so often, but not for ever. */
 const DRAIN_MS = 8000;
 const DRAIN_MS_MAX = 30_000;
+/** For each of two steps: one whose programs stay attached leaves the rest to the next one. */
+const LEAVE_MS = 1500;
 const QUEUE_LENGTH_MAX = 8;
 /** Nobody owes more. */
 const UNWRITTEN_MAX = 2n ** 48n;
@@ -71,12 +73,12 @@ export async function serve(
   const { rings, say } = service;
   say(service.greeting);
   let connection: Connection | null = null;
-  let drain: Drain | null = null;
+  let drain: ReturnType<typeof beginDrain> | null = null;
   const state: State = { redeliverUntil: service.redeliverUntil, refused: 0n, losersTaken: null };
 
   for (;;) {
     const stopping = stop.requested();
-    if (stopping) drain ??= beginDrain(rings);
+    if (stopping) drain ??= beginDrain(rings, stop.detached());
     if (stopping && stop.detached()) service.watch.rest();
     if (connection) {
       connection.advance(drain !== null && !stop.detached());
@@ -111,18 +113,17 @@ export async function serve(
   }
 }
 
-type Drain = { isOver: () => boolean };
-
 /** Tells when there is no more hope: the reader takes nothing any more, or takes too long. */
-function beginDrain(rings: Ring[]): Drain {
-  const end = performance.now() + DRAIN_MS_MAX;
+function beginDrain(rings: Ring[], detached: boolean): { isOver: () => boolean } {
+  const [each, all] = detached ? [DRAIN_MS, DRAIN_MS_MAX] : [LEAVE_MS, LEAVE_MS];
+  const end = performance.now() + all;
   const taken = () => rings.reduce((sum, ring) => sum + ring.consumerPosition(), 0);
-  let deadline = performance.now() + DRAIN_MS;
+  let deadline = performance.now() + each;
   let before = taken();
   return {
     isOver() {
       const now = taken();
-      if (now !== before) deadline = performance.now() + DRAIN_MS;
+      if (now !== before) deadline = performance.now() + each;
       before = now;
       return performance.now() > Math.min(deadline, end);
     },
@@ -254,7 +255,7 @@ class Connection {
 
   /** Sends the last counters and says that the stream ends on purpose; with `detached`, for good. */
   async end(detached: boolean): Promise<void> {
-    const deadline = performance.now() + DRAIN_MS;
+    const deadline = performance.now() + (detached ? DRAIN_MS : LEAVE_MS);
     this.tick(detached);
     this.enqueue(FrameType.end, new Uint8Array(0));
     let isOut = false;

@@ -97,6 +97,19 @@ describe.skipIf(reason !== null)("signals", () => {
     60_000,
   );
 
+  test("a sensor whose programs stay attached ends in time, even while its evaluator is stopped", async () => {
+    const sensor = await bench.sensor();
+    const evaluator = await bench.evaluator("--once");
+    evaluator.signal("SIGSTOP");
+    await Bun.sleep(1500); // until something is not acknowledged
+    const start = performance.now();
+    expect(await ends(sensor, "SIGTERM")).toBe(0);
+    expect(performance.now() - start).toBeLessThan(5500);
+    evaluator.signal("SIGCONT");
+    expect(await evaluator.exited).toBe(0);
+    expect(await bench.sensorCommand("unload")).toMatchObject({ code: 0 });
+  }, 60_000);
+
   test.each(["SIGTERM", "SIGINT"] as const)(
     "%s completes a recording",
     async (signal) => {
