@@ -64,17 +64,8 @@ function suspects(hooks: Hook[]): Hook[] {
 
 /** Gives up what was attached, but for the pins: the next set replaces them. */
 export function closeAll({ rings, counters, hooks, pins, lock, ...rest }: Programs): void {
-  const fds = [
-    ...rings,
-    counters,
-    rest.ownProcesses,
-    rest.memory,
-    rest.messages,
-    rest.losers,
-    pins?.fd,
-    lock,
-  ];
-  for (const fd of [...fds, ...hooks.flatMap(({ link, program }) => [link, program])])
+  const maps = [...rings, counters, rest.ownProcesses, rest.memory, rest.messages, rest.losers];
+  for (const fd of [...maps, pins?.fd, lock, ...hooks.flatMap(({ link, program }) => [link, program])])
     if (typeof fd === "number") closeFd(fd);
 }
 

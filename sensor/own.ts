@@ -9,46 +9,42 @@ export type OwnProcesses = {
   setEvaluator: (pid: number | null) => void;
   /** Begins or ends an act of the canary. */
   setCanary: (acting: boolean) => void;
-  /** Has somebody else sent messages to the kernel side since this was asked last, or since an earlier sensor looked? */
+  /** Has somebody else sent messages to the kernel side, of which no reader was told? */
   changed: () => boolean;
-  /** Takes this process out again. */
-  close: () => void;
+  /** Readers were told of those that were seen. */
+  told: () => void;
+  /** How many strangers readers were told of, or were sensors. */
+  known: () => bigint;
 };
 
-/**
- * Enters this process. `known`: how many strangers there were when an earlier sensor looked last; null when there was none, or
- * it was this process.
- */
-export function openOwnProcesses(messages: Messages, known: bigint | null): OwnProcesses {
+/** Enters this process. `earlier`: how many strangers were known to the sensor before; null when there was none. */
+export function openOwnProcesses(messages: Messages, earlier: bigint | null): OwnProcesses {
   const bytes = new Uint8Array(OWN_PROCESSES.size);
   const own = {
-    sensor: process.pid,
-    evaluator: 0,
-    sensorStart: startOf(process.pid),
-    evaluatorStart: 0n,
-    canary: 0,
-    reserved: 0,
-    strangers: 0n,
+    ...{ sensor: process.pid, sensorStart: startOf(process.pid), evaluator: 0, evaluatorStart: 0n },
+    ...{ canary: 0, reserved: 0, strangers: 0n },
   };
   const write = (change: Partial<typeof own>) => {
     writeOwnProcesses(new DataView(bytes.buffer), 0, Object.assign(own, change));
     messages.send(MessageTo.own, 0, bytes);
   };
-  let wasChanged = known !== null && messages.strangers() !== known;
+  const before = messages.strangers();
   write({});
-  let before = messages.strangers();
+  // Until then, this process was a stranger itself.
+  let known = (earlier ?? before) + messages.strangers() - before;
+  let seen = known;
   return {
     setEvaluator: (pid) => write({ evaluator: pid ?? 0, evaluatorStart: pid === null ? 0n : startOf(pid) }),
     setCanary: (acting) => write({ canary: Number(acting) }),
     changed() {
-      const now = messages.strangers();
-      const changed = wasChanged || now !== before;
-      wasChanged = false;
-      if (changed) write({});
-      before = messages.strangers();
-      return changed;
+      if (messages.strangers() !== seen) write({});
+      seen = messages.strangers();
+      return seen !== known;
     },
-    close: () => write({ sensor: 0, sensorStart: 0n, evaluator: 0, evaluatorStart: 0n }),
+    told() {
+      known = seen;
+    },
+    known: () => known,
   };
 }
 

@@ -29,6 +29,7 @@ import * as libbpf from "./libbpf.ts";
 import { SystemError, lock as tryLock } from "./libc.ts";
 import { blocksFor, openMemory } from "./memory.ts";
 import { openMessages } from "./message.ts";
+import { openOwnProcesses } from "./own.ts";
 import { BPFFS } from "./probes.ts";
 import type { Settings } from "./settings.ts";
 import type { AttachedHook } from "./watch.ts";
@@ -131,7 +132,9 @@ function begin(programs: Descriptors, cpus: number, debts: Debts): void {
   const time = libbpf.programInfo(programs.hooks[0]?.program ?? -1).loadTime;
   const facts = { ...debts, time, missed: Array.from({ length: KINDS_MAX }, () => 0n) };
   const rows = new Uint8Array(cpus * CPU_COUNTERS.size);
-  openMemory(programs.memory, cpus, openMessages(programs)).write({ facts, rows });
+  const messages = openMessages(programs);
+  const { known } = openOwnProcesses(messages, null);
+  openMemory(programs.memory, cpus, { ...messages, strangers: known }).write({ facts, rows });
 }
 
 /** A sensor that was killed while it pinned has left a set that has seen what others have, and has taken over what they owe. */

@@ -36,6 +36,5 @@ export function testHooks(programs: Programs, things: CanaryThings): SelfTest {
   // One that is off now may come, and be used; unless the starter has excluded some that are on.
   const isFree = allowed.length >= online().length;
   runOnCpus(isFree ? Array.from({ length: cpus }, (_, cpu) => cpu) : allowed);
-  own.close();
   return { cpus: tested, silent };
 }

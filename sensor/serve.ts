@@ -54,9 +54,9 @@ async function main(): Promise<void> {
   const stop = stopSignal();
   const rings = handover.rings.map((fd, i) => mapRing(fd, handover.ringSizes[i] ?? 0));
   const messages = openMessages(handover);
-  const memory = openMemory(handover.memory, handover.cpus, messages);
-  const own = openOwnProcesses(messages, handover.adopted ? memory.strangers() : null);
-  memory.write(memory.read()); // with the strangers of now
+  const memory = openMemory(handover.memory, handover.cpus, { ...messages, strangers: () => own.known() });
+  const own = openOwnProcesses(messages, memory.strangers());
+  memory.write(memory.read());
   await serve(
     {
       listener: handover.listener,

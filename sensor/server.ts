@@ -190,6 +190,7 @@ class Connection {
     facts: Pick<TakenFrame, "time" | "missed">;
     rows: Uint8Array;
     losers: Uint8Array;
+    tampered: number;
   } | null = null;
 
   constructor(
@@ -384,6 +385,7 @@ class Connection {
     if (pending && counters >= pending.facts.time) {
       this.taken = { facts: { ...NO_DEBTS, ...pending.facts, ...owed }, rows: pending.rows };
       this.state.losersTaken = pending.losers;
+      this.service.watch.told(pending.tampered);
       this.pending = null;
     } else if (
       taken.facts.unwrittenEvents !== owed.unwrittenEvents ||
@@ -427,7 +429,8 @@ class Connection {
       abandoned: Number(last),
     });
     this.enqueue(FrameType.counters, payload);
-    this.pending ??= { facts: { time: this.countedAt, missed: findings.missed }, rows, losers: lost };
+    const { missed, tampered } = findings;
+    this.pending ??= { facts: { time: this.countedAt, missed }, rows, losers: lost, tampered };
   }
 
   /** What an earlier evaluator has left, and whose records were lost by then. */
@@ -443,14 +446,7 @@ const NOBODY = new Uint8Array(0);
 
 function frameHeader(type: FrameType, ring: number, size: number, position: number): Uint8Array {
   const view = new DataView(new ArrayBuffer(FRAME_HEADER.size));
-  writeFrameHeader(view, 0, {
-    type,
-    ring,
-    size,
-    position: BigInt(position),
-    checksum: 0,
-    reserved: 0,
-  });
+  writeFrameHeader(view, 0, { type, ring, size, position: BigInt(position), checksum: 0, reserved: 0 });
   return bytesOf(view);
 }
 

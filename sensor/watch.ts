@@ -29,6 +29,8 @@ export type Findings = { tampered: number; detached: number[]; missed: bigint[];
 export type Watch = {
   setEvaluator: (pid: number | null) => void;
   look: () => Findings;
+  /** A reader was told of this tampering. What leaves no trace is found until then. */
+  told: (tampered: number) => void;
   /** The programs are detached on purpose: that they do not report is no finding. */
   rest: () => void;
 };
@@ -43,18 +45,24 @@ export function openWatch({ hooks, own, canary: things, pins, rings }: Watched):
   const pinned = pins && { ...pins, ...identityOf(pins.fd) };
   let last: Findings = { tampered: 0, detached: [0, 0, 0, 0], missed: byKind(), canaries: byKind() };
   let resting = false;
+  let moved = false;
   return {
     setEvaluator: own.setEvaluator,
+    told(tampered) {
+      if (tampered & Tamper.own) own.told();
+      if (tampered & Tamper.position) moved = false;
+    },
     rest() {
       resting = true;
     },
     look() {
       const missed = missedByKind(hooks);
       if (resting) return { ...last, missed };
+      if (rings.some((ring) => ring.moved())) moved = true;
       const tampered =
         (pinned && pinsChanged(pinned) ? Tamper.pins : 0) |
         (own.changed() ? Tamper.own : 0) |
-        (rings.some((ring) => ring.moved()) ? Tamper.position : 0) |
+        (moved ? Tamper.position : 0) |
         (act() ? 0 : Tamper.canary);
       const detached = [0, 0, 0, 0];
       for (const [i, { link, kinds }] of hooks.entries()) {

@@ -128,15 +128,20 @@ export class Bench {
 
   /** The same, with more in its environment. */
   async sensorWith(environment: Record<string, string>, ...args: string[]): Promise<Program> {
+    const program = await this.startSensor(environment, ...args);
+    await until(`the sensor (${program.stderrPath})`, () => program.stderr.includes("serving at"));
+    return program;
+  }
+
+  /** The same, and does not wait. */
+  async startSensor(environment: Record<string, string> = {}, ...args: string[]): Promise<Program> {
     await until("the namespace", () => namespaceOf(this.holder.pid) !== namespaceOf(process.pid));
     await until("bpffs", () =>
       readFileSync(`/proc/${this.holder.pid}/mounts`, "utf8").includes(" /sys/fs/bpf bpf "),
     );
     const command = [BUN, SENSOR, "run", "--socket", this.socket, ...args];
     const words = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
-    const program = this.launch("sensor", [...this.enter(), "env", ...words, ...command]);
-    await until(`the sensor (${program.stderrPath})`, () => program.stderr.includes("serving at"));
-    return program;
+    return this.launch("sensor", [...this.enter(), "env", ...words, ...command]);
   }
 
   /**
