@@ -124,8 +124,8 @@ function compiled(
   };
 }
 
-function coreOf(decision: Decision, outputs: ConstructorParameters<typeof Core>[1]): Core {
-  const none = { healthInterval: 10n ** 30n, memory: () => null, shortfalls: () => [] };
+function coreOf(decision: Decision, outputs: ConstructorParameters<typeof Core>[1], hasNotices = true): Core {
+  const none = { healthInterval: 10n ** 30n, memory: () => null, shortfalls: () => [], hasNotices };
   return new Core({ decision, limits: LIMITS, ...none }, outputs);
 }
 
@@ -313,9 +313,12 @@ test("connections that one sensor after the other has refused are added up", () 
   expect(core.books.connections_refused).toBe(5);
 });
 
-test("what another evaluator could not write is owed by this one, once", () => {
+test.each([
+  ["is owed by this one, once", true, { events: 3, alerts: 2 }],
+  ["is owed no more where this one can only tell it in words", false, { events: 0, alerts: 0 }],
+] as const)("what another evaluator could not write %s", (_, hasNotices, debts) => {
   const decision = { alertsOnly: false, eventsPerSecond: 0, ...compiled([], []) };
-  const core = coreOf(decision, { direct: null, event() {}, alert() {} });
+  const core = coreOf(decision, { direct: null, event() {}, alert() {} }, hasNotices);
   const { time, missed, sequences, cells } = countersWith([0n, 0n, 0n, 0n]);
   const owed = { unread: [0n, 0n, 0n, 0n], unwrittenEvents: 3n, unwrittenAlerts: 2n };
   const taken = { time, missed, sequences, cells, ...owed };
@@ -326,6 +329,6 @@ test("what another evaluator could not write is owed by this one, once", () => {
   // The same sensor again: what this evaluator itself owes comes back to it.
   core.handle({ type: "preamble", preamble: PREAMBLE, raw: RAW });
   expect(core.handle({ type: "taken", taken, raw: RAW })).toEqual([]);
-  expect(core.debts.owed).toEqual({ events: 3, alerts: 2 });
+  expect(core.debts.owed).toEqual(debts);
   expect(core.ledger.statement()).toMatchObject({ write_failed: 3, alert_write_failed: 2, balanced: true });
 });

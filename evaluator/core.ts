@@ -39,6 +39,8 @@ export type CoreSettings = {
   memory: () => number | null;
   /** How many lines each output lacks so far, events, alerts and notices. */
   shortfalls: () => Shortfall[];
+  /** Do lines about the stream get into the output? Else the words of a loss are all that is ever said of it. */
+  hasNotices: boolean;
 };
 
 /** Whose records were lost most, and the rules that were blind. */
@@ -58,7 +60,6 @@ const TAMPERED: Record<number, string> = {
     "the sensor's canary cannot act: its folder beside the socket, or its program, is gone or full",
 };
 const MUTE = "the sensor has not said a word since this evaluator connected";
-/** The rings whose records are read. */
 const RINGS = Object.values(Ring);
 
 /**
@@ -243,7 +244,7 @@ export class Core {
     const losses = this.ledger.inherit(taken, this.isFirst);
     if (!losses) return [];
     this.losersBefore = this.losers;
-    if (this.isFirst)
+    if (this.isFirst && this.settings.hasNotices)
       this.debts.take({ events: Number(taken.unwrittenEvents), alerts: Number(taken.unwrittenAlerts) });
     return this.found({ losses, mismatches: [] });
   }

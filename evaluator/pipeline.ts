@@ -89,6 +89,7 @@ class Pipeline {
       healthInterval: BigInt(config.health.interval_s) * SECOND_NS,
       memory,
       shortfalls: () => outputs.shortfalls,
+      hasNotices: outputs.hasNotices,
     };
     this.outputs = outputs;
     this.core = new Core(settings, {

@@ -25,6 +25,7 @@ export async function sampleLines(): Promise<Line[]> {
     healthInterval: 1_000_000_000n,
     memory: () => null,
     shortfalls: () => [{ path: "standard output", failed: 0 }],
+    hasNotices: true,
   };
   const add = (_kind: number, line: Line) => lines.push(line);
   const core = new Core(settings, { event: add, alert: add, direct: null });

@@ -99,6 +99,11 @@ export class Outputs {
     return this.all.some(({ writer }) => writer.closed);
   }
 
+  /** Do lines about the stream get into the main output? */
+  get hasNotices(): boolean {
+    return this.main.format !== "compact";
+  }
+
   /** What each output lacks. */
   get shortfalls(): Shortfall[] {
     return this.all.map(({ writer }) => ({ path: writer.target.name, failed: writer.failed }));

@@ -210,6 +210,7 @@ function settingsOf(root: string): CoreSettings {
     healthInterval: 1_000_000_000n,
     memory: () => null,
     shortfalls: () => [],
+    hasNotices: true,
   };
 }
 
