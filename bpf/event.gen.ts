@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "cfc40c25cac9adba55fd413951805402";
+export const EVENT_ABI = "66df4d87dfa4b7c4cf8938b43f77207c";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -354,18 +354,19 @@ export const CLOCK_FRAME = {
 } as const;
 
 export const COUNTERS_FRAME = {
-  size: 2184,
+  size: 2216,
   at: {
     time: 0,
     producerPosition: 8,
     sentPosition: 40,
     redeliverUntil: 72,
-    refused: 104,
-    tampered: 112,
-    detached: 116,
-    abandoned: 132,
-    missed: 136,
-    canaries: 1160,
+    waiting: 104,
+    refused: 136,
+    tampered: 144,
+    detached: 148,
+    abandoned: 164,
+    missed: 168,
+    canaries: 1192,
   },
 } as const;
 
@@ -622,6 +623,7 @@ export type CountersFrame = {
   producerPosition: bigint[];
   sentPosition: bigint[];
   redeliverUntil: bigint[];
+  waiting: bigint[];
   refused: bigint;
   tampered: number;
   detached: number[];
@@ -830,12 +832,13 @@ export function readCountersFrame(view: DataView, at: number): CountersFrame {
     producerPosition: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 8 + i * 8, true)),
     sentPosition: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 40 + i * 8, true)),
     redeliverUntil: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 72 + i * 8, true)),
-    refused: view.getBigUint64(at + 104, true),
-    tampered: view.getUint32(at + 112, true),
-    detached: Array.from({ length: 4 }, (_, i) => view.getUint32(at + 116 + i * 4, true)),
-    abandoned: view.getUint32(at + 132, true),
-    missed: Array.from({ length: 128 }, (_, i) => view.getBigUint64(at + 136 + i * 8, true)),
-    canaries: Array.from({ length: 128 }, (_, i) => view.getBigUint64(at + 1160 + i * 8, true)),
+    waiting: Array.from({ length: 4 }, (_, i) => view.getBigUint64(at + 104 + i * 8, true)),
+    refused: view.getBigUint64(at + 136, true),
+    tampered: view.getUint32(at + 144, true),
+    detached: Array.from({ length: 4 }, (_, i) => view.getUint32(at + 148 + i * 4, true)),
+    abandoned: view.getUint32(at + 164, true),
+    missed: Array.from({ length: 128 }, (_, i) => view.getBigUint64(at + 168 + i * 8, true)),
+    canaries: Array.from({ length: 128 }, (_, i) => view.getBigUint64(at + 1192 + i * 8, true)),
   };
 }
 
@@ -1129,12 +1132,13 @@ export function writeCountersFrame(view: DataView, at: number, value: CountersFr
   value.producerPosition.forEach((item, i) => view.setBigUint64(at + 8 + i * 8, item, true));
   value.sentPosition.forEach((item, i) => view.setBigUint64(at + 40 + i * 8, item, true));
   value.redeliverUntil.forEach((item, i) => view.setBigUint64(at + 72 + i * 8, item, true));
-  view.setBigUint64(at + 104, value.refused, true);
-  view.setUint32(at + 112, value.tampered, true);
-  value.detached.forEach((item, i) => view.setUint32(at + 116 + i * 4, item, true));
-  view.setUint32(at + 132, value.abandoned, true);
-  value.missed.forEach((item, i) => view.setBigUint64(at + 136 + i * 8, item, true));
-  value.canaries.forEach((item, i) => view.setBigUint64(at + 1160 + i * 8, item, true));
+  value.waiting.forEach((item, i) => view.setBigUint64(at + 104 + i * 8, item, true));
+  view.setBigUint64(at + 136, value.refused, true);
+  view.setUint32(at + 144, value.tampered, true);
+  value.detached.forEach((item, i) => view.setUint32(at + 148 + i * 4, item, true));
+  view.setUint32(at + 164, value.abandoned, true);
+  value.missed.forEach((item, i) => view.setBigUint64(at + 168 + i * 8, item, true));
+  value.canaries.forEach((item, i) => view.setBigUint64(at + 1192 + i * 8, item, true));
 }
 
 /** Writes a struct taken_frame. */

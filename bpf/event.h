@@ -320,6 +320,7 @@ struct counters_frame {
 	__u64 producer_position[RINGS_MAX];	/* of each ring, read after the counters */
 	__u64 sent_position[RINGS_MAX];	/* records below it came before in this stream, or were acknowledged before it */
 	__u64 redeliver_until[RINGS_MAX];	/* records below this position may have reached an earlier evaluator */
+	__u64 waiting[RINGS_MAX];	/* in a stream's first counters: how many records are in each ring and not yet in this stream */
 	__u64 refused;		/* connections that were refused since this sensor began to serve */
 	__u32 tampered;		/* enum tamper */
 	__u32 detached[KINDS_MAX / 32];	/* bit N of all: a hook of kind N is not attached any more */

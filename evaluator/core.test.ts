@@ -100,7 +100,13 @@ function damaged({ record, damage: how }: Item): Uint8Array {
 function countersWith(redeliverUntil: bigint[]): Counters {
   const none = Array.from({ length: 128 }, () => 0n);
   return {
-    ...{ time: 0n, producerPosition: [0n, 0n, 0n, 0n], sentPosition: [0n, 0n, 0n, 0n], redeliverUntil },
+    ...{
+      time: 0n,
+      producerPosition: [0n, 0n, 0n, 0n],
+      sentPosition: [0n, 0n, 0n, 0n],
+      redeliverUntil,
+      waiting: [],
+    },
     ...{ refused: 0n, tampered: 0, detached: [0, 0, 0, 0], abandoned: 0, missed: none, canaries: none },
     ...{ sequences: [], cells: [] },
   };
@@ -311,6 +317,19 @@ test("connections that one sensor after the other has refused are added up", () 
     core.handle({ type: "counters", counters: { ...counters, time: BigInt(i + 1), refused }, raw: RAW });
   }
   expect(core.books.connections_refused).toBe(5);
+});
+
+test("between the last word of one sensor's programs and the first of the next is a gap, and it is counted", () => {
+  const decision = { alertsOnly: false, eventsPerSecond: 0, ...compiled([], []) };
+  const core = coreOf(decision, { direct: null, event() {}, alert() {} });
+  const begin = (instance: bigint, attached: bigint) =>
+    core.handle({ type: "preamble", preamble: { ...PREAMBLE, instance, attached }, raw: RAW });
+  begin(1n, 1n);
+  core.handle({ type: "counters", counters: { ...countersWith([0n, 0n, 0n, 0n]), time: 5n }, raw: RAW });
+  begin(1n, 1n);
+  expect(core.gaps).toBe(0);
+  expect(begin(2n, 8n)).toMatchObject([{ event_type: "gap", duration_ns: 3n }]);
+  expect(core.gaps).toBe(1);
 });
 
 test.each([

@@ -296,6 +296,7 @@ int main(void)
 	NUMBERS("counters_frame", state, producer_position);
 	NUMBERS("counters_frame", state, sent_position);
 	NUMBERS("counters_frame", state, redeliver_until);
+	NUMBERS("counters_frame", state, waiting);
 	NUMBER("counters_frame", state, refused);
 	NUMBER("counters_frame", state, tampered);
 	NUMBERS("counters_frame", state, detached);

@@ -32,15 +32,18 @@ export type Ring = {
   committedSpan(position: number, limit: number): Span | null;
 };
 
-/** How many records nobody has acknowledged, in a ring that nobody serves. */
-export function countUnread(ring: Ring): number {
+/** A record that is being written is looked at again so often. In a ring whose programs are gone, it never will be. */
+const TRIES_MAX = 1000;
+
+/** How many records are in a ring from a position on; without one, how many nobody has acknowledged. */
+export function countRecords(ring: Ring, from: number = ring.consumerPosition()): number {
   const end = ring.producerPosition();
   let count = 0;
-  for (let at = ring.consumerPosition(); at < end; ) {
+  for (let at = from, tries = 0; at < end && tries < TRIES_MAX; ) {
     const span = ring.committedSpan(at, end);
-    if (!span) break;
-    count += span.count;
-    at += span.size;
+    tries = span ? 0 : tries + 1;
+    count += span?.count ?? 0;
+    at += span?.size ?? 0;
   }
   return count;
 }

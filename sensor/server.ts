@@ -18,7 +18,7 @@ import { type CounterMemory, lostByRing } from "./counters.ts";
 import { NO_DEBTS } from "./debts.ts";
 import * as libc from "./libc.ts";
 import { type Memory, payloadOf, type Taken } from "./memory.ts";
-import type { Ring } from "./ring.ts";
+import { countRecords, type Ring } from "./ring.ts";
 import { Snapshot } from "./snapshot.ts";
 import type { Watch } from "./watch.ts";
 
@@ -412,7 +412,8 @@ class Connection {
     const { counters, losers, rings, watch } = this.service;
     const findings = watch.look();
     const lost = losers();
-    if (this.countedAt === 0n) this.handOn(lost);
+    const isFirst = this.countedAt === 0n;
+    if (isFirst) this.handOn(lost);
     if (lost.length > 0 && this.losers !== lost.toString()) this.enqueue(FrameType.losers, lost);
     this.losers = lost.toString();
     const payload = new Uint8Array(COUNTERS_FRAME.size + counters.size);
@@ -424,6 +425,7 @@ class Connection {
       producerPosition: rings.map((ring) => BigInt(ring.producerPosition())),
       sentPosition: this.sentUntil.map(BigInt),
       redeliverUntil: this.redeliverUntil.map(BigInt),
+      waiting: rings.map((ring, i) => BigInt(isFirst ? countRecords(ring, this.sentUntil[i] ?? 0) : 0)),
       refused: this.state.refused,
       ...findings,
       abandoned: Number(last),

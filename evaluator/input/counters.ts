@@ -47,7 +47,10 @@ const ZEROS = Buffer.alloc(CPU_COUNTERS.size);
 /** Reads the payload of a counters frame, whose size is right for so many CPUs. Returns what is wrong with it as a text. */
 export function readCounters(view: DataView, cpus: number): Counters | string {
   const frame = readCountersFrame(view, 0);
-  const rows = readRows(view, COUNTERS_FRAME.size, cpus, [frame.refused, ...frame.missed, ...frame.canaries]);
+  const wrong = owedIsWrong(frame.waiting);
+  if (wrong !== null) return wrong;
+  const counted = [frame.refused, ...frame.waiting, ...frame.missed, ...frame.canaries];
+  const rows = readRows(view, COUNTERS_FRAME.size, cpus, counted);
   return typeof rows === "string" ? rows : { ...frame, ...rows };
 }
 
@@ -55,8 +58,8 @@ export function readCounters(view: DataView, cpus: number): Counters | string {
 export function readTaken(view: DataView, cpus: number): Taken | string {
   const frame = readTakenFrame(view, 0);
   const owed = [...frame.unread, frame.unwrittenEvents, frame.unwrittenAlerts];
-  const most = owed.reduce((one, other) => (other > one ? other : one));
-  if (most > OWED_MAX) return `${most} records or lines that are owed; at most ${OWED_MAX} can be`;
+  const wrong = owedIsWrong(owed);
+  if (wrong !== null) return wrong;
   const rows = readRows(view, TAKEN_FRAME.size, cpus, [...frame.missed, ...owed]);
   return typeof rows === "string" ? rows : { ...frame, ...rows };
 }
@@ -96,6 +99,11 @@ export function readLosers(view: DataView): Loser[] | string {
     readLoser(view, i * LOSER.size),
   );
   return sumIsWrong(losers.map(({ lost }) => lost)) ?? losers;
+}
+
+function owedIsWrong(owed: bigint[]): string | null {
+  const most = owed.find((count) => count > OWED_MAX);
+  return most === undefined ? null : `${most} records or lines that are owed; at most ${OWED_MAX} can be`;
 }
 
 /** Beyond a certain sum, others would not be exact any more; and nobody has counted so far. */

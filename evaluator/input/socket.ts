@@ -1,5 +1,6 @@
 // The sensor's socket: bytes in, acknowledgements out.
 
+import { writeSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import {
   ACKNOWLEDGEMENT,
@@ -9,8 +10,8 @@ import {
 } from "../../bpf/event.gen.ts";
 import type { Frame } from "./records.ts";
 
-/** Bytes of acknowledgements that may wait for a sensor that does not read them; then the last one has to do. */
-const WAITING_SIZE_MAX = 64 * 1024;
+/** An acknowledgement that a sensor has no room for is offered again so often. */
+const RETRY_MS = 100;
 
 /** How far a stream has been handled: what can be acknowledged when that is written. */
 export class Handled {
@@ -50,19 +51,28 @@ export async function connectSensor(path: string): Promise<SensorConnection> {
     opened.once("error", reject);
   });
   let waiting: Acknowledgement | null = null;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+  // Past the stream: a write of it that fails, because the sensor has closed, would take with it what the sensor has sent before.
+  const { fd } = Reflect.get(socket, "_handle") as { fd: number };
   const send = () => {
-    if (!waiting) return;
+    clearTimeout(retry);
+    if (!waiting || socket.destroyed) return;
     const view = new DataView(new ArrayBuffer(ACKNOWLEDGEMENT.size));
     writeAcknowledgement(view, 0, waiting);
-    if (socket.writable) socket.write(new Uint8Array(view.buffer));
-    waiting = null;
+    try {
+      writeSync(fd, new Uint8Array(view.buffer));
+      waiting = null;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "EAGAIN") retry = setTimeout(send, RETRY_MS).unref();
+      else if (code !== "EPIPE" && code !== "ECONNRESET") throw error;
+    }
   };
-  socket.on("drain", send);
   return {
     pieces: piecesOf(socket),
     acknowledge(what) {
       waiting = what;
-      if (socket.writableLength < WAITING_SIZE_MAX) send();
+      send();
     },
     close: () => void socket.destroy(),
   };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { KINDS_MAX, RecordKind, RINGS_MAX } from "../../bpf/event.gen.ts";
+import { KINDS_MAX, RecordKind, RINGS_MAX, Ring } from "../../bpf/event.gen.ts";
 import { ringOf } from "../../bpf/kinds.ts";
 import type { Counters, Taken } from "../input/counters.ts";
 import { type Findings, Ledger } from "./ledger.ts";
@@ -49,6 +49,7 @@ class Kernel {
       producerPosition: [...this.produced],
       sentPosition: [...this.taken],
       redeliverUntil: [0n, 0n],
+      waiting: this.rings.map(({ length }) => BigInt(length)),
       refused: 0n,
       tampered: 0,
       detached: [0, 0, 0, 0],
@@ -422,3 +423,28 @@ test("what the counters knew of and did not arrive before the programs were atta
   });
   expect(ledger.restart()).toEqual([]);
 });
+
+test.each(["ends", "is killed"])(
+  "what waited before the first counters, and went with a sensor that %s, is told once",
+  (how) => {
+    const kernel = new Kernel();
+    const ledger = new Ledger();
+    for (let i = 0; i < 3; i++) kernel.hook(0, RecordKind.fileOpen, "submitted");
+    kernel.hook(1, RecordKind.exec, "submitted");
+    ledger.count(kernel.counters(), kernel.taken);
+    kernel.hook(0, RecordKind.fileOpen, "submitted");
+    ledger.arrive(RecordKind.fileOpen, 0, 0);
+    Object.assign(ledger.of(RecordKind.fileOpen), { received: 1, decoded: 1, written: 1, lines: 1 });
+    ledger.count({ ...kernel.counters(), abandoned: how === "ends" ? 1 : 0 }, kernel.taken);
+    const losses = how === "ends" ? ledger.end(kernel.taken).losses : ledger.restart();
+    expect(losses.map(({ stage, kind: of, ring, count }) => [stage, of, ring, count])).toEqual([
+      ["ring", RecordKind.fileOpen, Ring.activity, 1],
+      ["ring", null, Ring.process, 1],
+      ["ring", null, Ring.activity, 2],
+    ]);
+    expect(ledger.statement()).toMatchObject({
+      ...{ attempts: 5, submitted: 5, received: 1, abandoned: 4, unaccounted: 0, balanced: true },
+    });
+    expect(ledger.restart()).toEqual([]);
+  },
+);

@@ -71,6 +71,8 @@ export class Ledger {
   private pending: Checkpoint | null = null;
   private last: Checkpoint | null = null;
   private restless = 0;
+  /** Were the rings given up, with what was in them? */
+  private isAbandoned = false;
   /** Did the stream end without its last counters? */
   private wasCut = false;
   /** By ring, how many records were given up when the rings before these went. */
@@ -81,6 +83,8 @@ export class Ledger {
   private beyond = new Float64Array(0);
   /** Arrivals that the base counts, by kind. */
   private waited = new Float64Array(KINDS_MAX);
+  /** By ring, how many records that waited when the base was read are still to come: they come first. */
+  private readonly waiting = new Float64Array(RINGS_MAX);
   /** Differences that were told, by what they are about. */
   private readonly told = new Map<string, number>();
 
@@ -94,15 +98,17 @@ export class Ledger {
    * those before are gone: what was in them and did not arrive is a loss.
    */
   restart(): Loss[] {
-    const losses = this.last
-      ? this.abandon(this.last, "the ring went with its sensor before it was read")
-      : [];
+    const losses =
+      this.last && !this.isAbandoned
+        ? this.abandon(this.last, "the ring went with its sensor before it was read")
+        : [];
     this.abandonedBefore = RINGS.map((ring) =>
       sumOfAll(losses.map((loss) => (loss.ring === ring ? loss.count : 0))),
     );
     for (const [kind, totals] of this.totals.entries()) Object.assign(totals, this.kernelSide(kind));
     this.base = this.inherited = this.settled = this.pending = this.last = null;
     this.restless = 0;
+    this.isAbandoned = false;
     this.arrived = this.within = this.beyond = new Float64Array(0);
     this.waited.fill(0);
     this.told.clear();
@@ -112,7 +118,9 @@ export class Ledger {
   /** A record came out of the ring for the first time. */
   arrive(kind: number, cpu: number, sequence: number): void {
     const known = KNOWN[kind] ?? UNKNOWN_KIND;
-    const place = cpu * RINGS_MAX + ringOf(kind);
+    const ring = ringOf(kind);
+    const place = cpu * RINGS_MAX + ring;
+    if ((this.waiting[ring] ?? 0) > 0) this.waiting[ring] = (this.waiting[ring] ?? 0) - 1;
     if (!this.base || !(sequence >= (this.base.cut[place] ?? Infinity))) {
       this.waited[known] = (this.waited[known] ?? 0) + 1;
       return;
@@ -140,11 +148,9 @@ export class Ledger {
     );
     this.abandonedBefore = [];
     const totals = this.of(UNKNOWN_KIND);
-    const abandoned = sumOfAll(rest);
-    totals.attempts += abandoned + events;
-    totals.submitted += abandoned + events;
-    totals.abandoned += abandoned;
-    for (const key of ["received", "decoded", "written", "write_failed"] as const) totals[key] += events;
+    this.carry(sumOfAll(rest));
+    for (const key of ["attempts", "submitted", "received", "decoded", "written", "write_failed"] as const)
+      totals[key] += events;
     for (const key of ["matched", "alert_write_failed"] as const) totals[key] += alerts;
     const moment = { kind: null, cpu: null, from: time, to: time };
     const losses = RINGS.map((ring): Loss => {
@@ -171,6 +177,7 @@ export class Ledger {
     this.wasCut = false;
     if (!this.base) {
       this.base = this.settled = checkpoint;
+      this.waiting.set(counters.waiting.map(Number));
       this.arrived = new Float64Array(checkpoint.cpus * KINDS_MAX);
       this.within = new Float64Array(checkpoint.cpus * KINDS_MAX);
       this.beyond = new Float64Array(checkpoint.cpus * KINDS_MAX);
@@ -188,7 +195,7 @@ export class Ledger {
   /** Nothing more comes of this stream: the last counters may be compared, if their records have passed. */
   end(positions: readonly bigint[]): Findings {
     const findings = this.settle(positions);
-    if (this.last?.counters.abandoned && !hasPassed(this.last, positions))
+    if (this.last?.counters.abandoned && !hasPassed(this.last, positions) && !this.isAbandoned)
       findings.losses.push(...this.abandon(this.last, "the sensor ended before its ring was read"));
     return findings;
   }
@@ -199,6 +206,7 @@ export class Ledger {
     const losses: Loss[] = [];
     this.settled = last;
     this.pending = null;
+    this.isAbandoned = true;
     for (const { kind } of ALL_EVENT_KINDS) {
       let count = 0;
       for (let cpu = 0; cpu < last.cpus; cpu++) {
@@ -222,7 +230,29 @@ export class Ledger {
         to: time,
       });
     }
+    return [...losses, ...this.abandonWaiting(reason)];
+  }
+
+  /** The same of what had waited before the first counters. Of it, only the ring is known. */
+  private abandonWaiting(reason: string): Loss[] {
+    const to = this.base?.counters.time ?? 0n;
+    const from = this.inherited?.counters.time ?? to;
+    const losses: Loss[] = [];
+    for (const ring of RINGS) {
+      const count = this.waiting[ring] ?? 0;
+      this.carry(count);
+      if (count > 0) losses.push({ stage: "ring", kind: null, ring, cpu: null, reason, count, from, to });
+    }
+    this.waiting.fill(0);
     return losses;
+  }
+
+  /** So many records of unknown kinds went with their rings. */
+  private carry(count: number): void {
+    const totals = this.of(UNKNOWN_KIND);
+    totals.attempts += count;
+    totals.submitted += count;
+    totals.abandoned += count;
   }
 
   /** The stream ended, and nobody has said that there is no more: until counters come again, nothing balances. */

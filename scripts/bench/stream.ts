@@ -355,7 +355,8 @@ function countersFrame(layout: Layout, rounds: number, time: bigint): Uint8Array
   const positions = layout.sizes.map((size) => BigInt(size) * BigInt(rounds));
   const nowhere = positions.map(() => 0n);
   writeCountersFrame(view, 0, {
-    ...{ time, producerPosition: positions, sentPosition: positions, redeliverUntil: nowhere, refused: 0n },
+    ...{ time, producerPosition: positions, sentPosition: positions, redeliverUntil: nowhere },
+    ...{ waiting: nowhere, refused: 0n },
     ...{ tampered: 0, detached: [0, 0, 0, 0], abandoned: 0, missed: none, canaries: none },
   });
   for (let cpu = 0; cpu < CPUS; cpu++) {

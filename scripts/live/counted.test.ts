@@ -197,6 +197,27 @@ describe.skipIf(reason !== null)("what is no event", () => {
     expect(Number(/(\d+) records of theirs were not read/.exec(stderr)?.[1])).toBeGreaterThanOrEqual(FLOOD);
   }, 60_000);
 
+  test("what waited in a ring before its reader came, and went with its sensor, is told", async () => {
+    const { generate } = compileTools(bench.folder, ["generate"]);
+    writeFileSync(join(watched, "flooded"), "");
+    const config = bench.path("waiting.toml");
+    writeFileSync(config, `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n`);
+    const sensor = await bench.sensor("--no-pin", "--config", config);
+    await run(generate, "flood", join(watched, "flooded"), String(5 * FLOOD));
+    const evaluator = await bench.pipedEvaluator("sleep 12; cat", "-o", "json", "--config", config);
+    await Bun.sleep(1500);
+    await sensor.end("SIGTERM"); // gives up after eight seconds in which nothing was acknowledged
+    await evaluator.exited;
+    const lines = evaluator.lines();
+    const waited = sum(losses(lines).filter((line) => line["stage"] === "ring" && line["kind"] === null));
+    const last = lines.at(-1) as Line & { ledger: Ledger };
+    expect(waited).toBeGreaterThan(0);
+    // Beside the flood: what the sensor did to test its hooks, its canary, and processes.
+    const received = last.ledger.by_kind["file_open"]?.["received"] ?? 0;
+    expect(received + waited).toBeWithin(5 * FLOOD, 5 * FLOOD + 200);
+    expect(last.ledger).toMatchObject({ balanced: true, unaccounted: 0 });
+  }, 60_000);
+
   test("a ring's position that root moves under load is put back: what is lost is exact, and no evaluator is blamed", async () => {
     const { harm } = compileTools(bench.folder, ["harm"]);
     const sensor = await bench.sensor("--no-pin");
