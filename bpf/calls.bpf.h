@@ -291,13 +291,14 @@ static __noinline int network_ended(struct task_struct *task, __u32 kind, struct
 SEC("tp_btf/sys_exit")
 int BPF_PROG(on_call, struct pt_regs *regs, long result)
 {
-	struct syscall syscall = { .result = result };
 	bool failed = result < 0 && result > -4096;
 	struct task_struct *task;
+	struct syscall syscall;
 	__u16 kind;
 
 	if (!may_be_observed(regs))
 		return 0;
+	syscall = (struct syscall){ .result = result };
 	task = bpf_get_current_task_btf();
 	syscall.call = call_of(regs, task, &syscall.compat);
 	if (!syscall.call)

@@ -11,7 +11,7 @@ export const LIMITS = {
   BUN_JSC_heapGrowthFunctionThresholdInMB: "0",
   /** A third of what is alive may be added before all of it is looked at again. */
   BUN_JSC_heapGrowthMaxIncrease: "0.3",
-  /** Long functions stay out of the last compiler: it takes 25 MB for them, and over five million events they run no faster. */
+  /** Long functions stay out of the last compiler: it takes 25 MB for them, and they run 8 % faster (PERFORMANCE.md). */
   BUN_JSC_maximumFTLCandidateBytecodeCost: "500",
 };
 

@@ -13,7 +13,7 @@ const MODE = "/sys/kernel/debug/sched/preempt";
 export function preemptsCalls(): boolean | null {
   const kernel = version();
   if (!/\bPREEMPT_DYNAMIC\b/.test(kernel)) return /\bPREEMPT(_RT|_LAZY)?\b/.test(kernel);
-  const mode = /\((\w+)\)/.exec(textOf(MODE)) ?? /\bpreempt=(\w+)/.exec(textOf("/proc/cmdline"));
+  const mode = /\((\w+)\)/.exec(textOf(MODE)) ?? /.*\bpreempt=(\w+)/s.exec(textOf("/proc/cmdline"));
   if (mode) return mode[1] === "full" || mode[1] === "lazy";
   const config = textOf(`/boot/config-${release()}`) || textOf("/proc/config.gz");
   return config === "" ? null : /^CONFIG_PREEMPT(_LAZY)?=y$/m.test(config);

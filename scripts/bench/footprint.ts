@@ -165,12 +165,26 @@ export async function idleRows(tools: Tools, { scale }: Extent): Promise<Row[]> 
     await pair.stop();
     const what = canary ? "with the canary" : "without the canary";
     rows.push(
-      rowOf("idle", `sensor's wake-ups, ${what}`, "per second", [sensor], null, {
-        "CPU %": (((used.sensor - cpu.sensor) / seconds) * 100).toFixed(2),
-      }),
-      rowOf("idle", `evaluator's wake-ups, ${what}`, "per second", [evaluator], null, {
-        "CPU %": (((used.evaluator - cpu.evaluator) / seconds) * 100).toFixed(2),
-      }),
+      rowOf(
+        "idle",
+        `sensor's wake-ups, ${what}`,
+        "per second",
+        [sensor],
+        { atMost: 0 },
+        {
+          "CPU %": (((used.sensor - cpu.sensor) / seconds) * 100).toFixed(2),
+        },
+      ),
+      rowOf(
+        "idle",
+        `evaluator's wake-ups, ${what}`,
+        "per second",
+        [evaluator],
+        { atMost: 0 },
+        {
+          "CPU %": (((used.evaluator - cpu.evaluator) / seconds) * 100).toFixed(2),
+        },
+      ),
     );
   }
   return rows;

@@ -31,6 +31,6 @@ test.each([true, false])(
     );
     // The same process of another round is another process.
     const starts = Object.values(health.ledger.by_kind.process_start as Record<string, number>)[0] ?? 0;
-    expect(health.process_table_size).toBe(300 + starts);
+    expect(health.process_table_size).toBe(1 + 300 + starts);
   },
 );

@@ -99,13 +99,22 @@ const bytes = (text: string) => text as Bytes;
 const text = (value: string): Text => ({ bytes: bytes(value), fullSize: value.length });
 const NONE = text("");
 
+/** The first process, which all others come from. */
+const INIT: Actor = {
+  key: { startTime: 1n, tgid: 1, reserved: 0 },
+  parent: { startTime: 0n, tgid: 0, reserved: 0 },
+  comm: bytes("systemd"),
+  exe: bytes("/usr/lib/systemd/systemd"),
+  execId: 1,
+  threads: 1,
+};
+
 function actors(count: number): Actor[] {
-  const root: ProcessKey = { startTime: 1n, tgid: 1, reserved: 0 };
   return Array.from({ length: count }, (_, i) => {
     const comm = bytes(COMMS[i % COMMS.length] ?? "");
     return {
       key: { startTime: 1_000_000_000n + BigInt(i) * 1_000_003n, tgid: 1000 + i, reserved: 0 },
-      parent: root,
+      parent: INIT.key,
       comm,
       exe: bytes(`/usr/bin/${comm}`),
       execId: 2 + (i % 7),
@@ -420,7 +429,7 @@ export function* makeStream(shape: StreamShape): Generator<Uint8Array> {
   yield checked(frameOf(FrameType.clock, clock));
   yield checked(frameOf(FrameType.coverage, Buffer.from('{"events":{}}')));
   yield checked(countersFrame(layout, 0, START_NS - 1n));
-  for (const frame of snapshotFrames(others)) yield checked(frame);
+  for (const frame of snapshotFrames([INIT, ...others])) yield checked(frame);
   const rounds = Math.ceil(shape.events / records.length);
   let counted = START_NS;
   for (let round = 1; round <= rounds; round++) {

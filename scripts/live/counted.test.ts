@@ -80,7 +80,7 @@ describe.skipIf(reason !== null)("what is no event", () => {
     const create = "&begun, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE";
     const object = changed("bpf/calls.bpf.h", create, "&begun, task, 0, 0");
     const { load } = compileTools(bench.folder, ["load"]);
-    const { ledger } = await observe("", () => run(load, "mix", watched, "1", "100"), {
+    const { ledger } = await observe("", () => run(load, "mix", watched, "2", "100"), {
       WARDER_OBJECT: object,
     });
     expect(ledger.by_kind["network_connect"]?.["discarded"]).toBeGreaterThanOrEqual(8);
