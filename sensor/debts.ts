@@ -1,6 +1,6 @@
 // What programs that are replaced leave behind: records that nobody will read any more, and what an evaluator owed.
 
-import { RINGS_MAX, Ring, type TakenFrame } from "../bpf/event.gen.ts";
+import { KINDS_MAX, RINGS_MAX, type TakenFrame } from "../bpf/event.gen.ts";
 import { ringOf } from "../bpf/kinds.ts";
 import { lostByRing, mapCounters } from "./counters.ts";
 import { maxEntries } from "./libbpf.ts";
@@ -50,7 +50,7 @@ export function debtsOf({ programs, rings, counters, memory }: Left, cpus: numbe
 function missedByRing(missed: bigint[]): bigint[] {
   const rings = Array.from({ length: RINGS_MAX }, () => 0n);
   missed.forEach((count, kind) => {
-    const ring = kind === 0 ? Ring.activity : ringOf(kind);
+    const ring = ringOf(kind || KINDS_MAX);
     rings[ring] = (rings[ring] ?? 0n) + count;
   });
   return rings;

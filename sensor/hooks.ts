@@ -98,8 +98,8 @@ export type Coverage = {
 
 /**
  * Chooses for each wanted type of event the best hooks that this kernel has: those of the `fentry` profile where it takes
- * such programs and lets them end, else those of the other. `wanted` and `probeObject`: the profile asked for, and an object with a program to try.
- * `silent`: hooks that were attached and do not report, with the reason.
+ * such programs and lets them end, else those of the other. `wanted` and `probeObject`: the profile asked for, and an object with
+ * a program to try. `silent`: hooks that were attached and do not report, with the reason.
  */
 export function chooseHooks(
   settings: Settings,

@@ -153,39 +153,19 @@ export async function idleRows(tools: Tools, { scale }: Extent): Promise<Row[]> 
   for (const canary of [true, false]) {
     const pair = await LivePair.start(tools, { settings: `${nothing}[health]\ncanary = ${canary}\n` });
     await Bun.sleep(SETTLE_MS + COMPILED_MS * scale);
-    const processes = [pair.sensor, pair.evaluator] as const;
-    const before = processes.map(wakeUps);
+    const before = { sensor: wakeUps(pair.sensor), evaluator: wakeUps(pair.evaluator) };
     const cpu = pair.cpuSeconds();
     await Bun.sleep(IDLE_MS * scale);
     const used = pair.cpuSeconds();
+    const now = { sensor: wakeUps(pair.sensor), evaluator: wakeUps(pair.evaluator) };
     const seconds = (IDLE_MS * scale) / 1000;
-    const [sensor = 0, evaluator = 0] = processes.map(
-      (pid, i) => wokenSince(before[i] ?? new Map(), wakeUps(pid)) / seconds,
-    );
     await pair.stop();
-    const what = canary ? "with the canary" : "without the canary";
-    rows.push(
-      rowOf(
-        "idle",
-        `sensor's wake-ups, ${what}`,
-        "per second",
-        [sensor],
-        { atMost: 0 },
-        {
-          "CPU %": (((used.sensor - cpu.sensor) / seconds) * 100).toFixed(2),
-        },
-      ),
-      rowOf(
-        "idle",
-        `evaluator's wake-ups, ${what}`,
-        "per second",
-        [evaluator],
-        { atMost: 0 },
-        {
-          "CPU %": (((used.evaluator - cpu.evaluator) / seconds) * 100).toFixed(2),
-        },
-      ),
-    );
+    for (const who of ["sensor", "evaluator"] as const) {
+      const what = `${who}'s wake-ups, ${canary ? "with" : "without"} the canary`;
+      const woken = wokenSince(before[who], now[who]) / seconds;
+      const facts = { "CPU %": (((used[who] - cpu[who]) / seconds) * 100).toFixed(2) };
+      rows.push(rowOf("idle", what, "per second", [woken], { atMost: 0 }, facts));
+    }
   }
   return rows;
 }

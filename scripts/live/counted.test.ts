@@ -45,6 +45,18 @@ describe.skipIf(reason !== null)("what is no event", () => {
     expect(await Bun.spawn(command, { stdout: "ignore" }).exited).toBe(0);
   }
 
+  /** Leaves pinned programs that nobody serves, with a flood of opens in their rings. */
+  async function leaveFlood(config: string): Promise<void> {
+    const { generate } = compileTools(bench.folder, ["generate"]);
+    writeFileSync(join(watched, "flooded"), "");
+    const sensor = await bench.sensor("--config", config);
+    const evaluator = await bench.evaluator("--config", config);
+    await Bun.sleep(1500); // takes what the sensor did to test its hooks
+    await evaluator.end("SIGTERM");
+    await sensor.end("SIGTERM");
+    await run(generate, "flood", join(watched, "flooded"), String(FLOOD));
+  }
+
   /** The same programs with a change: the path of their object. */
   const changed = (file: string, from: string, to: string) =>
     join(rebuilt(bench.path("project"), file, from, to), "warder.bpf.o");
@@ -134,17 +146,10 @@ describe.skipIf(reason !== null)("what is no event", () => {
   }, 120_000);
 
   test("what waited in the rings of programs that others replace is told to the next evaluator, once", async () => {
-    const { generate } = compileTools(bench.folder, ["generate"]);
-    writeFileSync(join(watched, "flooded"), "");
     const config = bench.path("replaced.toml");
     const settings = `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`;
     writeFileSync(config, settings);
-    const first = await bench.sensor("--config", config);
-    const before = await bench.evaluator("--config", config);
-    await Bun.sleep(1500); // takes what the sensor did to test its hooks
-    await before.end("SIGTERM");
-    await first.end("SIGTERM");
-    await run(generate, "flood", join(watched, "flooded"), String(FLOOD));
+    await leaveFlood(config);
     writeFileSync(config, `${settings}[process]\ncollect_cwd = false\n`);
     const sensor = await bench.sensor("--config", config);
     const told = async () => {
@@ -168,7 +173,6 @@ describe.skipIf(reason !== null)("what is no event", () => {
 
   test("pins of a sensor that was killed while it pinned have seen what others have: that is told once", async () => {
     const { generate } = compileTools(bench.folder, ["generate"]);
-    writeFileSync(join(watched, "flooded"), "");
     const [config, other] = [bench.path("complete.toml"), bench.path("incomplete.toml")];
     const settings = `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`;
     writeFileSync(config, settings);
@@ -178,12 +182,7 @@ describe.skipIf(reason !== null)("what is no event", () => {
     await (await bench.sensor("--config", other)).end("SIGTERM");
     const name = bench.inside("ls", pins).trim();
     bench.inside("mv", `${pins}/${name}`, "/sys/fs/bpf/aside");
-    const first = await bench.sensor("--config", config);
-    const before = await bench.evaluator("--config", config);
-    await Bun.sleep(1500); // takes what the sensor did to test its hooks
-    await before.end("SIGTERM");
-    await first.end("SIGTERM");
-    await run(generate, "flood", join(watched, "flooded"), String(FLOOD));
+    await leaveFlood(config);
     bench.inside("mv", "/sys/fs/bpf/aside", `${pins}/${name}_new`);
     const sensor = await bench.sensor("--config", other);
     const evaluator = await bench.evaluator("--config", other);
