@@ -143,7 +143,7 @@ export async function atRest(tools: Tools, { seconds }: Extent): Promise<Outcome
   try {
     const sensor = await pair.startSensor("--no-pin");
     const evaluator = await pair.startEvaluator("--once");
-    const generated = await generate(tools.load, "mix", pair.folder, String(seconds), "500");
+    const generated = await generate(tools.load, "mix", pair.folder, String(Math.ceil(seconds / 4)), "500");
     await sensor.end("SIGTERM");
     await evaluator.exited;
     const outcome = judge("none", 1, generated, pair.tally());

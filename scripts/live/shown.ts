@@ -124,13 +124,21 @@ const SHOWN: Shown[] = [
 /** How a test ended: how many of its name there are, and whether all passed. */
 export type Showing = { id: string; what: string; tests: number; holds: boolean };
 
-/** Runs the tests of one file after the other. */
-export function* showAll(): Generator<Showing> {
+/** How the tests of a file ended: names of those that passed and of others; `works`: everything that went wrong has a name. */
+type Ran = { passed: string[]; failed: string[]; works: boolean };
+
+/** By file, the tests that have begun. */
+const begun = new Map<string, Promise<Ran>>();
+
+/** Begins what a virtual machine runs: it disturbs nothing on this host, and takes minutes, most of them on one CPU. */
+export function beginInMachine(): void {
+  void begin("scripts/live/host.test.ts");
+}
+
+/** The tests of one file after the other, and those that have begun already. */
+export async function* showAll(): AsyncGenerator<Showing> {
   for (const [file, rows] of Map.groupBy(SHOWN, (row) => row.file)) {
-    const { passed, failed, works } = runTests(
-      file,
-      rows.map(({ test }) => test),
-    );
+    const { passed, failed, works } = await begin(file);
     for (const { id = "", what, test } of rows) {
       const tests = passed.filter((name) => name.match(test)).length;
       const holds = works && tests > 0 && !failed.some((name) => name.match(test));
@@ -139,17 +147,23 @@ export function* showAll(): Generator<Showing> {
   }
 }
 
-/** The names of tests that passed, and of others; `works`: everything that went wrong has a name. */
-function runTests(file: string, names: string[]): { passed: string[]; failed: string[]; works: boolean } {
+function begin(file: string): Promise<Ran> {
+  const names = SHOWN.filter((row) => row.file === file).map(({ test }) => test);
+  const running = begun.get(file) ?? runTests(file, names);
+  begun.set(file, running);
+  return running;
+}
+
+async function runTests(file: string, names: string[]): Promise<Ran> {
   const folder = mkdtempSync(join(tmpdir(), "warder-shown-"));
   try {
     const report = join(folder, "report.xml");
     const chosen = names.includes("") ? [] : ["-t", names.join("|")];
     const output = ["--reporter=junit", `--reporter-outfile=${report}`];
-    const { exitCode } = Bun.spawnSync(
+    const exitCode = await Bun.spawn(
       [process.execPath, "test", "--timeout", "120000", ...output, file, ...chosen],
       { cwd: join(import.meta.dir, "../.."), stdout: "ignore", stderr: "ignore" },
-    );
+    ).exited;
     const text = existsSync(report) ? readFileSync(report, "utf8") : "";
     const tests = [
       ...text.matchAll(/<testcase name="([^"]*)" classname="([^"]*)"[^>]*?(?:\/>|>(.*?)<\/testcase>)/gs),
