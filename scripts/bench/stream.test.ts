@@ -4,6 +4,10 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { FRAME_HEADER, FrameType, RECORD_HEADER, RecordKind } from "../../bpf/event.gen.ts";
+import { RecordView } from "../../evaluator/input/view.ts";
+import { compileFilter } from "../../evaluator/rule/filter.ts";
+import { collectRules, readDocument } from "../../evaluator/rule/load.ts";
 import { makeRules } from "./rules.ts";
 import { makeStream } from "./stream.ts";
 
@@ -27,10 +31,35 @@ test.each([true, false])(
     expect(health.ledger.decoded).toBeGreaterThan(12_000);
     const alerts = lines.map((line) => JSON.parse(line)).filter((line) => line.event_type === "alert");
     expect(new Set(alerts.map((alert) => alert.rule_id))).toEqual(
-      new Set(["BUILTIN-FILE-SYSTEMD-001", "BUILTIN-NET-OUTBOUND-001"]),
+      new Set([...["BENCH-3", "BENCH-5", "BENCH-6", "BUILTIN-FILE-SYSTEMD-001", "BUILTIN-NET-OUTBOUND-001"]]),
     );
+    expect(Math.round(health.ledger.decoded / alerts.length)).toBe(1001);
     // The same process of another round is another process.
     const starts = Object.values(health.ledger.by_kind.process_start as Record<string, number>)[0] ?? 0;
     expect(health.process_table_size).toBe(1 + 300 + starts);
   },
 );
+
+test("one record in a hundred of files or network is none of a rule's, but only the rules can tell", () => {
+  const folder = mkdtempSync(join(tmpdir(), "warder-bench-"));
+  const file = join(folder, "rules.toml");
+  writeFileSync(file, makeRules(1000));
+  const document = readDocument(file, [], null);
+  rmSync(folder, { recursive: true });
+  if (document === null) throw new Error("the rules cannot be read");
+  const filter = compileFilter(collectRules([document]).rules, []);
+  const view = new RecordView();
+  const seen = { all: 0, asked: 0 };
+  for (const frame of makeStream({ events: 5000, processes: 300, pathSize: 45, checksums: false })) {
+    const bytes = Uint8Array.from(frame);
+    if (new DataView(bytes.buffer).getUint16(FRAME_HEADER.at.type, true) !== FrameType.records) continue;
+    view.open(bytes.subarray(FRAME_HEADER.size));
+    while (view.advance()) {
+      seen.all += 1;
+      const isProcess = view.u16(RECORD_HEADER.at.kind) < RecordKind.fileOpen;
+      if (!isProcess && view.isWhole() && filter.couldMatch(view)) seen.asked += 1;
+    }
+  }
+  // Fifty, and five that rules match.
+  expect(seen).toEqual({ all: 5005, asked: 55 });
+});

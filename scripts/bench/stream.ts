@@ -64,6 +64,21 @@ const ACTS_OF_OTHERS = 20;
 const COUNTERS_EVERY_NS = 1_000_000_000n;
 const WALL_OFFSET = 1_790_000_000_000_000_000n;
 
+type Act = [kind: FileRecord["kind"], path: string];
+/** Acts that rules of rules.ts match, and a built-in one: with a connection, one record in a thousand. */
+const MATCHING: Act[] = [
+  [RecordKind.fileWrite, "/home/user/app-3/late"], // BENCH-3
+  [RecordKind.fileOpen, "/var/lib/app/data/late.ext5"], // BENCH-5
+  [RecordKind.fileUnlink, "/usr/lib/backdoor-6.so"], // BENCH-6
+  [RecordKind.fileWrite, "/etc/systemd/system/late.service"],
+];
+/** Acts that have what a rule is looked up by, and are none of its: one record in a hundred. */
+const NEARLY: Act[] = [
+  [RecordKind.fileWrite, "/usr/lib/truckdoor-6.so"], // BENCH-6 has eight bytes of it
+  [RecordKind.fileOpen, "/etc/conf-7/late.yaml"], // BENCH-7 has the folder
+];
+const LIVES_FOR_ONE_NEARLY = 3;
+
 /** A number generator whose numbers never change (xorshift32). */
 function numbers(seed: number): (below: number) => number {
   let state = seed;
@@ -130,10 +145,6 @@ function headerOf(actor: Actor, kind: RecordKind, cpu: number, thread: number) {
   return { sequence: 0n, time: 0n, kind, cpu, flags: 0, process: key, parent, tid, execId, comm, ...ids };
 }
 
-function headed<Kind extends RecordKind>(actor: Actor, kind: Kind) {
-  return { kind, header: headerOf(actor, kind, 0, 0) };
-}
-
 function pathOf(random: Random, size: number): string {
   const folder = FOLDERS[random(FOLDERS.length)] ?? "";
   const path = `${folder}/${NAMES[random(NAMES.length)]}${random(100_000)}`;
@@ -163,17 +174,14 @@ function execOf(actor: Actor, kind: "exec" | "snapshot", cpu: number, creator?: 
   };
 }
 
-function fileOf(random: Random, actor: Actor, cpu: number, pathSize: number): DecodedRecord {
+function anyAct(random: Random, pathSize: number): Act {
   const which = random(100);
-  const kind =
-    which < 80
-      ? RecordKind.fileOpen
-      : which < 92
-        ? RecordKind.fileWrite
-        : which < 96
-          ? RecordKind.fileRename
-          : RecordKind.fileUnlink;
-  const path = pathOf(random, pathSize);
+  const { fileOpen, fileWrite, fileRename, fileUnlink } = RecordKind;
+  const kind = which < 80 ? fileOpen : which < 92 ? fileWrite : which < 96 ? fileRename : fileUnlink;
+  return [kind, pathOf(random, pathSize)];
+}
+
+function fileOf(random: Random, actor: Actor, cpu: number, [kind, path]: Act): DecodedRecord {
   const facts = {
     [RecordKind.fileOpen]: { call: Call.openat, flags: random(2) === 0 ? 0 : 0o102101, filename: text(path) },
     [RecordKind.fileWrite]: { call: Call.write, count: BigInt(random(65536)) },
@@ -189,8 +197,12 @@ function fileOf(random: Random, actor: Actor, cpu: number, pathSize: number): De
   };
 }
 
-function networkOf(random: Random, actor: Actor, cpu: number): DecodedRecord {
-  const kind = random(4) === 0 ? RecordKind.accept : RecordKind.connect;
+function networkOf(
+  random: Random,
+  actor: Actor,
+  cpu: number,
+  kind: NetworkRecord["kind"] = random(4) === 0 ? RecordKind.accept : RecordKind.connect,
+): DecodedRecord {
   const address = (last: number) => Uint8Array.from({ length: 16 }, (_, i) => [10, 0, 3, last][i] ?? 0);
   return {
     kind,
@@ -204,13 +216,17 @@ function networkOf(random: Random, actor: Actor, cpu: number): DecodedRecord {
   };
 }
 
-/** One round of records, in order: lives of short processes between what the others do, and two acts that are suspicious. */
+/** One round of records, in order: lives of short processes between what the others do, and acts that are suspicious. */
 function roundOf(random: Random, others: Actor[], pathSize: number): DecodedRecord[] {
   const records: DecodedRecord[] = [];
   const act = (actor: Actor) => {
     const cpu = random(CPUS);
-    records.push(random(8) === 0 ? networkOf(random, actor, cpu) : fileOf(random, actor, cpu, pathSize));
+    const isFile = random(8) !== 0;
+    records.push(
+      isFile ? fileOf(random, actor, cpu, anyAct(random, pathSize)) : networkOf(random, actor, cpu),
+    );
   };
+  const actAs = (actor: Actor, one: Act) => records.push(fileOf(random, actor, random(CPUS), one));
   for (let life = 0; life < LIVES; life++) {
     const creator = others[random(others.length)] as Actor;
     const key = { startTime: START_NS + BigInt(records.length) * STEP_NS, tgid: 100_000 + life, reserved: 0 };
@@ -226,21 +242,14 @@ function roundOf(random: Random, others: Actor[], pathSize: number): DecodedReco
     records.push(execOf(program, "exec", cpu, creator));
     for (let i = 0; i < ACTS_OF_A_LIFE; i++) act(program);
     for (let i = 0; i < ACTS_OF_OTHERS; i++) act(others[random(others.length)] as Actor);
+    if (life % LIVES_FOR_ONE_NEARLY === 0)
+      actAs(creator, NEARLY[(life / LIVES_FOR_ONE_NEARLY) % NEARLY.length] as Act);
     const header = headerOf(program, RecordKind.exit, cpu, 0);
     records.push({ kind: RecordKind.exit, header, status: 0, reserved: 0, exePath: text(program.exe) });
   }
   const [first, last] = [others[0] as Actor, others.at(-1) as Actor];
-  const path = text("/etc/systemd/system/late.service");
-  records.push({
-    ...(fileOf(random, first, 0, pathSize) as FileRecord),
-    ...headed(first, RecordKind.fileWrite),
-    path,
-  });
-  records.push({
-    ...(networkOf(random, last, 0) as NetworkRecord),
-    ...headed(last, RecordKind.connect),
-    remotePort: 4444,
-  });
+  for (const matching of MATCHING) actAs(first, matching);
+  records.push({ ...(networkOf(random, last, 0, RecordKind.connect) as NetworkRecord), remotePort: 4444 });
   return records;
 }
 
