@@ -5,11 +5,12 @@
 //   --quick     fewer runs and events: to see that it works, not to quote
 //   --only      one of the rows: hook, hook-fentry, programs, peers, live, replay, rules, memory, endless, start,
 //               latency, idle, growth
-//   --json      writes everything there, for --compare and other programs
-//   --compare   prints beside each row its ratio to the one in an earlier file
+//   --json      writes everything there, after each group of rows, for --compare and other programs
+//   --compare   prints beside each row its ratio to the one in an earlier file, or the difference where that was not above 0
 //   --plot      where the curves of cost as work grows are drawn (default build/bench.svg)
 //
-// Needs root, and a machine that does nothing else: the load of the last minute stands above the table.
+// Needs root, and a machine that does nothing else: the load of the last minute stands above the table. Rows that could not be
+// measured because something broke say so, and the exit code is 1.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
@@ -20,18 +21,18 @@ import { endlessRows, idleRows, latencyRows, memoryRows, startRows } from "./foo
 import { growthRows } from "./growth.ts";
 import { hookRows, peerRows } from "./hooks.ts";
 import { instructionRows } from "./instructions.ts";
-import { buildTools, RING_MIB, removeTools, type Tools } from "./live.ts";
+import { buildTools, endPairs, PROFILE, RING_MIB, removeTools, type Tools } from "./live.ts";
 import { type Machine, thisMachine } from "./machine.ts";
 import { plot } from "./plot.ts";
 import { programRows } from "./programs.ts";
-import { type Extent, type Row, type Skipped } from "./row.ts";
+import type { Extent, Failed, Result, Row, Skipped } from "./row.ts";
 import { printHead, printRow } from "./table.ts";
 
-const WHOLE: Extent = { runs: 5, scale: 1 };
-const QUICK: Extent = { runs: 1, scale: 0.1 };
+const WHOLE: Extent = { runs: 5, pairs: 9, scale: 1 };
+const QUICK: Extent = { runs: 1, pairs: 1, scale: 0.1 };
 
 /** What `--json` writes. */
-type Results = { machine: Machine; ring_mib: number; extent: Extent; rows: (Row | Skipped)[] };
+type Results = { machine: Machine; ring_mib: number; profile: string; extent: Extent; rows: Result[] };
 
 const { values } = parseArgs({
   options: {
@@ -83,23 +84,47 @@ async function main(): Promise<number> {
     console.error(`bench: cannot run here (${reason})`);
     return 5;
   }
-  const old =
-    values.compare === undefined ? null : (JSON.parse(readFileSync(values.compare, "utf8")) as Results);
+  const old = values.compare === undefined ? null : earlier(values.compare);
+  if (typeof old === "string") {
+    console.error(`bench: --compare ${values.compare}: ${old}`);
+    return 2;
+  }
   const extent = values.quick ? QUICK : WHOLE;
-  const results: Results = { machine: thisMachine(), ring_mib: RING_MIB, extent, rows: [] };
-  printHead(results.machine, RING_MIB, extent, old?.machine ?? null);
+  const rows: Result[] = [];
+  const results: Results = { machine: thisMachine(), ring_mib: RING_MIB, profile: PROFILE, extent, rows };
+  printHead(results.machine, extent, old?.machine ?? null);
   const tools = buildTools();
   try {
-    for (const [name, measure] of Object.entries(GROUPS)) {
-      if (values.only !== undefined && values.only !== name) continue;
-      for (const row of await measure(tools, extent)) {
-        results.rows.push(row);
+    for (const name of values.only === undefined ? Object.keys(GROUPS) : [values.only]) {
+      for (const row of await rowsOf(name, tools, extent)) {
+        rows.push(row);
         printRow(row, old?.rows.find((other) => other.what === row.what) ?? null);
       }
+      if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
     }
   } finally {
     removeTools(tools);
   }
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
-  return 0;
+  return rows.some((row) => "failed" in row) ? 1 : 0;
+}
+
+/** The rows of a group, or one that says why there are none. */
+async function rowsOf(name: string, tools: Tools, extent: Extent): Promise<Result[]> {
+  try {
+    return (await GROUPS[name]?.(tools, extent)) ?? [];
+  } catch (error) {
+    await endPairs();
+    const failed: Failed = { row: name, what: "all rows of this name", failed: (error as Error).message };
+    return [failed];
+  }
+}
+
+/** What an earlier run wrote, or what is wrong with it. */
+function earlier(path: string): Results | string {
+  try {
+    const results = JSON.parse(readFileSync(path, "utf8")) as Partial<Results>;
+    return results.machine && results.rows ? (results as Results) : "not written by --json";
+  } catch (error) {
+    return (error as Error).message;
+  }
 }

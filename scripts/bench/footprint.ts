@@ -4,9 +4,9 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { evaluatorOf, until } from "../live/pair.ts";
 import { ONLY_PRODUCED } from "./carry.ts";
-import { LivePair, RING_MIB, type Tools } from "./live.ts";
-import { memoryOf, wakeUps, wokenSince } from "./machine.ts";
-import { type Extent, median, percentile, type Row, rowOf } from "./row.ts";
+import { factsOf, LivePair, RING_MIB, type Tools, type Use } from "./live.ts";
+import { type Memory, memoryOf, wakeUps, wokenSince } from "./machine.ts";
+import { type Extent, type Facts, median, percentile, type Row, rowOf } from "./row.ts";
 import { makeRules } from "./rules.ts";
 
 const ROOT = join(import.meta.dir, "../..");
@@ -17,45 +17,39 @@ const SETTLE_MS = 2500;
 
 /** Memory with a thousand rules and many processes that live, and after a flood of events. */
 export async function memoryRows(tools: Tools, { runs, scale }: Extent): Promise<Row[]> {
-  const sensor: number[] = [];
-  const evaluator: number[] = [];
-  const own = { sensor: [] as number[], evaluator: [] as number[] };
+  const all = { sensor: [] as Memory[], evaluator: [] as Memory[] };
+  const peaks = { sensor: [] as number[], evaluator: [] as number[] };
   const grown: number[] = [];
+  const uses: Use[] = [];
   for (let run = 0; run < runs; run++) {
     const pair = await LivePair.start(tools, { settings: ONLY_PRODUCED, rules: 1000 });
     await pair.produce("exec", LIVE_PROCESSES, { processes: LIVE_PROCESSES });
     await pair.produce("open", 1_000_000 * scale, { processes: LIVE_PROCESSES });
     await Bun.sleep(SETTLE_MS);
-    const [ofSensor, ofEvaluator] = [memoryOf(pair.sensor), memoryOf(pair.evaluator)];
-    sensor.push(ofSensor.rss);
-    evaluator.push(ofEvaluator.rss);
-    own.sensor.push(ofSensor.anonymous);
-    own.evaluator.push(ofEvaluator.anonymous);
+    const before = memoryOf(pair.evaluator);
+    all.sensor.push(memoryOf(pair.sensor));
+    all.evaluator.push(before);
     await pair.produce("open", 4_000_000 * scale, { processes: LIVE_PROCESSES });
     await Bun.sleep(SETTLE_MS);
-    grown.push(memoryOf(pair.evaluator).anonymous - ofEvaluator.anonymous);
-    await pair.stop();
+    const after = memoryOf(pair.evaluator);
+    grown.push(after.anonymous - before.anonymous);
+    peaks.sensor.push(memoryOf(pair.sensor).peak);
+    peaks.evaluator.push(after.peak);
+    uses.push((await pair.stop()).use);
   }
-  const facts = (anonymous: number[]) => ({ "of it its own, MB": Math.round(median(anonymous)) });
+  const row = (who: "sensor" | "evaluator", what: string, atMost: number, more: Facts = {}) => {
+    const facts = {
+      "of it its own, MB": Math.round(median(all[who].map(({ anonymous }) => anonymous))),
+      "peak until the end, MB": Math.round(Math.max(...peaks[who])),
+    };
+    const rss = all[who].map((memory) => memory.rss);
+    return rowOf("memory", what, "MB", rss, { atMost }, { ...facts, ...more, ...factsOf(uses) });
+  };
   const events = `${(4 * scale).toLocaleString("en-US")} M`;
   return [
-    rowOf(
-      "memory",
-      "sensor",
-      "MB",
-      sensor,
-      { atMost: 60 },
-      { ...facts(own.sensor), "rings, kernel, MiB": RING_MIB * 1.25 },
-    ),
-    rowOf(
-      "memory",
-      "evaluator, 1,000 rules, 50,000 live processes",
-      "MB",
-      evaluator,
-      { atMost: 150 },
-      facts(own.evaluator),
-    ),
-    rowOf("memory", `evaluator, more after ${events} events`, "MB", grown, { atMost: 16 }),
+    row("sensor", "sensor", 60, { "rings, kernel, MiB": RING_MIB * 1.25 }),
+    row("evaluator", "evaluator, 1,000 rules, 50,000 live processes", 150),
+    rowOf("memory", `evaluator, more after ${events} events`, "MB", grown, { atMost: 16 }, factsOf(uses)),
   ];
 }
 
@@ -78,10 +72,13 @@ export async function endlessRows(tools: Tools, { scale }: Extent): Promise<Row[
   await until("the evaluator", async () => (await evaluatorOf(shell).catch(() => null)) !== null);
   const { pid } = await evaluatorOf(shell);
   const samples: number[] = [];
+  let peakMb = 0;
   while (shell.exitCode === null) {
     await Bun.sleep(SAMPLE_MS * scale);
-    const { anonymous } = memoryOf(pid);
-    if (anonymous > 0) samples.push(anonymous);
+    const { anonymous, peak } = memoryOf(pid);
+    if (anonymous === 0) continue;
+    samples.push(anonymous);
+    peakMb = peak;
   }
   const [words, said] = await Promise.all([
     new Response(shell.stdout).text(),
@@ -96,6 +93,7 @@ export async function endlessRows(tools: Tools, { scale }: Extent): Promise<Row[
     events: ledger.received,
     "MB at first": median(settled.slice(0, part)),
     "MB at most": Math.max(...samples),
+    "peak with what is shared, MB": peakMb,
   };
   return [
     rowOf("endless", "evaluator, more memory after a long replay", "MB", [grown], { atMost: 16 }, facts),
@@ -106,6 +104,7 @@ export async function endlessRows(tools: Tools, { scale }: Extent): Promise<Row[
 export async function startRows(tools: Tools, { runs }: Extent): Promise<Row[]> {
   const serving: number[] = [];
   const first: number[] = [];
+  const uses: Use[] = [];
   for (let run = 0; run < runs; run++) {
     const pair = await LivePair.start(tools, {
       events: true,
@@ -114,13 +113,16 @@ export async function startRows(tools: Tools, { runs }: Extent): Promise<Row[]> 
     });
     serving.push(pair.servingMs);
     await Bun.sleep(SETTLE_MS);
-    const { words } = await pair.stop();
+    const { words, use } = await pair.stop();
+    uses.push(use);
     const at = (what: string) => Number(new RegExp(`^${what} (\\d+)$`, "m").exec(words)?.[1]);
     first.push((at("first") - at("connected")) / 1e6);
   }
+  const facts = factsOf(uses);
+  const connected = "evaluator, 1,000 rules: from connection to first event";
   return [
-    rowOf("start", "sensor: from start to serving", "ms", serving, { atMost: 1000 }),
-    rowOf("start", "evaluator, 1,000 rules: from connection to first event", "ms", first, { atMost: 200 }),
+    rowOf("start", "sensor: from start to serving", "ms", serving, { atMost: 1000 }, facts),
+    rowOf("start", connected, "ms", first, { atMost: 200 }, facts),
   ];
 }
 
@@ -133,11 +135,11 @@ export async function latencyRows(tools: Tools, { scale }: Extent): Promise<Row[
   const reader = () => ["latency", file, String(count), "20"];
   const pair = await LivePair.start(tools, { settings, rules: 1000, events: true, reader });
   await Bun.sleep(SETTLE_MS + count * 25);
-  const { words, ledger } = await pair.stop();
+  const { words, use } = await pair.stop();
   const times = [...words.matchAll(/^latency (\d+)$/gm)].map(([, ns]) => Number(ns) / 1e6);
-  const facts = { events: times.length, lost: ledger.lost, "max ms": percentile(times, 100).toFixed(1) };
+  const facts = { events: times.length, "max ms": percentile(times, 100).toFixed(1), ...factsOf([use]) };
   return [
-    rowOf("latency", "hook to written line, p50", "ms", [percentile(times, 50)]),
+    rowOf("latency", "hook to written line, p50", "ms", [percentile(times, 50)], null, facts),
     rowOf("latency", "hook to written line, p99", "ms", [percentile(times, 99)], { atMost: 20 }, facts),
   ];
 }
@@ -156,14 +158,14 @@ export async function idleRows(tools: Tools, { scale }: Extent): Promise<Row[]> 
     const before = { sensor: wakeUps(pair.sensor), evaluator: wakeUps(pair.evaluator) };
     const cpu = pair.cpuSeconds();
     await Bun.sleep(IDLE_MS * scale);
-    const used = pair.cpuSeconds();
+    const used = pair.cpuSince(cpu);
     const now = { sensor: wakeUps(pair.sensor), evaluator: wakeUps(pair.evaluator) };
     const seconds = (IDLE_MS * scale) / 1000;
-    await pair.stop();
+    const { lost } = (await pair.stop()).use;
     for (const who of ["sensor", "evaluator"] as const) {
       const what = `${who}'s wake-ups, ${canary ? "with" : "without"} the canary`;
       const woken = wokenSince(before[who], now[who]) / seconds;
-      const facts = { "CPU %": (((used[who] - cpu[who]) / seconds) * 100).toFixed(2) };
+      const facts = { "CPU %": ((used[who] / seconds) * 100).toFixed(2), lost };
       rows.push(rowOf("idle", what, "per second", [woken], { atMost: 0 }, facts));
     }
   }

@@ -2,16 +2,19 @@
 
 import { cpus } from "node:os";
 import { captureOf, ONLY_PRODUCED, replay } from "./carry.ts";
-import { LivePair, type Tools } from "./live.ts";
+import { carriedRate, factsOf, LivePair, type Tools, type Use } from "./live.ts";
 import type { Curve } from "./plot.ts";
-import { type Extent, median, type Row, rowOf } from "./row.ts";
+import { type Extent, type Goal, median, type Row, rowOf } from "./row.ts";
 
 const REPLAYED = 1_000_000;
 const PRODUCED = 2_000_000;
 
+/** What grows. Only for rules does the design say how steep a curve may be. */
+type Growth = { title: string; x: string; points: number[]; goal?: Goal };
+
 /** Measures all points in turn, `runs` times, and takes the median of each. */
 async function curve(
-  { title, x, points }: { title: string; x: string; points: number[] },
+  { title, x, points, goal }: Growth,
   runs: number,
   measure: (point: number) => Promise<number>,
 ): Promise<{ curve: Curve; row: Row }> {
@@ -21,53 +24,67 @@ async function curve(
   const medians = points.map((point, i) => ({ x: point, y: median(all[i] ?? []) }));
   const falls = (all[0] ?? []).map((rate, i) => rate / (all.at(-1)?.[i] ?? Number.NaN));
   const [first, last] = [points[0] ?? 0, points.at(-1) ?? 0].map((point) => point.toLocaleString("en-US"));
+  const what = `${x}, from ${first} to ${last}: events/s fall by`;
   const facts = Object.fromEntries(
     medians.map(({ x: point, y }) => [`${point}`, `${Math.round(y / 1000)} k/s`]),
   );
   return {
     curve: { title, x, y: "events/s", points: medians },
-    row: rowOf("growth", `${x}, from ${first} to ${last}: events/s fall by`, "times", falls, null, facts),
+    row: rowOf("growth", what, "times", falls, goal ?? null, facts),
   };
 }
 
-/** Events a second against rules, live processes, size of records, and CPUs that produce. */
+/** Events a second against rules, live processes, size of records, and CPUs that produce. Replays are on one core. */
 export async function growthRows(
   tools: Tools,
   { runs, scale }: Extent,
 ): Promise<{ rows: Row[]; curves: Curve[] }> {
+  const replayed = async (rules: number, processes?: number) => {
+    const { events, seconds } = await replay(
+      tools,
+      await captureOf(tools, REPLAYED * scale, processes),
+      rules,
+    );
+    return events / seconds;
+  };
   const rules = await curve(
-    { title: "Replay, alerts only", x: "rules", points: [10, 100, 1000, 10_000] },
+    { title: "Replay, alerts only", x: "rules", points: [10, 100, 1000, 10_000], goal: { atMost: 2 } },
     runs,
-    async (count) => rateOf(await replay(tools, await captureOf(tools, REPLAYED * scale), count, false)),
+    (count) => replayed(count),
   );
   const processes = await curve(
     { title: "Replay, 1,000 rules, alerts only", x: "live processes", points: [100, 1000, 10_000, 100_000] },
     runs,
-    async (count) =>
-      rateOf(
-        await replay(tools, await captureOf(tools, REPLAYED * scale, { processes: count }), 1000, false),
-      ),
+    (count) => replayed(1000, count),
   );
   const pair = await LivePair.start(tools, { settings: ONLY_PRODUCED, rules: 1000 });
   await pair.produce("exec", 500);
   await pair.produce("open", PRODUCED * scale);
-  const sizes = await curve(
-    { title: "Sensor, socket, evaluator", x: "bytes of a path", points: [16, 64, 256, 1024, 4000] },
-    runs,
-    async (pathSize) => rateOf(await pair.produce("open", PRODUCED * scale, { pathSize })),
-  );
-  const producers = await curve(
-    { title: "Sensor, socket, evaluator", x: "CPUs that produce", points: powersUpTo(cpus().length) },
-    runs,
-    async (count) => rateOf(await pair.produce("open", PRODUCED * scale, { producers: count })),
+  const live = async (
+    growth: Omit<Growth, "title">,
+    shapeOf: (point: number) => { pathSize?: number; producers?: number },
+  ) => {
+    const before = pair.cpuSeconds();
+    let lost = 0;
+    const measured = await curve({ title: "Sensor, socket, evaluator", ...growth }, runs, async (point) => {
+      const made = await pair.produce("open", PRODUCED * scale, shapeOf(point));
+      lost += made.lost;
+      return carriedRate(made);
+    });
+    const use: Use = { ...pair.cpuSince(before), lost };
+    Object.assign(measured.row.facts, factsOf([use]));
+    return measured;
+  };
+  const sizes = await live({ x: "bytes of a path", points: [16, 64, 256, 1024, 4000] }, (pathSize) => ({
+    pathSize,
+  }));
+  const producers = await live(
+    { x: "CPUs that produce", points: powersUpTo(cpus().length) },
+    (producersCount) => ({ producers: producersCount }),
   );
   await pair.stop();
   const all = [rules, processes, sizes, producers];
   return { rows: all.map(({ row }) => row), curves: all.map((one) => one.curve) };
-}
-
-function rateOf(result: { seconds: number } & ({ events: number } | { made: number })): number {
-  return ("events" in result ? result.events : result.made) / result.seconds;
 }
 
 /** 1, 2, 4 and so on, and the limit itself. */

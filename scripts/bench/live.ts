@@ -5,6 +5,7 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Bench, compileTools, evaluatorOf, type Program } from "../live/pair.ts";
 import { cpuSeconds, startedMs } from "./machine.ts";
+import type { Facts } from "./row.ts";
 import { makeRules } from "./rules.ts";
 
 /** What the bench has compiled, and a folder for what it makes. */
@@ -56,6 +57,8 @@ export function removeTools({ folder }: Tools): void {
 export const PRODUCED = "/produced";
 /** Of the ring of files and network, in all measurements: the default. */
 export const RING_MIB = 64;
+/** Where no other is asked for: the one that every kernel takes. */
+export const PROFILE = "tracepoint";
 
 /** What a pair is started with. */
 export type PairOptions = {
@@ -72,10 +75,33 @@ export type PairOptions = {
 };
 
 /** What the last line says. */
-export type Ledger = { received: number; lost: number; written: number; balanced: boolean };
+type Ledger = { lost: number; discarded: number; balanced: boolean };
 
-/** What came of records that were made. */
-export type Made = { made: number; lost: number; seconds: number };
+/** What came of records that were made: in how many seconds they were, and after how many the last one was acknowledged. */
+export type Made = { made: number; lost: number; making: number; seconds: number };
+
+/** Events a second that arrived. */
+export function carriedRate({ made, lost, seconds }: Made): number {
+  return (made - lost) / seconds;
+}
+
+/** What a pair has used of CPUs, in seconds, and what it has lost. */
+export type Use = { sensor: number; evaluator: number; lost: number };
+
+/** A row's facts: what all pairs have used that it was measured with. */
+export function factsOf(uses: readonly Use[]): Facts {
+  const sum = (key: keyof Use) => uses.reduce((all, use) => all + use[key], 0);
+  return { lost: sum("lost"), "sensor CPU s": sum("sensor"), "evaluator CPU s": sum("evaluator") };
+}
+
+/** Those of pairs that have not been stopped. */
+const benches = new Set<Bench>();
+
+/** Ends what a measurement left running that broke off: nothing is measured beside it. */
+export async function endPairs(): Promise<void> {
+  for (const bench of benches) await bench.close();
+  benches.clear();
+}
 
 /** A sensor, its evaluator, and a reader of the evaluator's output. */
 export class LivePair {
@@ -92,12 +118,13 @@ export class LivePair {
 
   static async start(tools: Tools, options: PairOptions = {}): Promise<LivePair> {
     const bench = new Bench();
+    benches.add(bench);
     const config = bench.path("config.toml");
     writeFileSync(config, `[ebpf]\nbuffer_size = ${RING_MIB * 1024}\n${options.settings ?? ""}`);
     const rules = bench.path("rules.toml");
     writeFileSync(rules, makeRules(options.rules ?? 0));
     const sensor = await bench.sensor(
-      ...["--no-pin", "--config", config, "--profile", options.profile ?? "tracepoint"],
+      ...["--no-pin", "--config", config, "--profile", options.profile ?? PROFILE],
     );
     const end = (output: Program) => async () => {
       await sensor.end("SIGTERM");
@@ -135,21 +162,36 @@ export class LivePair {
     const { produce, object } = this.tools;
     const words = await outputOf([produce, object, String(this.sensor), kind, ...numbers]);
     const number = (key: string) => Number(new RegExp(`^${key} (.*)$`, "m").exec(words)?.[1]);
-    return { made: number("made"), lost: number("lost"), seconds: number("seconds") };
+    return {
+      ...{ made: number("made"), lost: number("lost") },
+      ...{ making: number("making"), seconds: number("seconds") },
+    };
   }
 
-  /** CPU time of both until now, in seconds. */
+  /** CPU time of both since they were started, in seconds. */
   cpuSeconds(): { sensor: number; evaluator: number } {
     return { sensor: cpuSeconds(this.sensor), evaluator: cpuSeconds(this.evaluator) };
   }
 
-  /** Ends both. Returns what the reader printed, and the ledger of the last line. */
-  async stop(): Promise<{ words: string; ledger: Ledger }> {
+  /** The same since an earlier time. */
+  cpuSince(before: { sensor: number; evaluator: number }): { sensor: number; evaluator: number } {
+    const now = this.cpuSeconds();
+    return { sensor: now.sensor - before.sensor, evaluator: now.evaluator - before.evaluator };
+  }
+
+  /**
+   * Ends both. Returns what the reader printed, the ledger of the last line, and what both have used and lost all the time.
+   * @throws Error when the ledger does not balance
+   */
+  async stop(): Promise<{ words: string; ledger: Ledger; use: Use }> {
+    const cpu = this.cpuSeconds();
     await this.end();
     const words = this.output.stdout;
     await this.bench.close();
-    const last = JSON.parse(words.trim().split("\n").at(-1) ?? "") as { ledger: Ledger };
-    return { words, ledger: last.ledger };
+    benches.delete(this.bench);
+    const { ledger } = JSON.parse(words.trim().split("\n").at(-1) ?? "") as { ledger: Ledger };
+    if (!ledger.balanced) throw new Error(`the ledger does not balance: ${JSON.stringify(ledger)}`);
+    return { words, ledger, use: { ...cpu, lost: ledger.lost + ledger.discarded } };
   }
 }
 

@@ -67,15 +67,18 @@ export function startedMs(pid: number): number {
   return Date.now() - (uptime - Number(statOf(pid)[19]) / TICKS_PER_SECOND) * 1000;
 }
 
+/** Of a process, in MB. */
+export type Memory = { rss: number; anonymous: number; peak: number };
+
 /**
- * Resident memory of a process, in MB: all of it, and what is its own. The rest is shared: programs, libraries, rings. Zeros
- * when it has ended.
+ * Resident memory of a process: all of it, what is its own, and the most that all of it ever was. The rest is shared:
+ * programs, libraries, rings. Zeros when it has ended.
  */
-export function memoryOf(pid: number): { rss: number; anonymous: number } {
+export function memoryOf(pid: number): Memory {
   const status = textOf(`/proc/${pid}/status`);
   const mb = (key: string) =>
     (Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0) * 1024) / 1e6;
-  return { rss: mb("VmRSS"), anonymous: mb("RssAnon") };
+  return { rss: mb("VmRSS"), anonymous: mb("RssAnon"), peak: mb("VmHWM") };
 }
 
 /** By thread of a process: how often it has waited, and was woken. That somebody else ran meanwhile is no waiting. */

@@ -21,10 +21,18 @@ export type Row = {
 /** One that could not be measured here, with the reason. */
 export type Skipped = { row: string; what: string; skipped: string };
 
+/** Rows that could not be measured because something broke: `what` says which. */
+export type Failed = { row: string; what: string; failed: string };
+
+/** Whatever stands in a line of the table. */
+export type Result = Row | Skipped | Failed;
+
 /** What a row may be told about how it is measured. */
 export type Extent = {
   /** How often everything is measured. */
   runs: number;
+  /** How often calls are timed with somebody who looks on: what they differ by is less than what machines do. */
+  pairs: number;
   /** Multiplies the number of events: 1, or less for a quick look. */
   scale: number;
 };

@@ -1,13 +1,15 @@
 // The results for a person: one line a row.
 
+import { PROFILE, RING_MIB } from "./live.ts";
 import type { Machine } from "./machine.ts";
-import { type Extent, type Goal, type Row, reached, type Skipped } from "./row.ts";
+import { type Extent, type Goal, type Result, reached } from "./row.ts";
 
 /** What everything below was measured on. */
-export function printHead(machine: Machine, ringMib: number, extent: Extent, old: Machine | null): void {
+export function printHead(machine: Machine, extent: Extent, old: Machine | null): void {
   console.log(describe(machine));
   const part = extent.scale < 1 ? `; only ${extent.scale * 100} % of the events: not to be quoted` : "";
-  console.log(`ring of ${ringMib} MiB; medians of ${extent.runs} runs, [least … most]${part}`);
+  console.log(`ring of ${RING_MIB} MiB, ${PROFILE} profile but where a row says fentry`);
+  console.log(`medians of ${extent.runs} runs, of hooks ${extent.pairs}, [least … most]${part}`);
   if (machine.other_sensors > 0)
     console.log(
       `CAUTION: ${machine.other_sensors} other sensors run here; every row pays for their hooks, too`,
@@ -20,18 +22,17 @@ function describe({ processor, cpus, memory_mb, kernel, bun, load }: Machine): s
 }
 
 /** One row; `old`: the same of an earlier time. */
-export function printRow(row: Row | Skipped, old: Row | Skipped | null): void {
+export function printRow(row: Result, old: Result | null): void {
   const name = `${row.row.padEnd(12)}${row.what.padEnd(58)}`;
-  if ("skipped" in row) {
-    console.log(`${name} skipped: ${row.skipped}`);
+  if (!("value" in row)) {
+    console.log(`${name} ${"failed" in row ? `FAILED: ${row.failed}` : `skipped: ${row.skipped}`}`);
     return;
   }
   const { value, unit, runs, goal, facts } = row;
   const verdict = { true: "", false: "  MISSED", null: "" }[
     String(reached(row)) as "true" | "false" | "null"
   ];
-  const before =
-    old && "value" in old ? `  ${(value / old.value).toFixed(2)} × ${short(old.value)} before` : "";
+  const before = old && "value" in old ? `  ${changeOf(value, old.value)}` : "";
   const spread = runs.length > 1 ? `  [${short(Math.min(...runs))} … ${short(Math.max(...runs))}]` : "";
   const words = Object.entries(facts).map(
     ([key, fact]) => `${key} ${typeof fact === "number" ? short(fact) : fact}`,
@@ -40,6 +41,12 @@ export function printRow(row: Row | Skipped, old: Row | Skipped | null): void {
   console.log(
     `${name}${short(value).padStart(12)} ${unit}${goalText(goal)}${verdict}${spread}${before}${rest}`,
   );
+}
+
+/** A ratio says nothing of what was nothing, or less. */
+function changeOf(value: number, old: number): string {
+  if (old > 0 && value >= 0) return `${(value / old).toFixed(2)} × ${short(old)} before`;
+  return `${short(Math.abs(value - old))} ${value < old ? "less" : "more"} than ${short(old)} before`;
 }
 
 function goalText(goal: Goal | null): string {
