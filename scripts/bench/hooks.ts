@@ -2,9 +2,19 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { LivePair, outputOf, type PairOptions, type Tools } from "./live.ts";
+import { factsOf, LivePair, outputOf, type PairOptions, type Tools, type Use } from "./live.ts";
 import { PEERS } from "./peers.ts";
-import { type Extent, type Goal, median, more, percentMore, type Row, rowOf, type Skipped } from "./row.ts";
+import {
+  type Extent,
+  type Facts,
+  type Goal,
+  median,
+  more,
+  percentMore,
+  type Row,
+  rowOf,
+  type Skipped,
+} from "./row.ts";
 
 /** Without canaries, so that nothing but the calls is measured. */
 export const QUIET = "[health]\ncanary = false\n";
@@ -14,12 +24,20 @@ const SPAWNED = "/bin/true";
 /** What is timed: a call that nobody looks at, an open with its close, a spawn. */
 export const CALLS = ["call", "open", "spawn"] as const;
 export type Call = (typeof CALLS)[number];
-/** Nanoseconds of each call, one number a run. */
-type Times = Record<Call, number[]>;
 type Goals = Record<Call, Goal | null>;
 
-/** Something that looks on until it is stopped. */
-type Onlooker = () => Promise<() => Promise<void>>;
+/** Somebody who looks on until it is stopped. Of a pair of ours it is known what it uses, and what it has lost at its end. */
+type Onlooker = () => Promise<LivePair | { stop: () => Promise<void> }>;
+
+/** Nanoseconds of each call with somebody who looks on, and without: the mean of what it took before and after that. */
+type Timed = Record<Call, { some: number[]; none: number[]; facts: Facts }>;
+
+/** After somebody has begun to look on, or has stopped. */
+const SETTLE_MS = 1000;
+/** Until what was done last has been read. */
+const READ_MS = 100;
+/** The evaluator compiles itself meanwhile, on a CPU whose work the calls may feel. */
+const WARM_UP = 600_000;
 
 /** Words for timed.c, and how often it calls. */
 export function commandsOf(file: string, scale: number): Record<Call, { count: number; words: string[] }> {
@@ -34,59 +52,75 @@ export function commandsOf(file: string, scale: number): Record<Call, { count: n
   };
 }
 
-/** Times the calls without anybody, then with each onlooker, and so on in turn. The first times are those without. */
+/** The same of each call. */
+const ofEach = <Of>(make: (call: Call) => Of): Record<Call, Of> => ({
+  ...{ call: make("call"), open: make("open"), spawn: make("spawn") },
+});
+
+/** Times the calls with each onlooker in turn, and without anybody before and after each. */
 async function timeInTurn(
   tools: Tools,
   file: string,
-  { runs, scale }: Extent,
+  { pairs, scale }: Extent,
   onlookers: Onlooker[],
-): Promise<Times[]> {
+): Promise<Timed[]> {
   const commands = commandsOf(file, scale);
-  const nobody: Onlooker = async () => async () => {};
-  const all = [nobody, ...onlookers].map((look) => ({
+  const time = async (call: Call) => Number(await outputOf([tools.timed, ...commands[call].words]));
+  const timeAlone = async () => {
+    await Bun.sleep(SETTLE_MS);
+    return { call: await time("call"), open: await time("open"), spawn: await time("spawn") };
+  };
+  const all = onlookers.map((look) => ({
     look,
-    times: { call: [], open: [], spawn: [] } as Times,
+    times: ofEach(() => ({ some: [] as number[], none: [] as number[], uses: [] as Use[] })),
   }));
-  for (let run = 0; run < runs; run++) {
+  let before = await timeAlone();
+  for (let turn = 0; turn < pairs; turn++) {
     for (const { look, times } of all) {
-      const stop = await look();
-      for (const call of CALLS)
-        times[call].push(Number(await outputOf([tools.timed, ...commands[call].words])));
-      await stop();
+      const watch = await look();
+      const pair = watch instanceof LivePair ? watch : null;
+      const used: [Call, Omit<Use, "lost">][] = [];
+      for (const call of CALLS) {
+        const begin = pair?.cpuSeconds();
+        times[call].some.push(await time(call));
+        await Bun.sleep(READ_MS);
+        if (pair && begin) used.push([call, pair.cpuSince(begin)]);
+      }
+      const end = await watch.stop();
+      for (const [call, cpu] of used) times[call].uses.push({ ...cpu, lost: end?.use.lost ?? 0 });
+      const after = await timeAlone();
+      for (const call of CALLS) times[call].none.push((before[call] + after[call]) / 2);
+      before = after;
     }
   }
-  return all.map(({ times }) => times);
+  return all.map(({ times }) =>
+    ofEach((call) => {
+      const { some, none, uses } = times[call];
+      const ns = { "ns without": Math.round(median(none)), "ns with": Math.round(median(some)) };
+      return { some, none, facts: { ...ns, ...(uses.length > 0 ? factsOf(uses) : {}) } };
+    }),
+  );
 }
 
-function rowsOf(row: string, whose: string, none: Times, some: Times, goals: Goals): Row[] {
-  const facts = (call: Call) => ({
-    "ns without": Math.round(median(none[call])),
-    "ns with": Math.round(median(some[call])),
-  });
-  const percent = (call: Call, what: string) =>
-    rowOf(row, `${what}, ${whose}`, "% more", percentMore(some[call], none[call]), goals[call], facts(call));
+function rowsOf(row: string, whose: string, { call, open, spawn }: Timed, goals: Goals): Row[] {
+  const percent = ({ some, none, facts }: Timed[Call], goal: Goal | null, what: string) =>
+    rowOf(row, `${what}, ${whose}`, "% more", percentMore(some, none), goal, facts);
   return [
-    rowOf(row, `getppid, ${whose}`, "ns more", more(some.call, none.call), goals.call, facts("call")),
-    percent("open", "open and close, reported"),
-    percent("spawn", `spawn of ${SPAWNED}`),
+    rowOf(row, `getppid, ${whose}`, "ns more", more(call.some, call.none), goals.call, call.facts),
+    percent(open, goals.open, "open and close, reported"),
+    percent(spawn, goals.spawn, `spawn of ${SPAWNED}`),
   ];
 }
 
-/** What pairs have lost and used, all runs together. */
-type Uses = { lost: number; "sensor CPU s": number; "evaluator CPU s": number };
-
-/** Sensor and evaluator on other CPUs than the calls, where there are any. */
-function pairLooksOn(tools: Tools, options: PairOptions, uses: Uses): Onlooker {
+/** Sensor and evaluator on other CPUs than the calls, where there are any, and warm. */
+function pairLooksOn(tools: Tools, options: PairOptions): Onlooker {
   return async () => {
     const pair = await LivePair.start(tools, options);
     pair.leaveFirstCpu();
-    const before = pair.cpuSeconds();
-    return async () => {
-      const after = pair.cpuSeconds();
-      uses["sensor CPU s"] += after.sensor - before.sensor;
-      uses["evaluator CPU s"] += after.evaluator - before.evaluator;
-      uses.lost += (await pair.stop()).ledger.lost;
-    };
+    await pair.produce("exec", 500);
+    await pair.produce("open", WARM_UP);
+    await Bun.sleep(SETTLE_MS);
+    return pair;
   };
 }
 
@@ -108,35 +142,24 @@ export async function hookRows(
   if (skipped !== null) return [{ row, what: `calls, ${profile}`, skipped }];
   const file = join(tools.folder, "opened");
   writeFileSync(file, "");
-  const uses: Uses = { lost: 0, "sensor CPU s": 0, "evaluator CPU s": 0 };
   const filter = `[file]\nexclude_paths = [${JSON.stringify(file)}]\n`;
-  const [none, reported, filtered] = (await timeInTurn(tools, file, extent, [
-    pairLooksOn(tools, { settings: QUIET, profile }, uses),
-    pairLooksOn(tools, { settings: QUIET + filter, profile }, uses),
-  ])) as [Times, Times, Times];
+  const [reported, filtered] = (await timeInTurn(tools, file, extent, [
+    pairLooksOn(tools, { settings: QUIET, profile }),
+    pairLooksOn(tools, { settings: QUIET + filter, profile }),
+  ])) as [Timed, Timed];
   const goals: Goals =
     profile === "fentry"
       ? { call: { atMost: 0 }, open: { atMost: 10 }, spawn: null }
       : { call: { atMost: 90 }, open: { atMost: 35 }, spawn: { atMost: 10 } };
   // The close in each pair is a call like any other: what is left is the open's.
-  const costOf = (times: Times) => more(more(times.open, none.open), more(times.call, none.call));
-  const costs = costOf(reported);
-  const shares = costOf(filtered).map((cost, i) => (cost / (costs[i] ?? Number.NaN)) * 100);
-  const rows = [
-    ...rowsOf(row, profile, none, reported, goals),
-    rowOf(
-      row,
-      `cost of an open that is filtered out, ${profile}`,
-      "% of one reported",
-      shares,
-      { atMost: 50 },
-      {
-        "ns without": Math.round(median(none.open)),
-        "ns with": Math.round(median(filtered.open)),
-      },
-    ),
+  const costs = ({ open, call }: Timed) => more(more(open.some, open.none), more(call.some, call.none));
+  const whole = median(costs(reported));
+  const shares = costs(filtered).map((cost) => (cost / whole) * 100);
+  const what = `cost of an open that is filtered out, ${profile}`;
+  return [
+    ...rowsOf(row, profile, reported, goals),
+    rowOf(row, what, "% of one reported", shares, { atMost: 50 }, filtered.open.facts),
   ];
-  return rows.map((one) => ({ ...one, facts: { ...one.facts, ...uses } }));
 }
 
 /** What other programs of this kind cost, where they are installed. */
@@ -151,11 +174,9 @@ export async function peerRows(tools: Tools, extent: Extent): Promise<(Row | Ski
       continue;
     }
     try {
-      const [none, some] = (await timeInTurn(tools, file, extent, [() => start(tools.folder)])) as [
-        Times,
-        Times,
-      ];
-      rows.push(...rowsOf("peers", name, none, some, { call: null, open: null, spawn: null }));
+      const look = async () => ({ stop: await start(tools.folder) });
+      const [timed] = (await timeInTurn(tools, file, extent, [look])) as [Timed];
+      rows.push(...rowsOf("peers", name, timed, { call: null, open: null, spawn: null }));
     } catch (error) {
       rows.push({ row: "peers", what: name, skipped: (error as Error).message });
     }
