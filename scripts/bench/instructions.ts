@@ -4,7 +4,8 @@
 import { noMachine, runInMachine } from "../live/machine.ts";
 import { CALLS, type Call, commandsOf, QUIET } from "./hooks.ts";
 import type { Tools } from "./live.ts";
-import { type Goal, percentMore, type Row, rowOf, type Skipped } from "./row.ts";
+import { programsOf } from "./programs.ts";
+import { type Facts, type Goal, percentMore, type Row, rowOf, type Skipped } from "./row.ts";
 
 const ROW = "hook-fentry";
 /** One whose programs may load from kernel objects (since 6.2) as on most hosts. */
@@ -21,6 +22,8 @@ const COUNT = CALLS.map(
   (call) => `echo "$1 ${call} $(timed ${commandsOf(OPENED, SCALE)[call].words.join(" ")})" >> /tmp/counts`,
 ).join("\n");
 
+const OPENS = commandsOf(OPENED, SCALE).open;
+
 /** Nobody reads meanwhile: there is one CPU, and the ring has room for all of it. What came is asked for afterwards. */
 const SCRIPT = `
 printf '${QUIET.replaceAll("\n", "\\n")}' > /tmp/config
@@ -36,6 +39,7 @@ for profile in ${PROFILES.join(" ")}; do
   while [ ! -S /run/warder/sensor.sock ]; do kill -0 $sensor || exit 5; sleep 0.1; done
   sleep 1
   count $profile
+  programs timed ${OPENS.words.join(" ")} | sed "s/^/$profile programs /" >> /tmp/counts
   bun evaluator/main.ts run --once --alerts-only --config /tmp/config --socket /run/warder/sensor.sock -o json > /tmp/lines &
   reader=$!
   while kill -0 $reader && [ ! -s /tmp/lines ]; do sleep 0.1; done
@@ -55,7 +59,7 @@ export async function instructionRows(tools: Tools): Promise<(Row | Skipped)[]> 
   const missing = NEEDED.filter((program) => Bun.which(program) === null);
   const reason = noMachine() ?? (missing.length > 0 ? `not found: ${missing.join(", ")}` : null);
   if (reason !== null) return skip(reason);
-  const { parts } = await runInMachine(SCRIPT, [tools.timed], {
+  const { parts } = await runInMachine(SCRIPT, [tools.timed, tools.programs], {
     VM_COUNTED: "1",
     VM_KERNEL: KERNEL,
     VM_ATTEMPTS: "1",
@@ -70,6 +74,13 @@ export async function instructionRows(tools: Tools): Promise<(Row | Skipped)[]> 
 function countsOf(text: string, who: string): Counts {
   const count = (call: Call) => Number(new RegExp(`^${who} ${call} (.*)$`, "m").exec(text)?.[1]);
   return { call: count("call"), open: count("open"), spawn: count("spawn") };
+}
+
+/** What the kernel counts in each program of an open, taking the time twice included: instructions there. */
+function partsOf(text: string, profile: Profile): Facts {
+  const lines = text.replaceAll(new RegExp(`^${profile} programs `, "gm"), "");
+  const all = programsOf(lines).filter(({ runs }) => runs >= OPENS.count / 2);
+  return Object.fromEntries(all.map(({ name, runs, ns }) => [`each run of ${name}`, Math.round(ns / runs)]));
 }
 
 type Ledger = { lost: number; by_kind: { file_open: { received: number } } };
@@ -101,6 +112,7 @@ function rowsOf(profile: Profile, text: string): Row[] {
         with: Math.round(some[call]),
         kernel: `${KERNEL}, emulated`,
         ...facts,
+        ...(call === "open" ? partsOf(text, profile) : {}),
       },
     ),
   );

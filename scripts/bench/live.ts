@@ -15,6 +15,7 @@ export type Tools = {
   reader: string;
   count: string;
   produce: string;
+  programs: string;
   object: string;
 };
 
@@ -22,7 +23,7 @@ export type Tools = {
 export function buildTools(): Tools {
   const folder = mkdtempSync(join(tmpdir(), "warder-bench-"));
   chmodSync(folder, 0o755);
-  const compiled = compileTools(folder, ["timed", "reader", "count", "produce"], import.meta.dir);
+  const compiled = compileTools(folder, ["timed", "reader", "count", "produce", "programs"], import.meta.dir);
   const object = join(folder, "produce.bpf.o");
   const source = join(import.meta.dir, "produce.bpf.c");
   const { exitCode, stderr } = Bun.spawnSync([

@@ -1,57 +1,50 @@
 // Rows about the time that the kernel's own statistics give for each program: where the cost of a call goes. The kernel takes the
 // time twice for each run while it does that, so these numbers are larger than what is paid otherwise.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CALLS, commandsOf, QUIET } from "./hooks.ts";
-import { LivePair, outputOf, type Tools } from "./live.ts";
-import { type Extent, type Row, rowOf, type Skipped } from "./row.ts";
+import { factsOf, LivePair, outputOf, type Tools } from "./live.ts";
+import { type Extent, type Row, rowOf } from "./row.ts";
 
-const SWITCH = "/proc/sys/kernel/bpf_stats_enabled";
+/** What one program has done while something was measured; `misses`: it did not run, for it ran already. */
+export type Program = { id: string; name: string; runs: number; ns: number; misses: number };
 
-/** One program, as bpftool shows it. */
-type Program = { id: number; name?: string; run_time_ns?: number; run_cnt?: number };
-
-async function programs(): Promise<Map<number, Program>> {
-  const all = JSON.parse(await outputOf(["bpftool", "--json", "prog", "show"])) as Program[];
-  return new Map(all.map((program) => [program.id, program]));
+/** Reads what programs.c prints. */
+export function programsOf(words: string): Program[] {
+  return [...words.matchAll(/^(\d+) (\S+) (\d+) (\d+) (\d+)$/gm)].map(
+    ([, id = "", name = "", runs, ns, misses]) => ({
+      ...{ id, name, runs: Number(runs), ns: Number(ns), misses: Number(misses) },
+    }),
+  );
 }
 
 /** How long each program runs for each call, and how often. */
-export async function programRows(tools: Tools, { runs, scale }: Extent): Promise<(Row | Skipped)[]> {
-  if (Bun.which("bpftool") === null)
-    return [{ row: "programs", what: "time in each program", skipped: "not found: bpftool" }];
+export async function programRows(tools: Tools, { runs, scale }: Extent): Promise<Row[]> {
   const file = join(tools.folder, "opened");
   writeFileSync(file, "");
-  const before = readFileSync(SWITCH, "utf8");
-  const others = await programs();
-  const times = new Map<string, { ns: number[]; perCall: number }>();
-  writeFileSync(SWITCH, "1");
-  try {
-    const pair = await LivePair.start(tools, { settings: QUIET });
-    pair.leaveFirstCpu();
-    for (let run = 0; run < runs; run++) {
-      for (const call of CALLS) {
-        const { count, words } = commandsOf(file, scale)[call];
-        const then = await programs();
-        await outputOf([tools.timed, ...words]);
-        for (const { id, name, run_time_ns: time = 0, run_cnt: ran = 0 } of (await programs()).values()) {
-          if (others.has(id) || name === undefined) continue;
-          const ranNow = ran - (then.get(id)?.run_cnt ?? 0);
-          if (ranNow < count / 2) continue;
-          const key = `${name}, ${call}`;
-          const entry = times.get(key) ?? { ns: [], perCall: 0 };
-          entry.ns.push((time - (then.get(id)?.run_time_ns ?? 0)) / ranNow);
-          entry.perCall = ranNow / count;
-          times.set(key, entry);
-        }
+  const during = async (...words: string[]) => programsOf(await outputOf([tools.programs, ...words]));
+  const others = new Set((await during("true")).map(({ id }) => id));
+  const pair = await LivePair.start(tools, { settings: QUIET });
+  pair.leaveFirstCpu();
+  const all = new Map<string, { ns: number[]; perCall: number; misses: number }>();
+  for (let run = 0; run < runs; run++) {
+    for (const call of CALLS) {
+      const { count, words } = commandsOf(file, scale)[call];
+      for (const { id, name, runs: ran, ns, misses } of await during(tools.timed, ...words)) {
+        if (others.has(id) || ran < count / 2) continue;
+        const entry = all.get(`${name}, ${call}`) ?? { ns: [], perCall: 0, misses: 0 };
+        entry.ns.push(ns / ran);
+        entry.perCall = ran / count;
+        entry.misses += misses;
+        all.set(`${name}, ${call}`, entry);
       }
     }
-    await pair.stop();
-  } finally {
-    writeFileSync(SWITCH, before);
   }
-  return [...times].map(([what, { ns, perCall }]) =>
-    rowOf("programs", what, "ns each run", ns, null, { "runs for each call": perCall.toFixed(1) }),
+  const { use } = await pair.stop();
+  return [...all].map(([what, { ns, perCall, misses }]) =>
+    rowOf("programs", what, "ns each run", ns, null, {
+      ...{ "runs for each call": perCall.toFixed(1), "runs missed": misses, ...factsOf([use]) },
+    }),
   );
 }
