@@ -32,8 +32,9 @@ type Onlooker = () => Promise<LivePair | { stop: () => Promise<void> }>;
 /** Nanoseconds of each call with somebody who looks on, and without: the mean of what it took before and after that. */
 type Timed = Record<Call, { some: number[]; none: number[]; facts: Facts }>;
 
-/** After somebody has begun to look on, or has stopped. */
+/** After somebody has begun to look on, and after one has stopped. */
 const SETTLE_MS = 1000;
+const GONE_MS = 500;
 /** Until what was done last has been read. */
 const READ_MS = 100;
 /** The evaluator compiles itself meanwhile, on a CPU whose work the calls may feel. */
@@ -48,7 +49,7 @@ export function commandsOf(file: string, scale: number): Record<Call, { count: n
   return {
     call: command("calls", 1_000_000),
     open: command("opens", 100_000, file),
-    spawn: command("spawns", 2_000, SPAWNED),
+    spawn: command("spawns", 1_000, SPAWNED),
   };
 }
 
@@ -67,7 +68,7 @@ async function timeInTurn(
   const commands = commandsOf(file, scale);
   const time = async (call: Call) => Number(await outputOf([tools.timed, ...commands[call].words]));
   const timeAlone = async () => {
-    await Bun.sleep(SETTLE_MS);
+    await Bun.sleep(GONE_MS);
     return { call: await time("call"), open: await time("open"), spawn: await time("spawn") };
   };
   const all = onlookers.map((look) => ({
