@@ -2,7 +2,7 @@
 
 import { cpus } from "node:os";
 import { captureOf, ONLY_PRODUCED, replay } from "./carry.ts";
-import { carriedRate, factsOf, LivePair, type Tools, type Use } from "./live.ts";
+import { carriedRate, factsOf, LivePair, type Tools } from "./live.ts";
 import type { Curve } from "./plot.ts";
 import { type Extent, type Goal, median, type Row, rowOf } from "./row.ts";
 
@@ -40,11 +40,8 @@ export async function growthRows(
   { runs, scale }: Extent,
 ): Promise<{ rows: Row[]; curves: Curve[] }> {
   const replayed = async (rules: number, processes?: number) => {
-    const { events, seconds } = await replay(
-      tools,
-      await captureOf(tools, REPLAYED * scale, processes),
-      rules,
-    );
+    const capture = await captureOf(tools, REPLAYED * scale, processes);
+    const { events, seconds } = await replay(tools, capture, rules);
     return events / seconds;
   };
   const rules = await curve(
@@ -61,27 +58,24 @@ export async function growthRows(
   await pair.produce("exec", 500);
   await pair.produce("open", PRODUCED * scale);
   const live = async (
-    growth: Omit<Growth, "title">,
+    x: string,
+    points: number[],
     shapeOf: (point: number) => { pathSize?: number; producers?: number },
   ) => {
     const before = pair.cpuSeconds();
     let lost = 0;
-    const measured = await curve({ title: "Sensor, socket, evaluator", ...growth }, runs, async (point) => {
+    const measured = await curve({ title: "Sensor, socket, evaluator", x, points }, runs, async (point) => {
       const made = await pair.produce("open", PRODUCED * scale, shapeOf(point));
       lost += made.lost;
       return carriedRate(made);
     });
-    const use: Use = { ...pair.cpuSince(before), lost };
-    Object.assign(measured.row.facts, factsOf([use]));
+    Object.assign(measured.row.facts, factsOf([{ ...pair.cpuSince(before), lost }]));
     return measured;
   };
-  const sizes = await live({ x: "bytes of a path", points: [16, 64, 256, 1024, 4000] }, (pathSize) => ({
-    pathSize,
+  const sizes = await live("bytes of a path", [16, 64, 256, 1024, 4000], (pathSize) => ({ pathSize }));
+  const producers = await live("CPUs that produce", powersUpTo(cpus().length), (count) => ({
+    producers: count,
   }));
-  const producers = await live(
-    { x: "CPUs that produce", points: powersUpTo(cpus().length) },
-    (producersCount) => ({ producers: producersCount }),
-  );
   await pair.stop();
   const all = [rules, processes, sizes, producers];
   return { rows: all.map(({ row }) => row), curves: all.map((one) => one.curve) };

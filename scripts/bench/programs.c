@@ -22,21 +22,17 @@ static void fail(const char *what)
 	exit(1);
 }
 
-/* Of all programs, in the order of their ids. */
+/* Of all programs, in the order of their ids. One that has just gone is all zeros. */
 static int look(struct bpf_prog_info *all)
 {
 	int count = 0;
 
 	for (__u32 id = 0; count < PROGRAMS_MAX && !bpf_prog_get_next_id(id, &id); count++) {
-		__u32 size = sizeof(all[count]);
+		__u32 size = sizeof(*all);
 		int fd = bpf_prog_get_fd_by_id(id);
 
-		memset(&all[count], 0, size);
-		/* One that has just gone has done nothing. */
-		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &all[count], &size))
-			memset(&all[count], 0, sizeof(all[count]));
-		if (fd >= 0)
-			close(fd);
+		bpf_obj_get_info_by_fd(fd, &all[count], &size);
+		close(fd);
 	}
 	return count;
 }
@@ -74,12 +70,13 @@ int main(int argc, char **argv)
 	run(argv + 1);
 	are = look(after);
 	for (int i = 0, j = 0; i < were && j < are; i++) {
-		while (j < are && after[j].id < before[i].id)
+		while (j < are - 1 && after[j].id < before[i].id)
 			j++;
-		if (j < are && before[i].id && after[j].id == before[i].id)
-			printf("%u %s %llu %llu %llu\n", before[i].id, *before[i].name ? before[i].name : "-",
-			       after[j].run_cnt - before[i].run_cnt, after[j].run_time_ns - before[i].run_time_ns,
-			       after[j].recursion_misses - before[i].recursion_misses);
+		if (!before[i].id || after[j].id != before[i].id)
+			continue;
+		printf("%u %s %llu %llu %llu\n", before[i].id, *before[i].name ? before[i].name : "-",
+		       after[j].run_cnt - before[i].run_cnt, after[j].run_time_ns - before[i].run_time_ns,
+		       after[j].recursion_misses - before[i].recursion_misses);
 	}
 	return 0;
 }
