@@ -75,9 +75,6 @@ export type PairOptions = {
   counter?: boolean;
 };
 
-/** What the last line says. */
-type Ledger = { lost: number; discarded: number; balanced: boolean };
-
 /** What came of records that were made: in how many seconds they were, and after how many the last one was acknowledged. */
 export type Made = { made: number; lost: number; making: number; seconds: number };
 
@@ -181,18 +178,20 @@ export class LivePair {
   }
 
   /**
-   * Ends both. Returns what the reader printed, the ledger of the last line, and what both have used and lost all the time.
+   * Ends both. Returns what the reader printed, and what both have used and, by the ledger of the last line, lost in all.
    * @throws Error when the ledger does not balance
    */
-  async stop(): Promise<{ words: string; ledger: Ledger; use: Use }> {
+  async stop(): Promise<{ words: string; use: Use }> {
     const cpu = this.cpuSeconds();
     await this.end();
     const words = this.output.stdout;
     await this.bench.close();
     benches.delete(this.bench);
-    const { ledger } = JSON.parse(words.trim().split("\n").at(-1) ?? "") as { ledger: Ledger };
+    const { ledger } = JSON.parse(words.trim().split("\n").at(-1) ?? "") as {
+      ledger: { lost: number; discarded: number; balanced: boolean };
+    };
     if (!ledger.balanced) throw new Error(`the ledger does not balance: ${JSON.stringify(ledger)}`);
-    return { words, ledger, use: { ...cpu, lost: ledger.lost + ledger.discarded } };
+    return { words, use: { ...cpu, lost: ledger.lost + ledger.discarded } };
   }
 }
 
