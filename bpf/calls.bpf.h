@@ -221,8 +221,7 @@ __noinline int append_user_path(struct scratch *scratch, struct text *text, int 
 		mnt = READ(folder, f_path.mnt);
 		dentry = READ(folder, f_path.dentry);
 	}
-	name.walk.dentry = dentry;
-	name.walk.mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	begin_mount(&name.walk, (void *)mnt - bpf_core_field_offset(struct mount, mnt), dentry);
 	bpf_loop(WALK_STEPS_MAX, folder_step, &name, 0);
 	name.walk.ended = !is_adrift(&name.walk);
 	append_walk(scratch, text, &name.walk);

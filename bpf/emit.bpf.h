@@ -13,10 +13,9 @@
 /* A process, by its first thread: the key of every table. */
 static __always_inline struct process_key process_key(struct task_struct *task)
 {
-	struct task_struct *leader = READ(task, group_leader);
 	struct process_key key = {
-		.tgid = READ(task, tgid),
-		.start_time = READ(leader, start_boottime),
+		.tgid = task->tgid,
+		.start_time = task->group_leader->start_boottime,
 	};
 
 	return key;
@@ -47,31 +46,35 @@ static __always_inline struct own_processes *acting_sensor(void)
 /* Is this the process of that id, and not a later one that got the same? */
 static __always_inline bool is_process(struct task_struct *task, __u32 tgid, __u64 start)
 {
-	if ((__u32)READ(task, tgid) != tgid)
+	if ((__u32)task->tgid != tgid)
 		return false;
-	return !start || READ(task, group_leader, start_boottime) / NS_PER_CLOCK_TICK == start;
+	return !start || task->group_leader->start_boottime / NS_PER_CLOCK_TICK == start;
 }
 
-/* Is it the first thread, which acts on files and sockets? */
-static __always_inline bool is_canary(struct task_struct *task)
+/* Is it the acting sensor's first thread, which acts on files and sockets? */
+static __always_inline bool is_actor(struct own_processes *own, struct task_struct *task)
 {
-	struct own_processes *own = acting_sensor();
-
-	return own && is_process(task, own->sensor, own->sensor_start) && (__u32)READ(task, pid) == own->sensor;
+	return own && is_process(task, own->sensor, own->sensor_start) && (__u32)task->pid == own->sensor;
 }
 
 /* Is it the child that this thread starts and waits for? What its loader opens is not part of the act. */
-static __always_inline bool is_canary_child(struct task_struct *task)
+static __always_inline bool is_actors_child(struct own_processes *own, struct task_struct *task)
 {
-	struct own_processes *own = acting_sensor();
+	return own && is_process(task->real_parent, own->sensor, own->sensor_start);
+}
 
-	return own && is_process(READ(task, real_parent), own->sensor, own->sensor_start);
+/* Is what this task does to a file or a socket an act of the sensor? */
+static __always_inline bool is_canary(struct task_struct *task)
+{
+	return is_actor(acting_sensor(), task);
 }
 
 /* Is what this task does an act of the sensor, or a part of one? */
 static __always_inline bool is_act(struct task_struct *task)
 {
-	return is_canary(task) || is_canary_child(task);
+	struct own_processes *own = acting_sensor();
+
+	return is_actor(own, task) || is_actors_child(own, task);
 }
 
 static __always_inline void fill_header(struct record_header *header, __u16 kind, struct task_struct *task)
@@ -80,15 +83,15 @@ static __always_inline void fill_header(struct record_header *header, __u16 kind
 
 	header->time = bpf_ktime_get_boot_ns();
 	header->kind = kind;
-	header->flags = READ(task, flags) & PF_KTHREAD ? FLAG_KERNEL_THREAD : 0;
+	header->flags = task->flags & PF_KTHREAD ? FLAG_KERNEL_THREAD : 0;
 	if (is_act(task))
 		header->flags |= FLAG_CANARY;
 	if (settings.lineage_kinds >> (kind & 31) & 1 && kind < 32)
 		header->flags |= FLAG_LINEAGE;
 	header->process = process_key(task);
-	header->parent = process_key(READ(task, real_parent));
-	header->tid = READ(task, pid);
-	header->exec_id = READ(task, self_exec_id);
+	header->parent = process_key(task->real_parent);
+	header->tid = task->pid;
+	header->exec_id = task->self_exec_id;
 	header->uid = READ(cred, uid.val);
 	header->gid = READ(cred, gid.val);
 	header->euid = READ(cred, euid.val);

@@ -63,14 +63,15 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = (struct file *)at;
 	struct inode *inode = READ(file, f_inode);
-	bool canary = is_canary(task) && is_canary_file(file);
+	struct own_processes *own = acting_sensor();
+	bool canary = is_actor(own, task) && is_canary_file(file);
 	struct walk walk = {};
 	struct scratch *scratch;
 	struct file_record *record;
 
 	if (!call)
 		return 0;
-	if (is_canary_child(task) || (!canary && comm_excluded(task))) {
+	if (is_actors_child(own, task) || (!canary && comm_excluded(task))) {
 		count_filtered(kind);
 		return 0;
 	}

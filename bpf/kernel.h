@@ -371,6 +371,10 @@ struct cpumask {
 #define AS_WORDS(at) bpf_rdonly_cast(at, bpf_core_type_id_kernel(struct cpumask))
 
 /*
+ * Numbers in an object that a hook or a helper has handed over are read without any of this (task->pid): one load, where one
+ * from an address that may be wrong takes eight instructions. So are the tasks that each task has, its parent and its leader.
+ * Other pointers are read as below: kernels differ in which of them may be NULL, and refuse to calculate with those.
+ *
  * Reads a member of a kernel object, or a chain of them, each through the one before; zero where memory cannot be read. As
  * BPF_CORE_READ does, but with one load instead of a call, where the kernel allows it: an open is reported in a third of the
  * time.

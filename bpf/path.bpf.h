@@ -18,8 +18,11 @@ enum {
 
 struct walk {
 	struct dentry *dentry;
-	struct mount *mount;
-	struct kernfs_node *node;	/* of a cgroup's path */
+	struct dentry *root;		/* of the mount */
+	union {
+		struct mount *mount;
+		struct kernfs_node *node;	/* of a cgroup's path */
+	};
 	char *buffer;			/* of PATH_SIZE_MAX + 256 bytes */
 	__u32 start;			/* of what is written */
 	__u32 full_size;		/* of what was seen */
@@ -96,10 +99,8 @@ static __always_inline void begin_step(struct walk *walk, struct dentry *dentry)
 }
 
 /* To the folder; or back, where a rename came in between: its name and size, or name and folder, may not belong together. */
-static __always_inline void end_step(struct walk *walk)
+static __always_inline void end_step(struct walk *walk, struct dentry *parent)
 {
-	struct dentry *parent = READ(walk->dentry, d_parent);
-
 	if (READ(walk->dentry, d_seq.seqcount.sequence) == walk->before.sequence) {
 		walk->dentry = parent;
 		return;
@@ -109,21 +110,27 @@ static __always_inline void end_step(struct walk *walk)
 	walk->room = walk->before.room;
 }
 
+static __always_inline void begin_mount(struct walk *walk, struct mount *mount, struct dentry *dentry)
+{
+	walk->dentry = dentry;
+	walk->mount = mount;
+	walk->root = READ(mount, mnt.mnt_root);
+}
+
 /* From a name to the folder that it is in, or from a mount to where it is mounted. Returns 1 at the end. */
 static __always_inline long step_up(struct walk *walk)
 {
 	struct dentry *dentry = walk->dentry;
 	struct mount *mount = walk->mount, *above;
-	struct dentry *parent, *root = READ(mount, mnt.mnt_root);
+	struct dentry *parent;
 
-	if (dentry == root) {
+	if (dentry == walk->root) {
 		above = READ(mount, mnt_parent);
 		if (!above || above == mount) {
 			walk->ended = 1;
 			return 1;
 		}
-		walk->dentry = READ(mount, mnt_mountpoint);
-		walk->mount = above;
+		begin_mount(walk, above, READ(mount, mnt_mountpoint));
 		return 0;
 	}
 	begin_step(walk, dentry);
@@ -136,7 +143,7 @@ static __always_inline long step_up(struct walk *walk)
 		return 1;
 	}
 	prepend_name(walk, READ(dentry, d_name.name), READ(dentry, d_name.len), true);
-	end_step(walk);
+	end_step(walk, parent);
 	return 0;
 }
 
@@ -209,8 +216,7 @@ static __always_inline void walk_up(struct walk *walk, struct vfsmount *mnt, str
 {
 	long ended = 0;
 
-	walk->dentry = dentry;
-	walk->mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	begin_mount(walk, (void *)mnt - bpf_core_field_offset(struct mount, mnt), dentry);
 	for (int i = 0; i < inlined && !ended; i++)
 		ended = step_up(walk);
 	if (!ended)

@@ -18,7 +18,7 @@ enum {
  */
 static __always_inline __u32 exec_source(struct task_struct *task, struct linux_binprm *bprm)
 {
-	if (READ(task, self_exec_id) == 1)
+	if (task->self_exec_id == 1)
 		return SOURCE_KERNEL;
 	return READ(bprm, fdpath) ? SOURCE_EXECVEAT : SOURCE_EXECVE;
 }
@@ -67,7 +67,7 @@ static __always_inline void fill_executable(struct scratch *scratch, struct exec
 static __always_inline void fill_image(struct scratch *scratch, struct exec_record *record, struct task_struct *task)
 {
 	const struct cred *cred = READ(task, cred);
-	struct task_struct *parent = READ(task, real_parent);
+	struct task_struct *parent = task->real_parent;
 	struct dentry *root = READ(task, fs, root.dentry);
 	struct vfsmount *root_mnt = READ(task, fs, root.mnt);
 
@@ -79,7 +79,7 @@ static __always_inline void fill_image(struct scratch *scratch, struct exec_reco
 	record->net_namespace = READ(task, nsproxy, net_ns, ns.inum);
 	record->user_namespace = READ(cred, user_ns, ns.inum);
 	record->cgroup_id = READ(task, cgroups, dfl_cgrp, kn, id);
-	read_comm(record->parent_comm, READ(parent, group_leader));
+	read_comm(record->parent_comm, parent->group_leader);
 
 	fill_executable(scratch, record, task);
 	append_exe(scratch, &record->parent_exe_path, parent);
@@ -223,18 +223,18 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_tid, struct linux_binprm
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *creator, struct task_struct *child)
 {
-	struct task_struct *parent = READ(child, real_parent, group_leader);
+	struct task_struct *parent = child->real_parent->group_leader;
 	struct scratch *scratch;
 	struct fork_record *record;
 
-	if (READ(child, tgid) != READ(child, pid))
+	if (child->tgid != child->pid)
 		return 0;
 	scratch = open_record(RECORD_FORK, RING_PROCESS, sizeof(struct fork_record), child);
 	if (!scratch)
 		return 0;
 	record = (struct fork_record *)scratch->bytes;
 	record->creator = process_key(creator);
-	record->creator_tid = READ(creator, pid);
+	record->creator_tid = creator->pid;
 	read_comm(record->creator_comm, creator);
 	read_comm(record->parent_comm, parent);
 	append_exe(scratch, &record->exe_path, child);
@@ -273,7 +273,7 @@ int on_exit(unsigned long long *ctx)
 	/* As wait(2) sees it: what exit_group or a signal left for all, else what the first thread left. */
 	record->status = READ(task, signal, flags) & SIGNAL_GROUP_EXIT ?
 				 READ(task, signal, group_exit_code) :
-				 READ(task, group_leader, exit_code);
+				 task->group_leader->exit_code;
 	append_exe(scratch, &record->exe_path, task);
 	submit_record(scratch, &process_ring);
 	return 0;

@@ -11,22 +11,28 @@ enum {
 	CALL_OLD_MMAP = 255,	/* i386's first mmap; a record names it mmap */
 };
 
-/* arch/x86/entry/syscalls/syscall_64.tbl */
-static const __u8 calls_64[CALL_NUMBERS] = {
-	[1] = CALL_WRITE, [2] = CALL_OPEN, [9] = CALL_MMAP, [18] = CALL_PWRITE64, [20] = CALL_WRITEV, [40] = CALL_SENDFILE,
-	[42] = CALL_CONNECT, [43] = CALL_ACCEPT, [49] = CALL_BIND, [50] = CALL_LISTEN, [82] = CALL_RENAME, [84] = CALL_RMDIR,
-	[85] = CALL_CREAT, [87] = CALL_UNLINK, [209] = CALL_IO_SUBMIT, [257] = CALL_OPENAT, [263] = CALL_UNLINKAT, [264] = CALL_RENAMEAT,
-	[275] = CALL_SPLICE, [288] = CALL_ACCEPT4, [296] = CALL_PWRITEV, [304] = CALL_OPEN_BY_HANDLE_AT,
-	[316] = CALL_RENAMEAT2, [326] = CALL_COPY_FILE_RANGE, [328] = CALL_PWRITEV2, [437] = CALL_OPENAT2,
-};
+/* By number, what a call is to programs of either kind: nearly always none that is observed, which takes one look here. */
+static const struct {
+	__u8 of_64, of_32;
+} calls[CALL_NUMBERS] = {
+	/* arch/x86/entry/syscalls/syscall_64.tbl */
+	[1].of_64 = CALL_WRITE, [2].of_64 = CALL_OPEN, [9].of_64 = CALL_MMAP, [18].of_64 = CALL_PWRITE64,
+	[20].of_64 = CALL_WRITEV, [40].of_64 = CALL_SENDFILE, [42].of_64 = CALL_CONNECT, [43].of_64 = CALL_ACCEPT,
+	[49].of_64 = CALL_BIND, [50].of_64 = CALL_LISTEN, [82].of_64 = CALL_RENAME, [84].of_64 = CALL_RMDIR,
+	[85].of_64 = CALL_CREAT, [87].of_64 = CALL_UNLINK, [209].of_64 = CALL_IO_SUBMIT, [257].of_64 = CALL_OPENAT,
+	[263].of_64 = CALL_UNLINKAT, [264].of_64 = CALL_RENAMEAT, [275].of_64 = CALL_SPLICE, [288].of_64 = CALL_ACCEPT4,
+	[296].of_64 = CALL_PWRITEV, [304].of_64 = CALL_OPEN_BY_HANDLE_AT, [316].of_64 = CALL_RENAMEAT2,
+	[326].of_64 = CALL_COPY_FILE_RANGE, [328].of_64 = CALL_PWRITEV2, [437].of_64 = CALL_OPENAT2,
 
-/* arch/x86/entry/syscalls/syscall_32.tbl */
-static const __u8 calls_32[CALL_NUMBERS] = {
-	[4] = CALL_WRITE, [5] = CALL_OPEN, [8] = CALL_CREAT, [10] = CALL_UNLINK, [38] = CALL_RENAME, [40] = CALL_RMDIR,
-	[90] = CALL_OLD_MMAP, [102] = CALL_SOCKETCALL, [146] = CALL_WRITEV, [181] = CALL_PWRITE64, [187] = CALL_SENDFILE, [192] = CALL_MMAP,
-	[239] = CALL_SENDFILE, [248] = CALL_IO_SUBMIT, [295] = CALL_OPENAT, [301] = CALL_UNLINKAT, [302] = CALL_RENAMEAT, [313] = CALL_SPLICE,
-	[334] = CALL_PWRITEV, [342] = CALL_OPEN_BY_HANDLE_AT, [353] = CALL_RENAMEAT2, [361] = CALL_BIND, [362] = CALL_CONNECT,
-	[363] = CALL_LISTEN, [364] = CALL_ACCEPT4, [377] = CALL_COPY_FILE_RANGE, [379] = CALL_PWRITEV2, [437] = CALL_OPENAT2,
+	/* arch/x86/entry/syscalls/syscall_32.tbl */
+	[4].of_32 = CALL_WRITE, [5].of_32 = CALL_OPEN, [8].of_32 = CALL_CREAT, [10].of_32 = CALL_UNLINK,
+	[38].of_32 = CALL_RENAME, [40].of_32 = CALL_RMDIR, [90].of_32 = CALL_OLD_MMAP, [102].of_32 = CALL_SOCKETCALL,
+	[146].of_32 = CALL_WRITEV, [181].of_32 = CALL_PWRITE64, [187].of_32 = CALL_SENDFILE, [192].of_32 = CALL_MMAP,
+	[239].of_32 = CALL_SENDFILE, [248].of_32 = CALL_IO_SUBMIT, [295].of_32 = CALL_OPENAT, [301].of_32 = CALL_UNLINKAT,
+	[302].of_32 = CALL_RENAMEAT, [313].of_32 = CALL_SPLICE, [334].of_32 = CALL_PWRITEV,
+	[342].of_32 = CALL_OPEN_BY_HANDLE_AT, [353].of_32 = CALL_RENAMEAT2, [361].of_32 = CALL_BIND,
+	[362].of_32 = CALL_CONNECT, [363].of_32 = CALL_LISTEN, [364].of_32 = CALL_ACCEPT4,
+	[377].of_32 = CALL_COPY_FILE_RANGE, [379].of_32 = CALL_PWRITEV2, [437].of_32 = CALL_OPENAT2,
 };
 
 /* A call that has ended. */
@@ -40,7 +46,7 @@ struct syscall {
 /* The kernel takes the lower half of the register for the number, and leaves the register as it is. */
 static __always_inline __u32 number_of(struct pt_regs *regs)
 {
-	return (__u32)READ(regs, orig_ax) & ~0x40000000U;	/* the bit of x32 */
+	return (__u32)regs->orig_ax & ~0x40000000U;	/* the bit of x32 */
 }
 
 /* Is the number that of an observed call, for programs of either kind? For nearly all other calls, this look is all there is. */
@@ -48,37 +54,37 @@ static __always_inline bool may_be_observed(struct pt_regs *regs)
 {
 	__u32 number = number_of(regs), at = number & (CALL_NUMBERS - 1);
 
-	return number < CALL_NUMBERS && (calls_64[at] | calls_32[at]);
+	return number < CALL_NUMBERS && (calls[at].of_64 | calls[at].of_32);
 }
 
 /* Fills in which call it was; CALL_UNKNOWN for those that are not observed. */
 static __always_inline __u32 call_of(struct pt_regs *regs, struct task_struct *task, bool *compat)
 {
-	__u32 number = number_of(regs);
+	__u32 number = number_of(regs), at = number & (CALL_NUMBERS - 1);
 
 	if (number >= CALL_NUMBERS)
 		return CALL_UNKNOWN;
-	*compat = READ(task, thread_info.status) & TS_COMPAT;
-	return *compat ? calls_32[number & (CALL_NUMBERS - 1)] : calls_64[number & (CALL_NUMBERS - 1)];
+	*compat = task->thread_info.status & TS_COMPAT;
+	return *compat ? calls[at].of_32 : calls[at].of_64;
 }
 
 static __always_inline void read_registers(struct syscall *call, struct pt_regs *regs)
 {
 	if (call->compat) {
-		call->args[0] = (__u32)READ(regs, bx);
-		call->args[1] = (__u32)READ(regs, cx);
-		call->args[2] = (__u32)READ(regs, dx);
-		call->args[3] = (__u32)READ(regs, si);
-		call->args[4] = (__u32)READ(regs, di);
-		call->args[5] = (__u32)READ(regs, bp);
+		call->args[0] = (__u32)regs->bx;
+		call->args[1] = (__u32)regs->cx;
+		call->args[2] = (__u32)regs->dx;
+		call->args[3] = (__u32)regs->si;
+		call->args[4] = (__u32)regs->di;
+		call->args[5] = (__u32)regs->bp;
 		return;
 	}
-	call->args[0] = READ(regs, di);
-	call->args[1] = READ(regs, si);
-	call->args[2] = READ(regs, dx);
-	call->args[3] = READ(regs, r10);
-	call->args[4] = READ(regs, r8);
-	call->args[5] = READ(regs, r9);
+	call->args[0] = regs->di;
+	call->args[1] = regs->si;
+	call->args[2] = regs->dx;
+	call->args[3] = regs->r10;
+	call->args[4] = regs->r8;
+	call->args[5] = regs->r9;
 }
 
 /* i386's socketcall: the number of the call inside, and where its arguments are. */
@@ -162,7 +168,7 @@ static __always_inline __u16 kind_of(__u32 call)
  */
 static __always_inline __u32 call_for(struct task_struct *task, const struct syscall *syscall, __u16 kind)
 {
-	if (READ(task, flags) & PF_IO_WORKER)
+	if (task->flags & PF_IO_WORKER)
 		return CALL_IO_URING;
 	if (kind_of(syscall->call) == kind)
 		return syscall->call;
