@@ -126,23 +126,23 @@ struct name {
 	__u32 size;
 	__u32 end;		/* of the part that is looked at */
 	__u32 folded;		/* a name and ".." behind it have cancelled out */
-	__u32 *back;		/* names that ".." has taken back, and that are still to come */
 };
 
 static __always_inline void take_part(struct name *name, __u32 start)
 {
 	const char *part = name->bytes + (start & (PATH_SIZE_MAX - 1));
+	struct found *found = &name->walk.scratch->found;
 	__u32 size = name->end - start;
 
 	if (!size || (size == 1 && part[0] == '.'))
 		return;
 	if (size == 2 && part[0] == '.' && part[1] == '.') {
-		*name->back += 1;
-	} else if (*name->back) {
-		*name->back -= 1;
+		found->back += 1;
+	} else if (found->back) {
+		found->back -= 1;
 		name->folded = 1;
 	} else {
-		prepend_name(&name->walk, part, size, true);
+		prepend_name(name->walk.scratch, found, part, size, true);
 	}
 }
 
@@ -171,18 +171,18 @@ static __always_inline bool is_root(struct dentry *dentry, struct mount *mount)
 static long folder_step(__u32 step, struct name *name)
 {
 	struct walk *walk = &name->walk;
-	__u32 start = walk->start, full_size = walk->full_size;
+	struct found *found = &walk->scratch->found, before;
 	struct dentry *dentry = walk->dentry;
 	struct mount *mount = walk->mount;
 	long ended;
 
 	if (is_root(dentry, mount))
-		*name->back = 0;
+		found->back = 0;
+	before = *found;
 	ended = walk_step(step, walk);
-	if (*name->back && walk->mount == mount && walk->dentry != dentry && !ended) {
-		*name->back -= 1;
-		walk->start = start;
-		walk->full_size = full_size;
+	if (found->back && walk->mount == mount && walk->dentry != dentry && !ended) {
+		before.back -= 1;
+		*found = before;
 	}
 	return ended;
 }
@@ -204,10 +204,8 @@ __noinline int append_user_path(struct scratch *scratch, struct text *text, int 
 	if (!scratch || !text)
 		return 0;
 	size = bpf_probe_read_user_str(record_end(scratch), PATH_SIZE_MAX, (void *)from);
-	begin_walk(scratch, &name.walk);
+	begin_walk(scratch, &name.walk, PATH_SIZE_MAX);
 	name.bytes = record_end(scratch);
-	name.back = &scratch->back;
-	scratch->back = 0;
 	if (size > 1) {
 		name.size = name.end = size - 1;
 		bpf_loop(size - 1, name_step, &name, 0);
@@ -236,7 +234,7 @@ static __noinline int names_ended(struct task_struct *task, __u32 kind, struct s
 	int old_folder = AT_FDCWD, new_folder = AT_FDCWD;
 	__u64 old_name = syscall->args[0], new_name = syscall->args[1];
 
-	if (!is_canary(task) && comm_excluded(task)) {
+	if (!is_canary(task) && is_excluded(task)) {
 		count_filtered(kind);
 		return 0;
 	}
@@ -291,15 +289,16 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(on_call, struct pt_regs *regs, long result)
 {
 	bool failed = result < 0 && result > -4096;
+	__u16 meanings = meanings_of(regs);
 	struct task_struct *task;
 	struct syscall syscall;
 	__u16 kind;
 
-	if (!may_be_observed(regs))
+	if (!meanings)
 		return 0;
 	syscall = (struct syscall){ .result = result };
 	task = bpf_get_current_task_btf();
-	syscall.call = call_of(regs, task, &syscall.compat);
+	fill_call(&syscall, meanings, task);
 	if (!syscall.call)
 		return 0;
 	if (failed && syscall.call < CALL_CONNECT && !settings.failed_files)

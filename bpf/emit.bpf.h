@@ -14,8 +14,8 @@
 static __always_inline struct process_key process_key(struct task_struct *task)
 {
 	struct process_key key = {
-		.tgid = task->tgid,
-		.start_time = task->group_leader->start_boottime,
+		.tgid = READ(task, tgid),
+		.start_time = READ(task, group_leader, start_boottime),
 	};
 
 	return key;
@@ -46,9 +46,9 @@ static __always_inline struct own_processes *acting_sensor(void)
 /* Is this the process of that id, and not a later one that got the same? */
 static __always_inline bool is_process(struct task_struct *task, __u32 tgid, __u64 start)
 {
-	if ((__u32)task->tgid != tgid)
+	if ((__u32)READ(task, tgid) != tgid)
 		return false;
-	return !start || task->group_leader->start_boottime / NS_PER_CLOCK_TICK == start;
+	return !start || READ(task, group_leader, start_boottime) / NS_PER_CLOCK_TICK == start;
 }
 
 /* Is it the acting sensor's first thread, which acts on files and sockets? */
@@ -60,7 +60,7 @@ static __always_inline bool is_actor(struct own_processes *own, struct task_stru
 /* Is it the child that this thread starts and waits for? What its loader opens is not part of the act. */
 static __always_inline bool is_actors_child(struct own_processes *own, struct task_struct *task)
 {
-	return own && is_process(task->real_parent, own->sensor, own->sensor_start);
+	return own && is_process(READ(task, real_parent), own->sensor, own->sensor_start);
 }
 
 /* Is what this task does to a file or a socket an act of the sensor? */
@@ -89,7 +89,7 @@ static __always_inline void fill_header(struct record_header *header, __u16 kind
 	if (settings.lineage_kinds >> (kind & 31) & 1 && kind < 32)
 		header->flags |= FLAG_LINEAGE;
 	header->process = process_key(task);
-	header->parent = process_key(task->real_parent);
+	header->parent = process_key(READ(task, real_parent));
 	header->tid = task->pid;
 	header->exec_id = task->self_exec_id;
 	header->uid = READ(cred, uid.val);
@@ -231,25 +231,30 @@ static __always_inline void *record_end(struct scratch *scratch)
 enum { SHORT_SIZE_MAX = 128 };
 
 /*
- * Copies kernel memory word by word, which costs less than a call as long as it is short. Writes up to seven bytes behind
- * `to` + `size`. Returns false when the kernel does not allow it, or there is more.
+ * Copies scratch memory word by word, which costs less than a call as long as it is short. Writes up to seven bytes behind
+ * `to` + `size`. Returns false when it is not.
  */
-static __always_inline bool copy_short(void *to, const void *from, __u32 size)
+static __always_inline bool copy_own(void *to, const void *from, __u32 size)
 {
-	if (!MAY_LOAD || size > SHORT_SIZE_MAX)
+	if (size > SHORT_SIZE_MAX)
 		return false;
-	for (__u32 done = 0; done < SHORT_SIZE_MAX && done < size; done += sizeof(__u64))
-		*(__u64 *)(to + done) = READ_AT((const __u64 *)(from + done));
+	for_verifier(size);
+	for (__u32 done = 0; done < SHORT_SIZE_MAX && done < size; done += sizeof(__u64)) {
+		__u64 word = *(const __u64 *)(from + done);
+
+		for_verifier(word);	/* or the compiler calls memcpy */
+		*(__u64 *)(to + done) = word;
+	}
 	return true;
 }
 
-/* Appends kernel memory as the whole of a text; what exceeds PATH_SIZE_MAX is cut at its end. */
+/* Appends scratch memory as the whole of a text; what exceeds PATH_SIZE_MAX is cut at its end. */
 static __always_inline void append_text(struct scratch *scratch, struct text *text, const void *from, __u64 size)
 {
 	__u64 kept = size < PATH_SIZE_MAX ? size : PATH_SIZE_MAX;
 
 	for_verifier(kept);
-	if (!copy_short(record_end(scratch), from, kept) &&
+	if (!copy_own(record_end(scratch), from, kept) &&
 	    bpf_probe_read_kernel(record_end(scratch), kept & (2 * PATH_SIZE_MAX - 1), from))
 		kept = 0;
 	text->size = kept;

@@ -71,7 +71,7 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 
 	if (!call)
 		return 0;
-	if (is_actors_child(own, task) || (!canary && comm_excluded(task))) {
+	if (is_actors_child(own, task) || (!canary && is_excluded(task))) {
 		count_filtered(kind);
 		return 0;
 	}

@@ -17,7 +17,7 @@ static __always_inline void path_key(struct scratch *scratch, const void *path, 
 	if (size > FILTER_SIZE_MAX - 1)
 		size = FILTER_SIZE_MAX - 1;
 	for_verifier(size);
-	if (!copy_short(scratch->key.text, path, size) && bpf_probe_read_kernel(scratch->key.text, size & 255, path))
+	if (!copy_own(scratch->key.text, path, size) && bpf_probe_read_kernel(scratch->key.text, size & 255, path))
 		size = 0;
 	scratch->key.text[size & 255] = '/';
 	scratch->key.bits = (size + 1) * 8;
@@ -36,8 +36,7 @@ static __always_inline void suffix_key(struct scratch *scratch, const void *path
 	scratch->key.bits = kept * 8;
 }
 
-/* Does a path pass the filters? One whose beginning is missing passes: it cannot be told. */
-static __noinline bool path_passes(struct scratch *scratch, const void *path, __u32 size, bool cut)
+static __noinline bool look_up_path(struct scratch *scratch, const void *path, __u32 size, bool cut)
 {
 	bool watched = cut || (!settings.watched_paths && !settings.watched_suffixes);
 
@@ -55,26 +54,38 @@ static __noinline bool path_passes(struct scratch *scratch, const void *path, __
 	return watched;
 }
 
+/* Does a path pass the filters? One whose beginning is missing passes: it cannot be told. */
+static __always_inline bool path_passes(struct scratch *scratch, const void *path, __u32 size, bool cut)
+{
+	if (!settings.watched_paths && !settings.watched_suffixes && !settings.excluded_paths)
+		return true;
+	return look_up_path(scratch, path, size, cut);
+}
+
 /* The same for a walked path. */
 static __always_inline bool walk_passes(struct scratch *scratch, struct walk *walk)
 {
-	__u32 start = walk->start & (2 * PATH_SIZE_MAX - 1), size = PATH_SIZE_MAX - start;
+	__u32 start = scratch->found.start & (2 * PATH_SIZE_MAX - 1), size = PATH_SIZE_MAX - start;
 
 	if (start > PATH_SIZE_MAX)
 		return true;
-	return path_passes(scratch, scratch->walk + start, size, walk->full_size > size || !walk->ended);
+	return path_passes(scratch, scratch->walk + start, size, scratch->found.full_size > size || !walk->ended);
 }
 
-/* Is it a process of an excluded name? Not inlined, for the stack: see on_call. */
-static __noinline bool comm_excluded(struct task_struct *task)
+/* Not inlined, for the stack: see on_call. */
+static __noinline bool look_up_comm(struct task_struct *task)
 {
 	struct comm comm = {};
 
-	if (!settings.excluded_comms)
-		return false;
 	/* As a string: what lies behind the NUL is not part of the name. */
 	bpf_probe_read_kernel_str(comm.text, sizeof(comm.text), task->comm);
 	return bpf_map_lookup_elem(&excluded_comms, &comm);
+}
+
+/* Is it a process of an excluded name? */
+static __always_inline bool is_excluded(struct task_struct *task)
+{
+	return settings.excluded_comms && look_up_comm(task);
 }
 
 /* Is this the sensor or its evaluator? */

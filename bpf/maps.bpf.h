@@ -28,6 +28,14 @@ struct path_key {
 	char text[FILTER_SIZE_MAX];
 };
 
+/* What a walk along a path has written until now, from the end of its buffer on. */
+struct found {
+	__u32 start;
+	__u32 full_size;	/* of what was seen */
+	__u32 room;		/* bytes that may be kept */
+	__u32 back;		/* names that ".." has taken back, and that are still to come */
+};
+
 /*
  * Room to put one record together: too large for the stack. `bytes` has slack behind the largest record, so that the
  * verifier sees "any offset below RECORD_SIZE_MAX plus any allowed length" inside of it.
@@ -36,8 +44,7 @@ struct scratch {
 	__u32 taken;
 	__u32 ring;
 	__u64 size;				/* of the record so far */
-	__u32 back;				/* names that ".." has taken back; here, the verifier takes every value for possible */
-	__u32 reserved;
+	struct found found;			/* here, the verifier takes every value for possible, after each step the same */
 	struct path_key key;			/* of a path, for the filters */
 	char suffix[256];			/* the end of one, to be written backwards */
 	char walk[PATH_SIZE_MAX + 256];		/* a path is written here from its end */

@@ -33,7 +33,7 @@ static __always_inline struct sock *sock_of(struct file *file)
 	if (!file || (READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
 	socket = READ(file, private_data);
-	return READ(socket, sk);
+	return READ_AT(&socket->sk);
 }
 
 /* The other end. An IPv4 address takes the first four bytes. */
@@ -108,7 +108,11 @@ static __always_inline void append_unix(struct scratch *scratch, struct text *te
 	size = length - sizeof(__u16);
 	if (size > UNIX_PATH_SIZE_MAX)
 		size = UNIX_PATH_SIZE_MAX;
-	append_text(scratch, text, name, size);
+	for_verifier(size);
+	if (bpf_probe_read_kernel(record_end(scratch), size & 127, name))
+		return;
+	text->size = text->full_size = size;
+	scratch->size += size;
 }
 
 /* A connection of TCP says itself when it begins, and to whom: see on_tcp_state. */

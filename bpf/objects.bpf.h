@@ -152,7 +152,7 @@ __noinline int append_name(struct scratch *scratch, struct text *text, struct pe
 
 	if (!scratch || !text || !names)
 		return 0;
-	begin_walk(scratch, &walk);
+	begin_walk(scratch, &walk, PATH_SIZE_MAX);
 	prepend_string(&walk, which ? names->new_name : names->old_name);
 	if (which)
 		walk_up(&walk, names->new_folder.mnt, names->new_folder.dentry, 0);
@@ -177,7 +177,7 @@ static __always_inline int end_names(__u16 kind, struct dentry *dentry, int erro
 	names->dentry = 0;
 	if (error)
 		return 0;
-	if (!is_canary(task) && comm_excluded(task)) {
+	if (!is_canary(task) && is_excluded(task)) {
 		count_filtered(kind);
 		return 0;
 	}
@@ -253,7 +253,7 @@ static __always_inline int socket_ended(void *ctx, __u16 kind, struct socket *so
 	/* The descriptor that an accept will return is not known yet. */
 	if (kind != RECORD_ACCEPT && call.call != CALL_UNKNOWN && call.call != CALL_IO_URING)
 		call.fd = syscall.args[0];
-	emit_network(kind, READ(socket, sk), &call);
+	emit_network(kind, READ_AT(&socket->sk), &call);
 	return 0;
 }
 

@@ -23,91 +23,59 @@ struct walk {
 		struct mount *mount;
 		struct kernfs_node *node;	/* of a cgroup's path */
 	};
-	char *buffer;			/* of PATH_SIZE_MAX + 256 bytes */
-	__u32 start;			/* of what is written */
-	__u32 full_size;		/* of what was seen */
-	__u32 room;			/* bytes that may be kept */
+	struct scratch *scratch;	/* where the path is written */
 	__u32 ended;			/* 1: at the top of a mount; 2: outside of it */
-	struct {			/* as it was before a step, to undo it */
-		__u32 start;
-		__u32 full_size;
-		__u32 room;
-		__u32 sequence;		/* even, or it does not come back */
-	} before;
 };
 
-/*
- * Copies a name to `start`. A short one word by word, from its end, so that what is there behind it stays. Up to seven bytes
- * before its beginning are written, too, but nothing is there yet.
- */
-static __always_inline bool copy_name(struct walk *walk, __u32 start, const char *name, __u32 size)
+/* Copies a short name word by word, the last one up to its end. Up to seven bytes before its beginning are written, too. */
+static __always_inline void copy_name(char *to, const char *name, __u32 size)
 {
-	if (!MAY_LOAD || size > SHORT_NAME_SIZE_MAX) {
-		for_verifier(size);
-		return !bpf_probe_read_kernel(walk->buffer + start, size & 255, name);
-	}
-	for (__u32 done = 0; done < SHORT_NAME_SIZE_MAX && done < size; done += sizeof(__u64)) {
-		__u32 end = size - done;
-		char *to = walk->buffer - sizeof(__u64) + ((start + end) & (2 * PATH_SIZE_MAX - 1));
-
-		*(__u64 *)to = READ_AT((const __u64 *)(name - sizeof(__u64) + end));
-	}
-	return true;
+	for_verifier(size);
+	size &= 63;
+	for (__u32 done = 0; done + sizeof(__u64) < SHORT_NAME_SIZE_MAX && done + sizeof(__u64) < size; done += sizeof(__u64))
+		*(__u64 *)(to + done) = READ_AT((const __u64 *)(name + done));
+	*(__u64 *)(to + size - sizeof(__u64)) = READ_AT((const __u64 *)(name + size - sizeof(__u64)));
 }
 
 /*
  * Puts "/name" before what is written, or only counts it when there is no more room. Of a name that is too long for most file
  * systems, but not for FUSE and FAT, its end is kept, and nothing that is before it.
  */
-static __always_inline void prepend_name(struct walk *walk, const void *name, __u32 size, bool slash)
+static __always_inline void prepend_name(struct scratch *scratch, struct found *found, const void *name, __u32 size, bool slash)
 {
-	__u32 whole, start;
+	char *buffer = scratch->walk;
+	__u32 start;
 
-	walk->full_size += size + slash;
-	if (walk->full_size > walk->room)
+	found->full_size += size + slash;
+	if (found->full_size > found->room)
 		return;
-	if (size > NAME_SIZE_MAX) {
-		name += size - NAME_SIZE_MAX;
-		size = NAME_SIZE_MAX;
-		slash = false;
-		walk->room = 0;
+	if (MAY_LOAD && size - 1 < SHORT_NAME_SIZE_MAX) {
+		start = (found->start - size - slash) & (PATH_SIZE_MAX - 1);
+		copy_name(buffer + start + slash, name, size);
+	} else {
+		if (size > NAME_SIZE_MAX) {
+			name += size - NAME_SIZE_MAX;
+			size = NAME_SIZE_MAX;
+			slash = false;
+			found->room = 0;
+		}
+		start = (found->start - size - slash) & (PATH_SIZE_MAX - 1);
+		for_verifier(size);
+		if (bpf_probe_read_kernel(buffer + start + slash, size & 255, name))
+			return;
 	}
-	whole = size + slash;
-	start = (walk->start - whole) & (PATH_SIZE_MAX - 1);
-	if (!copy_name(walk, start + slash, name, size))
-		return;
 	if (slash)
-		walk->buffer[start] = '/';
-	walk->start -= whole;
+		buffer[start] = '/';
+	found->start = start;
 }
 
 /* The same for a NUL-terminated string. Its size is found by reading it behind the part of the buffer that the path uses. */
 static __always_inline void prepend_string(struct walk *walk, const char *name)
 {
-	long size = bpf_probe_read_kernel_str(walk->buffer + PATH_SIZE_MAX, 256, name);
+	long size = bpf_probe_read_kernel_str(walk->scratch->walk + PATH_SIZE_MAX, 256, name);
 
 	if (size > 1)
-		prepend_name(walk, name, size - 1, true);
-}
-
-static __always_inline void begin_step(struct walk *walk, struct dentry *dentry)
-{
-	walk->before.start = walk->start;
-	walk->before.full_size = walk->full_size;
-	walk->before.room = walk->room;
-	walk->before.sequence = READ(dentry, d_seq.seqcount.sequence) & ~1;
-}
-
-/* To the folder; or back, where a rename came in between: its name and size, or name and folder, may not belong together. */
-static __always_inline void end_step(struct walk *walk, struct dentry *parent)
-{
-	if (READ(walk->dentry, d_seq.seqcount.sequence) == walk->before.sequence) {
-		walk->dentry = parent;
-		return;
-	}
-	walk->start = walk->before.start;
-	walk->full_size = walk->before.full_size;
-	walk->room = walk->before.room;
+		prepend_name(walk->scratch, &walk->scratch->found, name, size - 1, true);
 }
 
 static __always_inline void begin_mount(struct walk *walk, struct mount *mount, struct dentry *dentry)
@@ -120,9 +88,10 @@ static __always_inline void begin_mount(struct walk *walk, struct mount *mount, 
 /* From a name to the folder that it is in, or from a mount to where it is mounted. Returns 1 at the end. */
 static __always_inline long step_up(struct walk *walk)
 {
-	struct dentry *dentry = walk->dentry;
+	struct dentry *dentry = HELD(walk->dentry), *parent;
 	struct mount *mount = walk->mount, *above;
-	struct dentry *parent;
+	struct found found = walk->scratch->found;
+	__u32 sequence;
 
 	if (dentry == walk->root) {
 		above = READ(mount, mnt_parent);
@@ -133,17 +102,21 @@ static __always_inline long step_up(struct walk *walk)
 		begin_mount(walk, above, READ(mount, mnt_mountpoint));
 		return 0;
 	}
-	begin_step(walk, dentry);
-	parent = READ(dentry, d_parent);
+	sequence = OF(dentry, d_seq.seqcount.sequence) & ~1;	/* even, or it does not come back */
+	parent = OF(dentry, d_parent);
 	if (!parent || parent == dentry) {
 		/* Outside of its mount. Of a memfd or a pipe, the bare name is all there is. */
-		if (!walk->full_size)
-			prepend_name(walk, READ(dentry, d_name.name), READ(dentry, d_name.len), false);
+		if (!found.full_size)
+			prepend_name(walk->scratch, &walk->scratch->found, OF(dentry, d_name.name), OF(dentry, d_name.len), false);
 		walk->ended = 2;
 		return 1;
 	}
-	prepend_name(walk, READ(dentry, d_name.name), READ(dentry, d_name.len), true);
-	end_step(walk, parent);
+	prepend_name(walk->scratch, &found, OF(dentry, d_name.name), OF(dentry, d_name.len), true);
+	/* Once more where a rename came in between: name and size, or name and folder, may not belong together. */
+	if (OF(dentry, d_seq.seqcount.sequence) != sequence)
+		return 0;
+	walk->scratch->found = found;
+	walk->dentry = parent;
 	return 0;
 }
 
@@ -172,24 +145,24 @@ static long cgroup_step(__u32 step, struct walk *walk)
 /* Appends what a walk has found. A text shorter than its full size was cut at its beginning. */
 static __always_inline void append_walk(struct scratch *scratch, struct text *text, struct walk *walk)
 {
-	__u64 size = PATH_SIZE_MAX - walk->start;
+	struct found *found = &scratch->found;
+	__u64 size = PATH_SIZE_MAX - found->start;
 
-	if (!walk->full_size && walk->ended) {	/* the root itself */
-		walk->buffer[0] = '/';
-		append_text(scratch, text, walk->buffer, 1);
+	if (!found->full_size && walk->ended) {	/* the root itself */
+		scratch->walk[0] = '/';
+		append_text(scratch, text, scratch->walk, 1);
 		return;
 	}
 	if (size > PATH_SIZE_MAX)
 		return;
-	append_text(scratch, text, walk->buffer + (walk->start & (PATH_SIZE_MAX - 1)), size);
-	text->full_size = walk->full_size + !walk->ended;
+	append_text(scratch, text, scratch->walk + (found->start & (PATH_SIZE_MAX - 1)), size);
+	text->full_size = found->full_size + !walk->ended;
 }
 
-static __always_inline void begin_walk(struct scratch *scratch, struct walk *walk)
+static __always_inline void begin_walk(struct scratch *scratch, struct walk *walk, __u32 room)
 {
-	walk->buffer = scratch->walk;
-	walk->start = PATH_SIZE_MAX;
-	walk->room = PATH_SIZE_MAX;
+	walk->scratch = scratch;
+	scratch->found = (struct found){ .start = PATH_SIZE_MAX, .room = room };
 }
 
 /*
@@ -224,11 +197,11 @@ static __always_inline void walk_up(struct walk *walk, struct vfsmount *mnt, str
 	walk->ended = !is_adrift(walk);
 }
 
-/* Finds a path; it stands in scratch->walk from walk->start on. */
+/* Finds a path; it stands in scratch->walk from scratch->found.start on. */
 static __always_inline void walk_path(struct scratch *scratch, struct walk *walk, struct vfsmount *mnt, struct dentry *dentry,
 				      int inlined)
 {
-	begin_walk(scratch, walk);
+	begin_walk(scratch, walk, PATH_SIZE_MAX);
 	walk_up(walk, mnt, dentry, inlined);
 }
 
@@ -247,9 +220,12 @@ __noinline int append_path_at(struct scratch *scratch, struct text *text, __u64 
 	return 0;
 }
 
-/* Appends a path. A NULL dentry appends nothing. */
-static __always_inline void append_path(struct scratch *scratch, struct text *text, struct vfsmount *mnt, struct dentry *dentry)
+/* Appends a path that an object of the kernel holds; nothing when there is none. */
+static __always_inline void append_path(struct scratch *scratch, struct text *text, const struct path *path)
 {
+	struct vfsmount *mnt = READ_AT(&path->mnt);
+	struct dentry *dentry = READ_AT(&path->dentry);
+
 	if (mnt && dentry)
 		append_path_at(scratch, text, (__u64)mnt, (__u64)dentry);
 }
@@ -257,15 +233,11 @@ static __always_inline void append_path(struct scratch *scratch, struct text *te
 /* Appends a cgroup's path in the unified hierarchy. */
 static __noinline int append_cgroup(struct scratch *scratch, struct text *text, struct kernfs_node *node)
 {
-	struct walk walk = {
-		.node = node,
-		.buffer = scratch->walk,
-		.start = PATH_SIZE_MAX,
-		.room = CGROUP_SIZE_MAX,
-	};
+	struct walk walk = { .node = node };
 
 	if (!node)
 		return 0;
+	begin_walk(scratch, &walk, CGROUP_SIZE_MAX);
 	bpf_loop(CGROUP_DEPTH_MAX, cgroup_step, &walk, 0);
 	append_walk(scratch, text, &walk);
 	return 0;

@@ -45,7 +45,7 @@ static __always_inline void append_exe(struct scratch *scratch, struct text *tex
 {
 	struct file *file = READ(task, mm, exe_file);
 
-	append_path(scratch, text, READ(file, f_path.mnt), READ(file, f_path.dentry));
+	append_path(scratch, text, &file->f_path);
 }
 
 static __always_inline void fill_executable(struct scratch *scratch, struct exec_record *record, struct task_struct *task)
@@ -67,9 +67,8 @@ static __always_inline void fill_executable(struct scratch *scratch, struct exec
 static __always_inline void fill_image(struct scratch *scratch, struct exec_record *record, struct task_struct *task)
 {
 	const struct cred *cred = READ(task, cred);
-	struct task_struct *parent = task->real_parent;
-	struct dentry *root = READ(task, fs, root.dentry);
-	struct vfsmount *root_mnt = READ(task, fs, root.mnt);
+	struct task_struct *parent = READ(task, real_parent);
+	struct fs_struct *fs = READ(task, fs);
 
 	bpf_core_read(&record->cap_effective, sizeof(record->cap_effective), &cred->cap_effective);
 	record->auid = bpf_core_field_exists(task->loginuid) ? READ(task, loginuid.val) : -1;
@@ -79,13 +78,13 @@ static __always_inline void fill_image(struct scratch *scratch, struct exec_reco
 	record->net_namespace = READ(task, nsproxy, net_ns, ns.inum);
 	record->user_namespace = READ(cred, user_ns, ns.inum);
 	record->cgroup_id = READ(task, cgroups, dfl_cgrp, kn, id);
-	read_comm(record->parent_comm, parent->group_leader);
+	read_comm(record->parent_comm, READ(parent, group_leader));
 
 	fill_executable(scratch, record, task);
 	append_exe(scratch, &record->parent_exe_path, parent);
 	if (settings.collect_cwd)
-		append_path(scratch, &record->cwd, READ(task, fs, pwd.mnt), READ(task, fs, pwd.dentry));
-	append_path(scratch, &record->root, root_mnt, root);
+		append_path(scratch, &record->cwd, &fs->pwd);
+	append_path(scratch, &record->root, &fs->root);
 	if (record->root.size == 1) {	/* "/", like almost everybody's */
 		record->root.size = record->root.full_size = 0;
 		scratch->size -= 1;
@@ -223,7 +222,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_tid, struct linux_binprm
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *creator, struct task_struct *child)
 {
-	struct task_struct *parent = child->real_parent->group_leader;
+	struct task_struct *parent = READ(child, real_parent, group_leader);
 	struct scratch *scratch;
 	struct fork_record *record;
 
@@ -273,7 +272,7 @@ int on_exit(unsigned long long *ctx)
 	/* As wait(2) sees it: what exit_group or a signal left for all, else what the first thread left. */
 	record->status = READ(task, signal, flags) & SIGNAL_GROUP_EXIT ?
 				 READ(task, signal, group_exit_code) :
-				 task->group_leader->exit_code;
+				 READ(task, group_leader, exit_code);
 	append_exe(scratch, &record->exe_path, task);
 	submit_record(scratch, &process_ring);
 	return 0;

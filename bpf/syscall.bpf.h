@@ -11,10 +11,10 @@ enum {
 	CALL_OLD_MMAP = 255,	/* i386's first mmap; a record names it mmap */
 };
 
-/* By number, what a call is to programs of either kind: nearly always none that is observed, which takes one look here. */
+/* By number, what a call is to programs of either kind. */
 static const struct {
 	__u8 of_64, of_32;
-} calls[CALL_NUMBERS] = {
+} calls[CALL_NUMBERS] __attribute__((aligned(2))) = {
 	/* arch/x86/entry/syscalls/syscall_64.tbl */
 	[1].of_64 = CALL_WRITE, [2].of_64 = CALL_OPEN, [9].of_64 = CALL_MMAP, [18].of_64 = CALL_PWRITE64,
 	[20].of_64 = CALL_WRITEV, [40].of_64 = CALL_SENDFILE, [42].of_64 = CALL_CONNECT, [43].of_64 = CALL_ACCEPT,
@@ -49,23 +49,22 @@ static __always_inline __u32 number_of(struct pt_regs *regs)
 	return (__u32)regs->orig_ax & ~0x40000000U;	/* the bit of x32 */
 }
 
-/* Is the number that of an observed call, for programs of either kind? For nearly all other calls, this look is all there is. */
-static __always_inline bool may_be_observed(struct pt_regs *regs)
+/* An entry of the table, of_32 in the upper byte; 0 for nearly all calls, for which this one look is all there is. */
+static __always_inline __u16 meanings_of(struct pt_regs *regs)
 {
-	__u32 number = number_of(regs), at = number & (CALL_NUMBERS - 1);
+	__u32 number = number_of(regs);
+	__u16 meanings = 0;
 
-	return number < CALL_NUMBERS && (calls[at].of_64 | calls[at].of_32);
+	if (number < CALL_NUMBERS)
+		__builtin_memcpy(&meanings, &calls[number & (CALL_NUMBERS - 1)], sizeof(meanings));
+	return meanings;
 }
 
 /* Fills in which call it was; CALL_UNKNOWN for those that are not observed. */
-static __always_inline __u32 call_of(struct pt_regs *regs, struct task_struct *task, bool *compat)
+static __always_inline void fill_call(struct syscall *syscall, __u16 meanings, struct task_struct *task)
 {
-	__u32 number = number_of(regs), at = number & (CALL_NUMBERS - 1);
-
-	if (number >= CALL_NUMBERS)
-		return CALL_UNKNOWN;
-	*compat = task->thread_info.status & TS_COMPAT;
-	return *compat ? calls[at].of_32 : calls[at].of_64;
+	syscall->compat = task->thread_info.status & TS_COMPAT;
+	syscall->call = syscall->compat ? meanings >> 8 : meanings & 0xff;
 }
 
 static __always_inline void read_registers(struct syscall *call, struct pt_regs *regs)
@@ -131,7 +130,7 @@ static __always_inline void current_call(struct task_struct *task, struct syscal
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-	syscall->call = call_of(regs, task, &syscall->compat);
+	fill_call(syscall, meanings_of(regs), task);
 	read_call(syscall, regs);
 }
 
