@@ -167,7 +167,6 @@ static long env_step(__u32 step, struct env_walk *walk)
 	}
 	if (!named || !bpf_map_lookup_elem(&env_names, &name))
 		return 0;
-	walk->record->env.count += 1;
 	walk->record->env.full_size += walk->inside ? size + 1 : size;	/* at least */
 	if (size > walk->room || size > PATH_SIZE_MAX)
 		return 0;
