@@ -6,7 +6,7 @@ import { lostByRing, mapCounters } from "./counters.ts";
 import { maxEntries } from "./libbpf.ts";
 import { blocksFor, openMemory } from "./memory.ts";
 import type { Messages } from "./message.ts";
-import { countRecords, mapRing } from "./ring.ts";
+import { mapRing } from "./ring.ts";
 import { type Missable, missedByKind } from "./watch.ts";
 
 /** As in struct taken_frame. */
@@ -57,7 +57,7 @@ function missedByRing(missed: bigint[]): bigint[] {
 }
 
 function unreadIn(ring: number | null): number {
-  return ring === null ? 0 : countRecords(mapRing(ring, maxEntries(ring)));
+  return ring === null ? 0 : mapRing(ring, maxEntries(ring)).count();
 }
 
 /** Both together. */

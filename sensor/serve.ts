@@ -9,7 +9,7 @@ import { openMessages } from "./message.ts";
 import { openOwnProcesses } from "./own.ts";
 import { STOP_SIGNALS, verifyDropped } from "./privileges.ts";
 import type { Programs } from "./programs.ts";
-import { countRecords, mapRing } from "./ring.ts";
+import { mapRing } from "./ring.ts";
 import { serve } from "./server.ts";
 import { talker } from "./talk.ts";
 import { openWatch } from "./watch.ts";
@@ -79,7 +79,7 @@ async function main(): Promise<void> {
   );
   // The socket stays where it is, in a folder that this process cannot write: the next start replaces it.
   const rest = `programs stay attached and keep filling the rings ("warder-sensor unload" removes them)`;
-  const left = handover.pins ? 0 : rings.reduce((sum, ring) => sum + countRecords(ring), 0);
+  const left = handover.pins ? 0 : rings.reduce((sum, ring) => sum + ring.count(), 0);
   if (left > 0) say(`${left} records were not acknowledged: what nobody has read of them is lost`);
   say(handover.pins ? `stopped; ${rest}` : "stopped");
 }

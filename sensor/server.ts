@@ -18,7 +18,7 @@ import { type CounterMemory, lostByRing } from "./counters.ts";
 import { NO_DEBTS } from "./debts.ts";
 import * as libc from "./libc.ts";
 import { type Memory, payloadOf, type Taken } from "./memory.ts";
-import { countRecords, type Ring } from "./ring.ts";
+import type { Ring } from "./ring.ts";
 import { Snapshot } from "./snapshot.ts";
 import type { Watch } from "./watch.ts";
 
@@ -425,7 +425,7 @@ class Connection {
       producerPosition: rings.map((ring) => BigInt(ring.producerPosition())),
       sentPosition: this.sentUntil.map(BigInt),
       redeliverUntil: this.redeliverUntil.map(BigInt),
-      waiting: rings.map((ring, i) => BigInt(isFirst ? countRecords(ring, this.sentUntil[i] ?? 0) : 0)),
+      waiting: rings.map((ring, i) => BigInt(isFirst ? ring.count(this.sentUntil[i]) : 0)),
       refused: this.state.refused,
       ...findings,
       abandoned: Number(last),
