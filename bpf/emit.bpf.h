@@ -231,8 +231,8 @@ static __always_inline void *record_end(struct scratch *scratch)
 enum { SHORT_SIZE_MAX = 128 };
 
 /*
- * Copies scratch memory word by word, which costs less than a call as long as it is short. Writes up to seven bytes behind
- * `to` + `size`. Returns false when it is not.
+ * Copies scratch memory word by word, which costs less than a call as long as it is short. Reads and writes up to seven bytes
+ * behind `size`. Returns false when it is not short.
  */
 static __always_inline bool copy_own(void *to, const void *from, __u32 size)
 {

@@ -19,7 +19,10 @@
 /* Filled in before this is loaded. */
 char path[PATH_SIZE_MAX] SEC(".data.path");
 
-static const char arguments[] = "produced\0--config\0/etc/produced.conf\0--verbose";
+#define ARGUMENTS "produced\0--config\0/etc/produced.conf\0--verbose"
+
+/* Copied word by word: there is something behind the last one. */
+static const char arguments[sizeof(ARGUMENTS) + sizeof(__u64)] = ARGUMENTS;
 
 static __always_inline void fill_process(struct record_header *header, const struct production *wanted)
 {
@@ -79,7 +82,7 @@ static __always_inline void produce_exec(struct task_struct *task, const struct 
 	record->nlink = 1;
 	record->source = SOURCE_EXECVE;
 	append_numbered(scratch, &record->exe_path, wanted);
-	append_text(scratch, &text, arguments, sizeof(arguments));
+	append_text(scratch, &text, arguments, sizeof(ARGUMENTS));
 	record->args.size = text.size;
 	record->args.full_size = text.full_size;
 	record->args.count = 4;
