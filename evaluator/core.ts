@@ -28,7 +28,7 @@ import { ALERT, NOTICE } from "./output/lines.ts";
 import type { Notice, NoticeFacts, NoticeType } from "./output/notice.ts";
 import type { Shortfall } from "./output/outputs.ts";
 import type { Tally } from "./output/summary.ts";
-import { EVENT_TYPES, typeOf, UNKNOWN_KIND } from "./output/totals.ts";
+import { EVENT_TYPES, entryOf, typeOf, UNKNOWN_KIND } from "./output/totals.ts";
 
 export type CoreSettings = {
   decision: Decision;
@@ -274,7 +274,7 @@ export class Core {
       end = record.next;
       if (record.hasHeader) ledger.arrive(kind, record.u16(HEADER.cpu), record.u64(HEADER.sequence));
       else ledger.arrive(UNKNOWN_KIND, 0, 0);
-      if (!EVENT_TYPES.has(kind) || !record.isWhole()) {
+      if (entryOf(kind) === UNKNOWN_KIND || !record.isWhole()) {
         totals.malformed += 1;
         this.countMalformed(record);
         continue;

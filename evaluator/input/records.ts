@@ -226,10 +226,10 @@ export class FrameReader {
     };
     switch (type as FrameType) {
       case FrameType.records:
-        checkEntries(view, offset + FRAME_HEADER.size);
+        checkEntries(bytes, offset + FRAME_HEADER.size);
         return { type: "records", ring, position, bytes, raw };
       case FrameType.snapshot:
-        checkEntries(view, offset + FRAME_HEADER.size);
+        checkEntries(bytes, offset + FRAME_HEADER.size);
         return { type: "snapshot", bytes, raw };
       case FrameType.coverage:
         return { type: "coverage", coverage: orFail(readCoverage(bytes)), raw };
@@ -306,12 +306,13 @@ const BUSY = 0x8000_0000;
 /** Bit 30 of an entry's length: its record was given up. */
 export const DISCARDED = 0x4000_0000;
 
-function checkEntries(view: DataView, streamOffset: number): void {
+function checkEntries(bytes: Uint8Array, streamOffset: number): void {
+  const words = wordsOf(bytes);
   let at = 0;
-  while (at < view.byteLength) {
-    if (at + RING_ENTRY.size > view.byteLength)
+  while (at < bytes.length) {
+    if (at + RING_ENTRY.size > bytes.length)
       throw new StreamError(streamOffset + at, "a record's length is cut");
-    const length = view.getUint32(at, true);
+    const length = words[at >>> 2] ?? BUSY;
     if (length >= BUSY)
       throw new StreamError(streamOffset + at, "a record that was not complete when it was sent");
     const size = length & ~DISCARDED;
@@ -321,16 +322,21 @@ function checkEntries(view: DataView, streamOffset: number): void {
         `a record of ${size} bytes; at most ${RECORD_SIZE_MAX} can be`,
       );
     }
-    const next = nextEntry(view, at);
-    if (next > view.byteLength)
+    const next = nextEntry(words, at);
+    if (next > bytes.length)
       throw new StreamError(streamOffset + at, "a record that is longer than its frame");
     at = next;
   }
 }
 
+/** The entries of a frame as words: where it begins in memory, they can be read so. */
+export function wordsOf(bytes: Uint8Array): Uint32Array {
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
+}
+
 /** Where the entry behind the one at `at` begins. */
-function nextEntry(view: DataView, at: number): number {
-  return at + ((RING_ENTRY.size + (view.getUint32(at, true) & ~DISCARDED) + 7) & ~7);
+function nextEntry(words: Uint32Array, at: number): number {
+  return at + ((RING_ENTRY.size + ((words[at >>> 2] ?? 0) & ~DISCARDED) + 7) & ~7);
 }
 
 /**
@@ -343,9 +349,9 @@ export function* portionsOf(frame: Frame): Generator<Frame> {
     return;
   }
   const { bytes, position } = frame;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const words = wordsOf(bytes);
   for (let start = 0, end = 0; start < bytes.length; start = end) {
-    while (end < bytes.length && end - start < PORTION_SIZE) end = nextEntry(view, end);
+    while (end < bytes.length && end - start < PORTION_SIZE) end = nextEntry(words, end);
     yield { ...frame, bytes: bytes.subarray(start, end), position: position + BigInt(start) };
   }
 }

@@ -17,7 +17,7 @@ import {
   TEXT,
   TEXT_LIST,
 } from "../../bpf/event.gen.ts";
-import { DISCARDED } from "./records.ts";
+import { DISCARDED, wordsOf } from "./records.ts";
 
 /**
  * How a kind announces its variable part: where the sizes of each text or list are, in words from the record's beginning. A list
@@ -55,7 +55,7 @@ export class RecordView {
   /** Looks at the frame of which these are the entries. */
   open(bytes: Uint8Array): void {
     this.bytes = bytes;
-    this.words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
+    this.words = wordsOf(bytes);
     this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.next = 0;

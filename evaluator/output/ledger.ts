@@ -4,12 +4,15 @@
 import { KINDS_MAX, type KindCounters, RINGS_MAX, Ring } from "../../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, ringOf } from "../../bpf/kinds.ts";
 import type { Counters, Taken } from "../input/counters.ts";
-import { EVENT_TYPES, NOTHING, type Statement, type Totals, typeOf, UNKNOWN_KIND } from "./totals.ts";
-
-/** Under which kind a record of a kind is entered. */
-const KNOWN = Uint8Array.from({ length: KINDS_MAX }, (_, kind) =>
-  EVENT_TYPES.has(kind) ? kind : UNKNOWN_KIND,
-);
+import {
+  EVENT_TYPES,
+  entryOf,
+  NOTHING,
+  type Statement,
+  type Totals,
+  typeOf,
+  UNKNOWN_KIND,
+} from "./totals.ts";
 
 /**
  * A stretch of time in which records were lost. Times are boot time, ns. `kind` is null where only the ring is known, `cpu`
@@ -90,7 +93,7 @@ export class Ledger {
 
   /** The running totals of a record kind. Those of the kernel side are filled in by `statement`. */
   of(kind: number): Totals {
-    return this.totals[KNOWN[kind] ?? UNKNOWN_KIND] as Totals;
+    return this.totals[entryOf(kind)] as Totals;
   }
 
   /**
@@ -117,7 +120,7 @@ export class Ledger {
 
   /** A record came out of the ring for the first time. */
   arrive(kind: number, cpu: number, sequence: number): void {
-    const known = KNOWN[kind] ?? UNKNOWN_KIND;
+    const known = entryOf(kind);
     const ring = ringOf(kind);
     const place = cpu * RINGS_MAX + ring;
     if ((this.waiting[ring] ?? 0) > 0) this.waiting[ring] = (this.waiting[ring] ?? 0) - 1;

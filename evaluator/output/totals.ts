@@ -1,5 +1,6 @@
 // The sums of the ledger: where the records of a kind have gone.
 
+import { KINDS_MAX } from "../../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS } from "../../bpf/kinds.ts";
 
 /** The event type that a record kind becomes. A snapshot becomes none and is in no ring. */
@@ -9,6 +10,15 @@ export const EVENT_TYPES: ReadonlyMap<number, string> = new Map(
 
 /** The kind under which everything is entered whose kind nobody knows. */
 export const UNKNOWN_KIND = 0;
+
+const KNOWN = Uint8Array.from({ length: KINDS_MAX }, (_, kind) =>
+  EVENT_TYPES.has(kind) ? kind : UNKNOWN_KIND,
+);
+
+/** Under which kind a record of this kind is entered. */
+export function entryOf(kind: number): number {
+  return KNOWN[kind] ?? UNKNOWN_KIND;
+}
 
 /** The event type of a record kind, or "unknown". */
 export function typeOf(kind: number): string {
