@@ -31,8 +31,7 @@ export type Ring = {
   count(from?: number): number;
 };
 
-/** A record that is being written is looked at again so often. In a ring whose programs are gone, it never will be. */
-const TRIES_MAX = 1000;
+const TRIES_MAX = 1000; // a record that is not committed is looked at again so often: with its program gone, it never will be
 
 /**
  * Where committed records end that begin at `start`: before one that is not, or that ends behind `endMax`. Without a JIT, names

@@ -78,10 +78,10 @@ async function main(): Promise<void> {
     stop,
   );
   // The socket stays where it is, in a folder that this process cannot write: the next start replaces it.
-  const rest = `programs stay attached and keep filling the rings ("warder-sensor unload" removes them)`;
   const left = handover.pins ? 0 : rings.reduce((sum, ring) => sum + ring.count(), 0);
   if (left > 0) say(`${left} records were not acknowledged: what nobody has read of them is lost`);
-  say(handover.pins ? `stopped; ${rest}` : "stopped");
+  const rest = '; programs stay attached and keep filling the rings ("warder-sensor unload" removes them)';
+  say(`stopped${handover.pins ? rest : ""}`);
 }
 
 try {
