@@ -31,9 +31,10 @@ export class ColdStore {
   /** A part of the hash of what is in each place, so that memory is seldom looked at in vain: that costs 100 ns. */
   private readonly tags: Uint8Array;
   private readonly buckets: number;
-  /** Positions only grow; what is left modulo the size of the memory is where they are in it. */
+  /** Where the oldest entry is in the memory, and where the next one will be, with so many bytes between them. */
   private oldest = 0;
   private next = 0;
+  private used = 0;
 
   /** At most `entriesMax` entries, in `memorySize` bytes. */
   constructor(
@@ -56,11 +57,10 @@ export class ColdStore {
       this.evicted += 1;
       return;
     }
-    const rest = memory.length - (this.next % memory.length);
     // An entry is never in two pieces: what is left at the end is nobody's.
-    if (rest < size) this.skip(rest);
+    if (memory.length - this.next < size) this.skip();
     this.makeRoom(size);
-    const start = this.next % memory.length;
+    const start = this.next;
     const hash = hashOf(key);
     const bucket = hash % this.buckets;
     let word = start / WORD_SIZE;
@@ -76,7 +76,7 @@ export class ColdStore {
       words[word++] = text === null ? 0 : text.length + 1;
       if (text) at += memory.write(text, at, "latin1");
     }
-    this.next += size;
+    this.next = this.behind(start, size);
     this.enter(bucket, start / ALIGNMENT + 1, tagOf(hash));
     while (this.size > this.entriesMax) this.forgetOldest();
   }
@@ -103,6 +103,7 @@ export class ColdStore {
     this.places.fill(0);
     this.size = 0;
     this.oldest = this.next;
+    this.used = 0;
   }
 
   private read(start: number): Cold {
@@ -138,32 +139,43 @@ export class ColdStore {
     this.size += 1;
   }
 
-  private skip(size: number): void {
+  private skip(): void {
+    const size = this.memory.length - this.next;
     this.makeRoom(size);
     // Whoever comes by here goes on at the beginning.
-    this.words[(this.next % this.memory.length) / WORD_SIZE + HEAD.bucket] = 0;
-    this.next += size;
+    this.words[this.next / WORD_SIZE + HEAD.bucket] = 0;
+    this.next = 0;
   }
 
+  /** What follows in the memory. */
+  private behind(at: number, size: number): number {
+    return at + size === this.memory.length ? 0 : at + size;
+  }
+
+  /** So many bytes are used from now on. */
   private makeRoom(size: number): void {
-    while (this.next + size - this.oldest > this.memory.length) this.forgetOldest();
+    while (this.used + size > this.memory.length) this.forgetOldest();
+    this.used += size;
   }
 
   private forgetOldest(): void {
-    const at = this.oldest % this.memory.length;
-    const bucket = (this.words[at / WORD_SIZE + HEAD.bucket] ?? 0) - 1;
+    const { oldest, words } = this;
+    const bucket = (words[oldest / WORD_SIZE + HEAD.bucket] ?? 0) - 1;
     if (bucket < 0) {
-      this.oldest += this.memory.length - at;
+      this.used -= this.memory.length - oldest;
+      this.oldest = 0;
       return;
     }
     // What was taken is in no bucket any more.
-    const place = this.placeOf(bucket, at / ALIGNMENT + 1);
+    const place = this.placeOf(bucket, oldest / ALIGNMENT + 1);
     if (place >= 0) {
       this.places[place] = 0;
       this.size -= 1;
       this.evicted += 1;
     }
-    this.oldest += this.words[at / WORD_SIZE + HEAD.size] ?? 0;
+    const size = words[oldest / WORD_SIZE + HEAD.size] ?? 0;
+    this.used -= size;
+    this.oldest = this.behind(oldest, size);
   }
 
   /** The place in a bucket that holds this value; -1 when none does. */
@@ -185,15 +197,18 @@ export class ColdStore {
   }
 }
 
-/** 32 bits that tell keys apart, of which the rest after division is the bucket. */
+/**
+ * 31 bits that tell keys apart, of which the rest after division is the bucket. With one more they would be a double, which is
+ * divided by a call.
+ */
 export function hashOf({ tgid, startLow, startHigh }: ColdKey): number {
   let hash = Math.imul(tgid ^ 0x9e3779b1, 0x85ebca6b);
   hash = Math.imul((hash ^ (hash >>> 15)) + startLow, 0xc2b2ae35);
   hash = Math.imul((hash ^ (hash >>> 13)) + startHigh, 0x27d4eb2f);
-  return (hash ^ (hash >>> 16)) >>> 0;
+  return (hash ^ (hash >>> 16)) >>> 1;
 }
 
 /** The upper bits: those that say least about the bucket. */
 function tagOf(hash: number): number {
-  return hash >>> 24;
+  return hash >>> 23;
 }

@@ -251,9 +251,9 @@ export class Processes {
   }
 
   /** Holds a process that is new, or had to make room for those that were asked for in the meantime. */
-  private hold(process: Process): void {
+  private hold(process: Process, isNew: boolean): void {
     if (process.slot !== NOWHERE) return;
-    this.cold.take(process);
+    if (!isNew) this.cold.take(process);
     this.hot.add(process);
   }
 
@@ -266,7 +266,7 @@ export class Processes {
     }
     const kind = record.u16(HEADER.kind);
     if (kind < RecordKind.fileOpen) this.live(record, kind, process);
-    this.hold(process);
+    this.hold(process, !before);
     if (kind < RecordKind.fileOpen) this.hot.reweigh(process, weightOf(process));
     return process;
   }
