@@ -105,8 +105,8 @@ static __always_inline long step_up(struct walk *walk)
 	sequence = OF(dentry, d_seq.seqcount.sequence) & ~1;	/* even, or it does not come back */
 	parent = OF(dentry, d_parent);
 	if (!parent || parent == dentry) {
-		/* Outside of its mount. Of a memfd or a pipe, the bare name is all there is. */
-		if (!found.full_size)
+		/* Outside of its mount. Of a memfd, the bare name is all there is; of a pipe, not even that. */
+		if (!found.full_size && OF(dentry, d_name.len))
 			prepend_name(walk->scratch, &walk->scratch->found, OF(dentry, d_name.name), OF(dentry, d_name.len), false);
 		walk->ended = 2;
 		return 1;

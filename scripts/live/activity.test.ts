@@ -122,6 +122,9 @@ describe.skipIf(reason !== null)("files and network", () => {
         }
         await Bun.spawn(["sh", "-c", `for i in $(seq 2000); do : < ${folder}/inside/c; done`]).exited;
         await Bun.spawn(["mv", `${folder}/inside/c`, `${folder}/in/c`]).exited;
+        // A pipe has no path, and nothing that is left of the one before may stand for it.
+        const pipes = `for i in $(seq 100); do : < ${folder}/d.service; : <> /dev/stdin; done`;
+        await Bun.spawn(["sh", "-c", `true | ${pipes}`]).exited;
       },
     );
     const paths = lines.filter((line) => line.event_type === "file_write").map((line) => line["path"]);
