@@ -27,7 +27,10 @@ struct walk {
 	__u32 ended;			/* 1: at the top of a mount; 2: outside of it */
 };
 
-/* Copies a short name word by word, the last one up to its end. Up to seven bytes before its beginning are written, too. */
+/*
+ * Copies a short name word by word, the last one up to its end. Up to seven bytes before its beginning are read and written, too:
+ * it lies within an object, or in a buffer.
+ */
 static __always_inline void copy_name(char *to, const char *name, __u32 size)
 {
 	for_verifier(size);
@@ -69,13 +72,14 @@ static __always_inline void prepend_name(struct scratch *scratch, struct found *
 	found->start = start;
 }
 
-/* The same for a NUL-terminated string. Its size is found by reading it behind the part of the buffer that the path uses. */
+/* The same for a NUL-terminated string. It is read behind the part of the buffer that the path uses, and copied from there. */
 static __always_inline void prepend_string(struct walk *walk, const char *name)
 {
-	long size = bpf_probe_read_kernel_str(walk->scratch->walk + PATH_SIZE_MAX, 256, name);
+	struct scratch *scratch = walk->scratch;
+	long size = bpf_probe_read_kernel_str(scratch->walk + PATH_SIZE_MAX, 256, name);
 
 	if (size > 1)
-		prepend_name(walk->scratch, &walk->scratch->found, name, size - 1, true);
+		prepend_name(scratch, &scratch->found, scratch->walk + PATH_SIZE_MAX, size - 1, true);
 }
 
 static __always_inline void begin_mount(struct walk *walk, struct mount *mount, struct dentry *dentry)
