@@ -27,11 +27,9 @@ export type Ring = {
    * positions at which a record begins or will. The memory is valid until the next call.
    */
   committedSpan(position: number, limit: number): Span | null;
-  /** How many records are in it from a position on; without one, how many nobody has acknowledged. */
+  /** How many records are in it that nobody has acknowledged, from a position on; committed or not. */
   count(from?: number): number;
 };
-
-const TRIES_MAX = 1000; // a record that is not committed is looked at again so often: with its program gone, it never will be
 
 /**
  * Where committed records end that begin at `start`: before one that is not, or that ends behind `endMax`. Without a JIT, names
@@ -91,16 +89,12 @@ export function mapRing(fd: number, size: number): Ring {
       const end = endOfCommitted(lengths, start, start + sizeMax);
       return end > start ? { address: window.address + start, size: end - start, position } : null;
     },
-    count(from = released) {
+    count(from = 0) {
       const end = this.producerPosition();
       let count = 0;
-      for (let at = from, tries = 0; at < end && tries < TRIES_MAX; tries++) {
-        const span = this.committedSpan(at, end);
-        if (span) tries = 0;
-        for (const until = at + (span?.size ?? 0); at < until; ) {
-          at += (((lengths[(at - windowPosition) >>> 2] ?? 0) & 0x3fff_ffff) + 15) & -8;
-          count += 1;
-        }
+      for (let at = Math.max(from, released); at < end; count++) {
+        if (at < windowPosition || at >= windowPosition + windowSize) slideTo(at);
+        at += (((lengths[(at - windowPosition) >>> 2] ?? 0) & 0x3fff_ffff) + 15) & -8;
       }
       return count;
     },
