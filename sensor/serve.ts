@@ -57,7 +57,7 @@ async function main(): Promise<void> {
   const memory = openMemory(handover.memory, handover.cpus, { ...messages, strangers: () => own.known() });
   const own = openOwnProcesses(messages, memory.strangers());
   memory.write(memory.read());
-  await serve(
+  const sent = await serve(
     {
       listener: handover.listener,
       allowed: new Set(handover.allowed),
@@ -78,8 +78,10 @@ async function main(): Promise<void> {
     stop,
   );
   // The socket stays where it is, in a folder that this process cannot write: the next start replaces it.
-  const left = handover.pins ? 0 : rings.reduce((sum, ring) => sum + ring.count(), 0);
-  if (left > 0) say(`${left} records were not acknowledged: what nobody has read of them is lost`);
+  const count = (from: number[]) => rings.reduce((sum, ring, i) => sum + ring.count(from[i]), 0);
+  const [left, unsent] = [count([]), count(sent)];
+  if (left > 0 && !handover.pins)
+    say(`${left - unsent} records were sent and not acknowledged, ${unsent} were not sent: these are lost`);
   const rest = '; programs stay attached and keep filling the rings ("warder-sensor unload" removes them)';
   say(`stopped${handover.pins ? rest : ""}`);
 }

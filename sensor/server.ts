@@ -18,7 +18,7 @@ import { type CounterMemory, lostByRing } from "./counters.ts";
 import { NO_DEBTS } from "./debts.ts";
 import * as libc from "./libc.ts";
 import { type Memory, payloadOf, type Taken } from "./memory.ts";
-import type { Ring } from "./ring.ts";
+import type { Ring, Span } from "./ring.ts";
 import { Snapshot } from "./snapshot.ts";
 import type { Watch } from "./watch.ts";
 
@@ -56,20 +56,20 @@ const RECHECK_MS = 4;
 const SEND_BUFFER_SIZE = 4 * 1024 * 1024;
 /** A wall clock that moved by more than this was set, or has drifted enough to say so. */
 const CLOCK_STEP_NS = 10_000_000n;
-/** A stopped sensor waits for a reader that takes something at least so often, but not for ever. */
+/** A stopped sensor waits for a reader that takes something at least so often, but not for ever; then for the end to be read. */
 const DRAIN_MS = 8000;
-const DRAIN_MS_MAX = 30_000;
+const DRAIN_MS_MAX = 22_000;
 /** For each of two steps: one whose programs stay attached leaves the rest to the next one. */
 const LEAVE_MS = 1500;
 const QUEUE_LENGTH_MAX = 8;
 /** Nobody owes more. */
 const UNWRITTEN_MAX = 2n ** 48n;
 
-/** Serves until `stop` is readable, then drains: what is in the ring of detached programs, or what was sent, is waited for. */
+/** Serves until `stop` is readable, then waits for what is in the ring or was sent. Returns how far each ring was sent. */
 export async function serve(
   service: Service,
   stop: { fd: number; requested: () => boolean; detached: () => boolean },
-) {
+): Promise<number[]> {
   const { rings, say } = service;
   say(service.greeting);
   let connection: Connection | null = null;
@@ -84,17 +84,15 @@ export async function serve(
       connection.advance(drain !== null && !stop.detached());
       if (drain && (connection.drained(stop.detached()) || drain.isOver())) {
         await connection.end(stop.detached());
-        return;
+        return state.redeliverUntil;
       }
       if (connection.closed) {
         say(`evaluator pid ${connection.peer.pid} has gone: ${connection.closed}`);
-        const { sentUntil } = connection;
-        state.redeliverUntil = state.redeliverUntil.map((until, i) => Math.max(until, sentUntil[i] ?? 0));
         connection.close();
         connection = null;
         service.watch.setEvaluator(null);
       }
-    } else if (stopping) return;
+    } else if (stopping) return state.redeliverUntil;
 
     const interests = [
       { fd: stopping ? -1 : stop.fd, events: libc.POLLIN },
@@ -162,14 +160,17 @@ type State = {
   losersTaken: Uint8Array | null;
 };
 
-type Chunk = { bytes: Uint8Array } | { address: number; size: number };
+type Chunk = { bytes: Uint8Array } | (Span & { ring: number });
+/** What was known when counters were sent. */
+type Counted = Omit<Taken, "facts"> & { facts: Facts; losers: Uint8Array; tampered: number };
+type Facts = Pick<TakenFrame, "time" | "missed">;
 
 /** One evaluator: what it was sent, what it has acknowledged. */
 class Connection {
   /** Why the connection is over; null while it is not. */
   closed: string | null = null;
-  /** Position of each ring up to which records were sent. */
-  readonly sentUntil: number[];
+  /** Position of each ring up to which records were sent, or wait in the queue. */
+  private readonly sentUntil: number[];
   /** Up to where each ring may be sent now: see `takeLimits`. */
   private limits: number[];
   private readonly queue: Chunk[] = [];
@@ -185,13 +186,9 @@ class Connection {
   private taken: Taken;
   /** When the counters that were sent last were read. */
   private countedAt = 0n;
-  /** Counters that were sent and not yet acknowledged: the first of them. */
-  private pending: {
-    facts: Pick<TakenFrame, "time" | "missed">;
-    rows: Uint8Array;
-    losers: Uint8Array;
-    tampered: number;
-  } | null = null;
+  /** Counters that were sent and not yet acknowledged: the first of them, and the last that were sent. */
+  private pending: Counted | null = null;
+  private latest: Counted | null = null;
 
   constructor(
     private readonly service: Service,
@@ -271,10 +268,14 @@ class Connection {
     this.close();
   }
 
-  /** Gives the descriptors back. */
+  /** Gives the descriptors back. What is left of a frame was not sent: a reader makes nothing of its beginning. */
   close(): void {
     this.snapshot?.close();
     libc.closeFd(this.fd);
+    const { queue, sentUntil, state } = this;
+    const kept = queue.find((chunk) => "ring" in chunk);
+    if (kept) sentUntil[kept.ring] = kept.position;
+    state.redeliverUntil = sentUntil.map((sent, i) => Math.max(sent, state.redeliverUntil[i] ?? 0));
   }
 
   private enqueue(type: FrameType, payload: Uint8Array): void {
@@ -310,7 +311,8 @@ class Connection {
       if (sent >= limit) continue;
       const span = ring.committedSpan(sent, limit);
       if (!span) return false; // a program is about to complete it
-      this.queue.push({ bytes: frameHeader(FrameType.records, number, span.size, span.position) }, span);
+      const header = frameHeader(FrameType.records, number, span.size, sent);
+      this.queue.push({ bytes: header }, { ...span, ring: number });
       this.sentUntil[number] = sent + span.size;
       return true;
     }
@@ -381,12 +383,13 @@ class Connection {
 
   /** Remembers what the next evaluator has to know. */
   private keep(counters: bigint, owed: Pick<TakenFrame, "unwrittenEvents" | "unwrittenAlerts">): void {
-    const { pending, taken } = this;
-    if (pending && counters >= pending.facts.time) {
-      this.taken = { facts: { ...NO_DEBTS, ...pending.facts, ...owed }, rows: pending.rows };
-      this.state.losersTaken = pending.losers;
-      this.service.watch.told(pending.tampered);
-      this.pending = null;
+    const { pending, latest, taken } = this;
+    const known = [latest, pending].find((one) => one && counters >= one.facts.time);
+    if (pending && known) {
+      this.taken = { facts: { ...NO_DEBTS, ...known.facts, ...owed }, rows: known.rows };
+      this.state.losersTaken = known.losers;
+      this.service.watch.told(known.tampered);
+      this.pending = known === latest ? null : latest;
     } else if (
       taken.facts.unwrittenEvents !== owed.unwrittenEvents ||
       taken.facts.unwrittenAlerts !== owed.unwrittenAlerts
@@ -432,19 +435,18 @@ class Connection {
     });
     this.enqueue(FrameType.counters, payload);
     const { missed, tampered } = findings;
-    this.pending ??= { facts: { time: this.countedAt, missed }, rows, losers: lost, tampered };
+    this.latest = { facts: { time: this.countedAt, missed }, rows, losers: lost, tampered };
+    this.pending ??= this.latest;
   }
 
   /** What an earlier evaluator has left, and whose records were lost by then. */
   private handOn(lost: Uint8Array): void {
     const hadLost = lostByRing(this.taken.rows).some((count) => count > 0n);
-    const losers = this.state.losersTaken ?? (hadLost ? lost : NOBODY);
-    if (losers.length > 0) this.enqueue(FrameType.losers, losers);
+    const losers = this.state.losersTaken ?? (hadLost ? lost : null);
+    if (losers?.length) this.enqueue(FrameType.losers, losers);
     this.enqueue(FrameType.taken, payloadOf(this.taken));
   }
 }
-
-const NOBODY = new Uint8Array(0);
 
 function frameHeader(type: FrameType, ring: number, size: number, position: number): Uint8Array {
   const view = new DataView(new ArrayBuffer(FRAME_HEADER.size));

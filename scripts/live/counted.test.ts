@@ -217,6 +217,56 @@ describe.skipIf(reason !== null)("what is no event", () => {
     expect(last.ledger).toMatchObject({ balanced: true, unaccounted: 0 });
   }, 60_000);
 
+  test("what goes with a ring beside a stopped reader is what this one will not have read, by the sensor's last word", async () => {
+    const { generate } = compileTools(bench.folder, ["generate"]);
+    writeFileSync(join(watched, "flooded"), "");
+    const config = bench.path("stopped.toml");
+    writeFileSync(
+      config,
+      `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`,
+    );
+    const sensor = await bench.sensor("--no-pin", "--config", config);
+    const evaluator = await bench.evaluator("--once", "--strict", "--config", config);
+    await Bun.sleep(1500); // takes what the sensor did to test its hooks
+    evaluator.signal("SIGSTOP");
+    await run(generate, "flood", join(watched, "flooded"), String(5 * FLOOD));
+    await sensor.end("SIGTERM");
+    evaluator.signal("SIGCONT");
+    expect(await evaluator.exited).toBe(4);
+    const words = /(\d+) records were sent and not acknowledged, (\d+) were not sent: these are lost/;
+    const [unread = 0, unsent = 0] = (words.exec(sensor.stderr) ?? []).slice(1).map(Number);
+    const written = evaluator.lines().filter((line) => line["path"] === join(watched, "flooded")).length;
+    // What else the host did meanwhile is in these numbers, too.
+    const others = unread + unsent - 5 * FLOOD;
+    expect(unsent).toBeGreaterThan(0);
+    expect(written + unsent).toBeWithin(5 * FLOOD, 5 * FLOOD + others + 1);
+  }, 60_000);
+
+  test("losses that an evaluator has told and acknowledged late, for it was stopped, are not told again", async () => {
+    const { generate } = compileTools(bench.folder, ["generate"]);
+    writeFileSync(join(watched, "flooded"), "");
+    const config = bench.path("late.toml");
+    const settings = `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`;
+    writeFileSync(config, `${settings}[ebpf]\nbuffer_size = 64\n`);
+    await bench.sensor("--no-pin", "--config", config);
+    const first = await bench.evaluator("--config", config);
+    await Bun.sleep(1500);
+    first.signal("SIGSTOP");
+    for (let i = 0; i < 4; i++) {
+      await run(generate, "flood", join(watched, "flooded"), String(FLOOD));
+      await Bun.sleep(1000);
+    }
+    first.signal("SIGCONT");
+    await Bun.sleep(500); // less than until the next counters, as a rule: those are told and taken as well
+    await first.end("SIGTERM");
+    const second = await bench.evaluator("--config", config);
+    await Bun.sleep(1500);
+    await second.end("SIGTERM");
+    const told = (lines: Line[]) => sum(losses(lines).filter((line) => line["kind"] === "file_open"));
+    expect(told(first.lines())).toBeGreaterThan(3 * FLOOD);
+    expect(told(second.lines())).toBeLessThan(FLOOD);
+  }, 60_000);
+
   test("a ring's position that root moves under load is put back: what is lost is exact, and no evaluator is blamed", async () => {
     const { harm } = compileTools(bench.folder, ["harm"]);
     const sensor = await bench.sensor("--no-pin");
