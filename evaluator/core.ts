@@ -195,8 +195,7 @@ export class Core {
 
   private begin(preamble: StreamPreamble): Notice[] {
     const outputs: Notice[] = [];
-    const before = this.stream;
-    const stopped = this.counted;
+    const [before, stopped] = [this.stream, this.counted];
     const bootId = dashed(Buffer.from(preamble.bootId).toString("hex"));
     const hostId = Buffer.from(preamble.hostId).toString("hex");
     const sameBoot = this.stream !== null && this.decider.origin.bootId === bootId;
@@ -241,6 +240,7 @@ export class Core {
 
   /** What an earlier evaluator has left. */
   private inherit(taken: Taken): Notice[] {
+    this.isFirst ||= this.ledger.isOvertakenBy(taken);
     const losses = this.ledger.inherit(taken, this.isFirst);
     if (!losses) return [];
     this.losersBefore = this.losers;

@@ -103,6 +103,13 @@ function fire(kernel: Kernel, steps: Step[]): void {
   for (const one of steps) if (one.is === "hook") kernel.hook(one.cpu, one.kind, one.outcome);
 }
 
+/** A record arrives, and its line is written. */
+function write(ledger: Ledger, record: { kind: number; cpu: number; sequence: bigint }): void {
+  const totals = ledger.of(record.kind);
+  for (const key of ["received", "decoded", "written", "lines"] as const) totals[key] += 1;
+  ledger.arrive(record.kind, record.cpu, Number(record.sequence));
+}
+
 const toldIn = ({ losses }: Findings) => losses.reduce((total, { count }) => total + count, 0);
 
 /** Plays steps, then lets all arrive and be counted twice. `drop`: the number of the record that vanishes on the way. */
@@ -116,12 +123,7 @@ function play(steps: Step[], drop: number | null = null) {
       kernel.taken[ring] = record.until;
       arrived += 1;
       if (arrived === drop) continue; // nobody has counted it
-      const totals = ledger.of(record.kind);
-      totals.received += 1;
-      totals.decoded += 1;
-      totals.written += 1;
-      totals.lines += 1;
-      ledger.arrive(record.kind, record.cpu, Number(record.sequence));
+      write(ledger, record);
     }
   };
   const count = (counters: Counters) => {
@@ -308,6 +310,37 @@ describe("what an earlier evaluator has left:", () => {
     ledger.count(kernel.counters(), kernel.taken);
     expect(ledger.inherit({ ...old, unwrittenEvents: 9n }, true)).toBeNull();
     expect(ledger.count(kernel.counters(), kernel.taken).losses).toEqual([]);
+  });
+
+  test("an evaluator that another one has overtaken goes on behind it: what that one has read and told is no difference", () => {
+    const kernel = new Kernel();
+    const ledger = new Ledger();
+    const read = (count: number, on: Ledger) => {
+      for (const record of kernel.rings[Ring.process]?.splice(0, count) ?? []) {
+        kernel.taken[Ring.process] = record.until;
+        write(on, record);
+      }
+    };
+    ledger.count(kernel.counters(), kernel.taken);
+    fire(kernel, [...hooks(4, "submitted"), ...hooks(1, "lost")]);
+    read(2, ledger); // the other two are still in the ring when its sensor ends
+    ledger.count(kernel.counters(), kernel.taken);
+    const other = new Ledger();
+    other.count(kernel.counters(), kernel.taken);
+    fire(kernel, [...hooks(5, "submitted"), ...hooks(2, "lost")]);
+    read(7, other);
+    const told = kernel.counters();
+    other.count(told, kernel.taken);
+    fire(kernel, [...hooks(3, "submitted"), ...hooks(6, "lost")]);
+    expect(ledger.isOvertakenBy(takenOf(told))).toBe(true);
+    expect(ledger.inherit(takenOf(told), true)).toEqual([]);
+    const { losses } = ledger.count(kernel.counters(), kernel.taken);
+    expect(losses.map(({ count }) => count)).toEqual([6]);
+    read(3, ledger);
+    expect(ledger.count(kernel.counters(), kernel.taken).mismatches).toEqual([]);
+    expect(ledger.end(kernel.taken).mismatches).toEqual([]);
+    expect(ledger.statement()).toMatchObject({ received: 5, lost: 7, unaccounted: 0, balanced: true });
+    expect(ledger.isOvertakenBy(takenOf(told))).toBe(false);
   });
 
   test("records that nobody will read, and lines that could not be written, are losses, and the sums agree", () => {

@@ -98,11 +98,11 @@ export class Ledger {
 
   /**
    * A stream begins whose counters have nothing to do with those before: another boot, or programs attached anew. The rings of
-   * those before are gone: what was in them and did not arrive is a loss.
+   * those before are gone: what was in them and did not arrive is a loss. `overtaken`: another evaluator's.
    */
-  restart(): Loss[] {
+  restart(overtaken = false): Loss[] {
     const losses =
-      this.last && !this.isAbandoned
+      this.last && !this.isAbandoned && !overtaken
         ? this.abandon(this.last, "the ring went with its sensor before it was read")
         : [];
     this.abandonedBefore = RINGS.map((ring) =>
@@ -116,6 +116,13 @@ export class Ledger {
     this.waited.fill(0);
     this.told.clear();
     return losses;
+  }
+
+  /** Has another evaluator taken counters that never came here? Then what came before is settled, and this one begins anew. */
+  isOvertakenBy({ time }: Taken): boolean {
+    const overtaken = this.last !== null && time > this.last.counters.time;
+    if (overtaken) this.restart(true);
+    return overtaken;
   }
 
   /** A record came out of the ring for the first time. */
