@@ -53,6 +53,11 @@ export const ALL_EVENT_KINDS: readonly EventKind[] = (Object.keys(EVENT_KINDS) a
     })),
 );
 
+/** Rings by their numbers, as they are called where somebody reads it. */
+export const RING_NAMES: Record<number, string> = Object.fromEntries(
+  Object.entries(Ring).map(([name, ring]) => [ring, name]),
+);
+
 /** The ring that records of a kind are in. */
 export function ringOf(kind: number): Ring {
   return kind < RecordKind.fileOpen ? Ring.process : Ring.activity;

@@ -11,7 +11,7 @@ import {
   type StreamPreamble,
   Tamper,
 } from "../bpf/event.gen.ts";
-import { ALL_EVENT_KINDS, ringOf } from "../bpf/kinds.ts";
+import { ALL_EVENT_KINDS, RING_NAMES, ringOf } from "../bpf/kinds.ts";
 import type { ProcessLimits } from "./context/processes.ts";
 import { Decider, type Decision, type Sink } from "./decide.ts";
 import { SCHEMA_VERSION } from "./event/event.ts";
@@ -380,10 +380,11 @@ export class Core {
     return { producers: this.worst(kind), rules_blind: this.blind(types) };
   }
 
-  private loss({ stage, kind, cpu, reason, count, from, to }: Loss, facts: LossFacts): Notice {
+  private loss({ stage, kind, ring, cpu, reason, count, from, to }: Loss, facts: LossFacts): Notice {
     return this.notice("loss", {
       stage,
       kind: kind === null ? null : typeOf(kind),
+      ring: ring === null ? null : (RING_NAMES[ring] ?? null),
       cpu,
       reason,
       count,

@@ -2,7 +2,7 @@
 // measures, compared at checkpoints: counters whose records have all passed by.
 
 import { KINDS_MAX, type KindCounters, RINGS_MAX, Ring } from "../../bpf/event.gen.ts";
-import { ALL_EVENT_KINDS, ringOf } from "../../bpf/kinds.ts";
+import { ALL_EVENT_KINDS, RING_NAMES, ringOf } from "../../bpf/kinds.ts";
 import type { Counters, Taken } from "../input/counters.ts";
 import {
   EVENT_TYPES,
@@ -37,7 +37,6 @@ export type Mismatch = { law: string; cpu: number; of: string; left: number; rig
 export type Findings = { losses: Loss[]; mismatches: Mismatch[] };
 
 const LOSSES = { lost: "ring full", discarded: "no scratch memory" } as const;
-const RING_NAMES = Object.fromEntries(Object.entries(Ring).map(([name, ring]) => [ring, name]));
 const RINGS = Object.values(Ring);
 /** Counters that were read while programs ran, however often, are of no use; so many in a row are wrong. */
 const RESTLESS_MAX = 3;

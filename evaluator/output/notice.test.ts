@@ -4,7 +4,7 @@ import { type Notice, warnings } from "./notice.ts";
 
 const loss = (comm: Bytes, rule = "R-1", kind: string | null = "file_open"): Notice => ({
   ...{ event_type: "loss", timestamp_ns: 0n, time: "", schema_version: 1, host_id: null, boot_id: "" },
-  ...{ stage: "kernel", kind, cpu: 0, from: "", to: "", from_ns: 0n, to_ns: 0n },
+  ...{ stage: "kernel", kind, ring: "activity", cpu: 0, from: "", to: "", from_ns: 0n, to_ns: 0n },
   reason: "ring full",
   count: 3,
   producers: [{ comm, lost: 3 }],
@@ -15,7 +15,9 @@ test("a loss names who lost most and which rules were blind, in characters, and 
   expect(warnings([loss(fromUtf8("caf\u00e9"), "R\u00e8gle-\u65e5")])).toEqual([
     "lost 3 file_open (ring full), most of caf\u00e9; blind meanwhile: R\u00e8gle-\u65e5",
   ]);
-  expect(warnings([loss(fromUtf8("sh"), "R-1", null)])[0]).toStartWith("lost 3 records (ring full)");
+  expect(warnings([loss(fromUtf8("sh"), "R-1", null)])[0]).toStartWith(
+    "lost 3 records of the activity ring (ring full)",
+  );
   // As characters, the second byte of this letter is CSI, which begins a command to a terminal.
   const hostile = ["\xc3\x9b", "\x1b[2J", "\x9b2J", "\xc2\x9b2J", "a\nb", "\xe2\x80\xae"] as Bytes[];
   for (const comm of hostile) {

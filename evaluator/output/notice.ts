@@ -1,5 +1,6 @@
 // Lines about the stream itself: what they hold, and what they mean in words for the person at the terminal.
 
+import { RING_NAMES } from "../../bpf/kinds.ts";
 import type { Common } from "../event/event.ts";
 import { COMMON_FIELDS, type Fields } from "../event/fields.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
@@ -50,6 +51,7 @@ export type NoticeFacts = {
   loss: Span & {
     stage: string;
     kind: string | null;
+    ring: string | null;
     cpu: number | null;
     reason: string;
     count: number;
@@ -200,6 +202,11 @@ export const NOTICE_FIELDS = {
     ...LINE,
     stage: ["text", "where records were lost", ["hook", "kernel", "ring", "output"]],
     kind: ["text or null", "their event type; null when only their number is known"],
+    ring: [
+      "text or null",
+      "the ring that they were for, of processes or of what these do; null behind the rings",
+      Object.values(RING_NAMES),
+    ],
     cpu: ["number or null", "the CPU; null where it does not matter"],
     reason: ["text", "why"],
     count: ["number", "how many"],
@@ -243,7 +250,7 @@ const RULES_SHOWN_MAX = 5;
 export function warnings(notices: readonly Notice[]): string[] {
   const losses = Map.groupBy(
     notices.filter((notice) => notice.event_type === "loss"),
-    ({ kind, reason }) => `${kind} ${reason}`,
+    ({ kind, ring, reason }) => `${kind} ${ring} ${reason}`,
   );
   const lines = [...losses.values()].map(lossMessage);
   for (const notice of notices) {
@@ -285,5 +292,6 @@ function lossMessage(losses: readonly NoticeOf<"loss">[]): Bytes {
   const shown = rules.slice(0, RULES_SHOWN_MAX).map((rule) => jsonText(rule).body);
   const more = rules.length > RULES_SHOWN_MAX ? [fromUtf8("…")] : [];
   const blind = rules.length > 0 ? `; blind meanwhile: ${[...shown, ...more].join(", ")}` : "";
-  return `lost ${count} ${first?.kind ?? "records"} (${first?.reason})${most}${blind}` as Bytes;
+  const records = first?.ring ? `records of the ${first.ring} ring` : "records";
+  return `lost ${count} ${first?.kind ?? records} (${first?.reason})${most}${blind}` as Bytes;
 }
