@@ -1,6 +1,6 @@
 // The sensor's socket: bytes in, acknowledgements out.
 
-import { writeSync } from "node:fs";
+import { fstatSync, writeSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import {
   ACKNOWLEDGEMENT,
@@ -54,9 +54,11 @@ export async function connectSensor(path: string): Promise<SensorConnection> {
   let retry: ReturnType<typeof setTimeout> | undefined;
   // Past the stream: a write of it that fails, because the sensor has closed, would take with it what the sensor has sent before.
   const { fd } = Reflect.get(socket, "_handle") as { fd: number };
+  const own = fileOf(fd);
   const send = () => {
     clearTimeout(retry);
-    if (!waiting || socket.destroyed) return;
+    // The runtime closes the descriptor before the socket knows, and its number may be another file's by now.
+    if (!waiting || socket.destroyed || fileOf(fd) !== own) return;
     const view = new DataView(new ArrayBuffer(ACKNOWLEDGEMENT.size));
     writeAcknowledgement(view, 0, waiting);
     try {
@@ -76,6 +78,16 @@ export async function connectSensor(path: string): Promise<SensorConnection> {
     },
     close: () => void socket.destroy(),
   };
+}
+
+/** Which file a descriptor is of; null when it is closed. */
+function fileOf(fd: number): string | null {
+  try {
+    const { dev, ino } = fstatSync(fd);
+    return `${dev} ${ino}`;
+  } catch {
+    return null;
+  }
 }
 
 async function* piecesOf(socket: Socket): AsyncGenerator<Uint8Array> {
