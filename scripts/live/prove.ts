@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import * as faults from "./faults.ts";
 import { compileTools, notLive } from "./pair.ts";
-import { beginInMachine, showAll } from "./shown.ts";
+import { beginBeside, showAll } from "./shown.ts";
 import { soak } from "./soak.ts";
 import { tryDeeds } from "./watcher.ts";
 
@@ -67,7 +67,7 @@ async function tryFaults(tools: faults.Tools): Promise<void> {
   for (const [name, trial] of Object.entries(trials)) {
     if (values.only !== undefined && values.only !== name) continue;
     // Beside the kills, for which this host waits more than it works.
-    if (name === "evaluator" && !values.short && values.only === undefined) beginInMachine();
+    if (name === "evaluator" && !values.short && values.only === undefined) void beginBeside();
     const { fault, times, generated, written, counted, unaccounted, note, problems } = await trial();
     row(
       fault,

@@ -130,9 +130,13 @@ type Ran = { passed: string[]; failed: string[]; works: boolean };
 /** By file, the tests that have begun. */
 const begun = new Map<string, Promise<Ran>>();
 
-/** Begins what a virtual machine runs: it disturbs nothing on this host, and takes minutes, most of them on one CPU. */
-export function beginInMachine(): void {
+/**
+ * Begins what disturbs no live pair on this host: what a virtual machine runs, which takes minutes, most of them on one CPU; and,
+ * one file after the other, what has no pair at all.
+ */
+export async function beginBeside(): Promise<void> {
   void begin("scripts/live/host.test.ts");
+  for (const { file } of SHOWN) if (!file.startsWith("scripts/live/")) await begin(file);
 }
 
 /** The tests of one file after the other, and those that have begun already. */
