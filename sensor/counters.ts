@@ -3,10 +3,11 @@
 import { CPU_COUNTERS, KIND_COUNTERS, LOSER, RINGS_MAX } from "../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, ringOf } from "../bpf/kinds.ts";
 import { readEntries } from "./libbpf.ts";
-import { mapShared } from "./libc.ts";
+import { mapShared, poll } from "./libc.ts";
 
 /** A row that keeps changing is copied again this often; then it is sent as it is, and the reader sees that it does not add up. */
 const TRIES_MAX = 1000;
+const TRIES_AT_ONCE = 900;
 /** LOSERS_MAX in maps.bpf.h. */
 const LOSERS_MAX = 256;
 const ROW_CELLS = CPU_COUNTERS.size / 8;
@@ -40,6 +41,7 @@ export function mapCounters(fd: number, cpus: number): CounterMemory {
         for (let tries = 0; tries < TRIES_MAX; tries++) {
           row.set(live);
           if (isOfOneMoment(row, live)) break;
+          if (tries >= TRIES_AT_ONCE) poll([], 1); // a program was interrupted, by us or below this machine: it has to go on
         }
         target.set(rowBytes, cpu * CPU_COUNTERS.size);
       }
