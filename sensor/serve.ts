@@ -79,8 +79,8 @@ async function main(): Promise<void> {
   );
   // The socket stays where it is, in a folder that this process cannot write: the next start replaces it.
   const count = (from: number[]) => rings.reduce((sum, ring, i) => sum + ring.count(from[i]), 0);
-  const [left, unsent] = [count([]), count(sent)];
-  if (left > 0 && !handover.pins)
+  const [left, unsent] = handover.pins ? [0, 0] : [count([]), count(sent)];
+  if (left > 0)
     say(`${left - unsent} records were sent and not acknowledged, ${unsent} were not sent: these are lost`);
   const rest = '; programs stay attached and keep filling the rings ("warder-sensor unload" removes them)';
   say(`stopped${handover.pins ? rest : ""}`);
