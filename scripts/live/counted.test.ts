@@ -41,6 +41,10 @@ describe.skipIf(reason !== null)("what is no event", () => {
     return { lines, ledger: lines.at(-1)?.["ledger"] as Ledger };
   }
 
+  /** Settings under which what happens in the watched folder is all that is reported of files and network. */
+  const onlyWatched = () =>
+    `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`;
+
   async function run(...command: string[]): Promise<void> {
     expect(await Bun.spawn(command, { stdout: "ignore" }).exited).toBe(0);
   }
@@ -147,7 +151,7 @@ describe.skipIf(reason !== null)("what is no event", () => {
 
   test("what waited in the rings of programs that others replace is told to the next evaluator, once", async () => {
     const config = bench.path("replaced.toml");
-    const settings = `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`;
+    const settings = onlyWatched();
     writeFileSync(config, settings);
     await leaveFlood(config);
     writeFileSync(config, `${settings}[process]\ncollect_cwd = false\n`);
@@ -174,7 +178,7 @@ describe.skipIf(reason !== null)("what is no event", () => {
   test("pins of a sensor that was killed while it pinned have seen what others have: that is told once", async () => {
     const { generate } = compileTools(bench.folder, ["generate"]);
     const [config, other] = [bench.path("complete.toml"), bench.path("incomplete.toml")];
-    const settings = `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`;
+    const settings = onlyWatched();
     writeFileSync(config, settings);
     writeFileSync(other, `${settings}[process]\ncollect_args = false\n`);
     const pins = "/sys/fs/bpf/warder";
@@ -221,10 +225,7 @@ describe.skipIf(reason !== null)("what is no event", () => {
     const { generate } = compileTools(bench.folder, ["generate"]);
     writeFileSync(join(watched, "flooded"), "");
     const config = bench.path("stopped.toml");
-    writeFileSync(
-      config,
-      `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`,
-    );
+    writeFileSync(config, onlyWatched());
     const sensor = await bench.sensor("--no-pin", "--config", config);
     const evaluator = await bench.evaluator("--once", "--strict", "--config", config);
     await Bun.sleep(1500); // takes what the sensor did to test its hooks
@@ -246,7 +247,7 @@ describe.skipIf(reason !== null)("what is no event", () => {
     const { generate } = compileTools(bench.folder, ["generate"]);
     writeFileSync(join(watched, "flooded"), "");
     const config = bench.path("late.toml");
-    const settings = `[file]\nwatch_paths = ["${watched}"]\n[network]\nenabled = false\n[health]\ncanary = false\n`;
+    const settings = onlyWatched();
     writeFileSync(config, `${settings}[ebpf]\nbuffer_size = 64\n`);
     await bench.sensor("--no-pin", "--config", config);
     const first = await bench.evaluator("--config", config);
