@@ -414,14 +414,14 @@ class Connection {
     if (this.queue.length > QUEUE_LENGTH_MAX && !last) return; // a peer that does not read needs no further copy
     const { counters, losers, rings, watch } = this.service;
     const findings = watch.look();
-    const lost = losers();
+    const payload = new Uint8Array(COUNTERS_FRAME.size + counters.size);
+    const rows = payload.subarray(COUNTERS_FRAME.size);
+    counters.copyTo(rows);
+    const lost = losers(); // after the counters: whom these do not name, a later loss does
     const isFirst = this.countedAt === 0n;
     if (isFirst) this.handOn(lost);
     if (lost.length > 0 && this.losers !== lost.toString()) this.enqueue(FrameType.losers, lost);
     this.losers = lost.toString();
-    const payload = new Uint8Array(COUNTERS_FRAME.size + counters.size);
-    const rows = payload.subarray(COUNTERS_FRAME.size);
-    counters.copyTo(rows);
     this.countedAt = libc.bootTime();
     writeCountersFrame(new DataView(payload.buffer), 0, {
       time: this.countedAt,
