@@ -7,7 +7,7 @@ import { mapShared, poll } from "./libc.ts";
 
 /** A row that keeps changing is copied again this often; then it is sent as it is, and the reader sees that it does not add up. */
 const TRIES_MAX = 1000;
-const TRIES_AT_ONCE = 900;
+const PAUSE_EVERY = 50;
 /** LOSERS_MAX in maps.bpf.h. */
 const LOSERS_MAX = 256;
 const ROW_CELLS = CPU_COUNTERS.size / 8;
@@ -18,7 +18,7 @@ const EVENT_CELLS = ALL_EVENT_KINDS.map(({ kind }) => ({ at: cellsOf(kind), ring
 /** The mapped counters of all CPUs. */
 export type CounterMemory = {
   size: number;
-  /** Copies all rows, each of one moment. */
+  /** Copies all rows, each of one moment, to where numbers of 8 bytes may begin. */
   copyTo: (target: Uint8Array) => void;
   /** The attempts of a CPU now, by record kind. */
   attemptsOf: (cpu: number) => Map<number, bigint>;
@@ -29,8 +29,6 @@ export function mapCounters(fd: number, cpus: number): CounterMemory {
   const size = cpus * CPU_COUNTERS.size;
   const { bytes } = mapShared(fd, 0, size, false);
   const cells = new BigUint64Array(bytes);
-  const row = new BigUint64Array(ROW_CELLS);
-  const rowBytes = new Uint8Array(row.buffer);
   return {
     size,
     attemptsOf: (cpu) =>
@@ -38,26 +36,30 @@ export function mapCounters(fd: number, cpus: number): CounterMemory {
     copyTo(target) {
       for (let cpu = 0; cpu < cpus; cpu++) {
         const live = cells.subarray(cpu * ROW_CELLS, (cpu + 1) * ROW_CELLS);
+        const row = new BigUint64Array(target.buffer, target.byteOffset + cpu * CPU_COUNTERS.size, ROW_CELLS);
         for (let tries = 0; tries < TRIES_MAX; tries++) {
           row.set(live);
-          if (isOfOneMoment(row, live)) break;
-          if (tries >= TRIES_AT_ONCE) poll([], 1); // a program was interrupted, by us or below this machine: it has to go on
+          if (isStill(row, live) && addsUp(row)) break;
+          if (tries % PAUSE_EVERY === PAUSE_EVERY - 1) poll([], 1); // a program was interrupted: it has to go on
         }
-        target.set(rowBytes, cpu * CPU_COUNTERS.size);
       }
     },
   };
 }
 
-/** Does every attempt of a copied row have its end and its sequence number, and has none begun since? */
-function isOfOneMoment(row: BigUint64Array, live: BigUint64Array): boolean {
+/** Has no attempt begun since the row was copied? Asked first, for under load a row does not rest as long as sums take. */
+const isStill = (row: BigUint64Array, live: BigUint64Array) =>
+  row.subarray(0, RINGS_MAX).every((number, ring) => number === live[ring]);
+
+/** Does every attempt of a copied row have its end and its sequence number? */
+function addsUp(row: BigUint64Array): boolean {
   const attempted = Array.from({ length: RINGS_MAX }, () => 0n);
   for (const { at, ring } of EVENT_CELLS) {
     const [attempts = 0n, submitted = 0n, lost = 0n, discarded = 0n] = row.subarray(at, at + 4);
     if (attempts !== submitted + lost + discarded) return false;
     attempted[ring] = (attempted[ring] ?? 0n) + attempts;
   }
-  return attempted.every((attempts, ring) => attempts === row[ring] && row[ring] === live[ring]);
+  return attempted.every((attempts, ring) => attempts === row[ring]);
 }
 
 /** How many records these rows count as lost or discarded, by ring. */

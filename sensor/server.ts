@@ -407,9 +407,9 @@ class Connection {
     const moved = this.wallOffset === null ? CLOCK_STEP_NS : wallOffset - this.wallOffset;
     if (moved >= CLOCK_STEP_NS || moved <= -CLOCK_STEP_NS) {
       this.wallOffset = wallOffset;
-      const clock = new DataView(new ArrayBuffer(CLOCK_FRAME.size));
-      writeClockFrame(clock, 0, { time, wallOffset });
-      this.enqueue(FrameType.clock, bytesOf(clock));
+      const clock = new Uint8Array(CLOCK_FRAME.size);
+      writeClockFrame(new DataView(clock.buffer), 0, { time, wallOffset });
+      this.enqueue(FrameType.clock, clock);
     }
     if (this.queue.length > QUEUE_LENGTH_MAX && !last) return; // a peer that does not read needs no further copy
     const { counters, losers, rings, watch } = this.service;
@@ -449,11 +449,8 @@ class Connection {
 }
 
 function frameHeader(type: FrameType, ring: number, size: number, position: number): Uint8Array {
-  const view = new DataView(new ArrayBuffer(FRAME_HEADER.size));
-  writeFrameHeader(view, 0, { type, ring, size, position: BigInt(position), checksum: 0, reserved: 0 });
-  return bytesOf(view);
-}
-
-function bytesOf(view: DataView): Uint8Array {
-  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  const header = new Uint8Array(FRAME_HEADER.size);
+  const facts = { type, ring, size, position: BigInt(position), checksum: 0, reserved: 0 };
+  writeFrameHeader(new DataView(header.buffer), 0, facts);
+  return header;
 }
