@@ -4,6 +4,7 @@
 import { KINDS_MAX, type KindCounters, RINGS_MAX, Ring } from "../../bpf/event.gen.ts";
 import { ALL_EVENT_KINDS, RING_NAMES, ringOf } from "../../bpf/kinds.ts";
 import type { Counters, Taken } from "../input/counters.ts";
+import { Checkpoint, hasPassed, LOSSES, type Loss, lossesBetween, type Mismatch } from "./checkpoint.ts";
 import {
   EVENT_TYPES,
   entryOf,
@@ -14,53 +15,12 @@ import {
   UNKNOWN_KIND,
 } from "./totals.ts";
 
-/**
- * A stretch of time in which records were lost. Times are boot time, ns. `kind` is null where only the ring is known, `cpu`
- * where it does not matter.
- */
-export type Loss = {
-  stage: "hook" | "kernel" | "ring" | "output";
-  kind: number | null;
-  /** Null where it got further than the ring. */
-  ring: Ring | null;
-  cpu: number | null;
-  reason: string;
-  count: number;
-  from: bigint;
-  to: bigint;
-};
-
-/** Two measures of the same thing that differ. */
-export type Mismatch = { law: string; cpu: number; of: string; left: number; right: number };
-
 /** What a checkpoint has brought to light. */
 export type Findings = { losses: Loss[]; mismatches: Mismatch[] };
 
-const LOSSES = { lost: "ring full", discarded: "no scratch memory" } as const;
 const RINGS = Object.values(Ring);
 /** Counters that were read while programs ran, however often, are of no use; so many in a row are wrong. */
 const RESTLESS_MAX = 3;
-
-/** Counters, in numbers that are quick to compare. */
-class Checkpoint<Counted extends Counters | Taken = Counters> {
-  /** The next sequence number, by CPU and ring. */
-  readonly cut: Float64Array;
-  private readonly cells = new Map<number, KindCounters>();
-
-  constructor(readonly counters: Counted) {
-    this.cut = new Float64Array(counters.sequences.length * RINGS_MAX);
-    counters.sequences.forEach((row, cpu) => this.cut.set(row.map(Number), cpu * RINGS_MAX));
-    for (const { cpu, kind, counters: cell } of counters.cells) this.cells.set(cpu * KINDS_MAX + kind, cell);
-  }
-
-  get(cpu: number, kind: number, key: keyof KindCounters): number {
-    return Number(this.cells.get(cpu * KINDS_MAX + kind)?.[key] ?? 0n);
-  }
-
-  get cpus(): number {
-    return this.counters.sequences.length;
-  }
-}
 
 /** Keeps the books. Who sees something happen to a record counts it up in `of(kind)`. */
 export class Ledger {
@@ -311,12 +271,12 @@ export class Ledger {
         return [
           type,
           {
-            attempts: sumOf(settled, kind, "attempts") + since + lost + discarded,
-            submitted: sumOf(settled, kind, "submitted") + since,
-            lost: sumOf(settled, kind, "lost") + lost,
-            discarded: sumOf(settled, kind, "discarded") + discarded,
-            filtered: sumOf(settled, kind, "filtered"),
-            unheard: sumOf(settled, kind, "unheard"),
+            attempts: settled.sum(kind, "attempts") + since + lost + discarded,
+            submitted: settled.sum(kind, "submitted") + since,
+            lost: settled.sum(kind, "lost") + lost,
+            discarded: settled.sum(kind, "discarded") + discarded,
+            filtered: settled.sum(kind, "filtered"),
+            unheard: settled.sum(kind, "unheard"),
           },
         ];
       }),
@@ -335,7 +295,7 @@ export class Ledger {
   private toldSince(kind: number): { lost: number; discarded: number } {
     const { settled, last } = this;
     const change = (key: keyof KindCounters) =>
-      settled && last ? sumOf(last, kind, key) - sumOf(settled, kind, key) : 0;
+      settled && last ? last.sum(kind, key) - settled.sum(kind, key) : 0;
     return { lost: change("lost"), discarded: change("discarded") };
   }
 
@@ -345,18 +305,35 @@ export class Ledger {
     if (this.pending && hasPassed(this.pending, positions)) {
       const { pending } = this;
       this.pending = null;
-      const rows = rowLaws(pending);
-      const resting = rows.every(({ left, right }) => left === right);
+      const rows = pending.laws();
+      const resting = pending.isResting();
       this.restless = resting ? 0 : this.restless + 1;
       if (resting) {
         this.settled = pending;
         this.within = this.arrived.map((count, cell) => count - (this.beyond[cell] ?? 0));
-        rows.push(...this.compare());
+        if (this.base?.isResting()) rows.push(...this.compare());
+        else this.beginBehind(pending);
       }
       if (resting || this.restless >= RESTLESS_MAX)
         mismatches.push(...rows.filter((one) => this.isNews(one)));
     }
     return { losses: [], mismatches };
+  }
+
+  /** The first counters were read while a program ran, so nothing can be held against them: these take their place. */
+  private beginBehind(resting: Checkpoint): void {
+    const { base } = this;
+    if (!base) return;
+    this.enter(lossesBetween(base, resting));
+    for (const [kind, totals] of this.totals.entries())
+      totals.filtered += resting.sum(kind, "filtered") - base.sum(kind, "filtered");
+    for (const [cell, count] of this.within.entries()) {
+      const kind = cell % KINDS_MAX;
+      this.waited[kind] = (this.waited[kind] ?? 0) + count;
+    }
+    this.arrived = this.beyond.slice();
+    this.within.fill(0);
+    this.base = resting;
   }
 
   /** Holds holes in the sequence numbers against losses that were counted, and arrivals against submissions. */
@@ -425,7 +402,7 @@ export class Ledger {
     // Before the first counters, and for streams without any, what arrived is all that is known.
     const known = (this.waited[kind] ?? 0) + this.unsettled(kind);
     const change = (key: keyof KindCounters) =>
-      base && settled ? sumOf(settled, kind, key) - sumOf(base, kind, key) : 0;
+      base && settled ? settled.sum(kind, key) - base.sum(kind, key) : 0;
     const missed = Number((last?.counters.missed[kind] ?? 0n) - (base?.counters.missed[kind] ?? 0n));
     const { lost, discarded } = this.toldSince(kind);
     return {
@@ -441,57 +418,4 @@ export class Ledger {
 
 function sumOfAll(counts: readonly number[]): number {
   return counts.reduce((sum, count) => sum + count, 0);
-}
-
-function hasPassed({ counters }: Checkpoint, positions: readonly bigint[]): boolean {
-  return positions.every((position, ring) => position >= (counters.producerPosition[ring] ?? 0n));
-}
-
-/** What holds for every row that is of one moment: attempts have an end and a sequence number. */
-function rowLaws(checkpoint: Checkpoint): Mismatch[] {
-  const rows: Mismatch[] = [];
-  for (let cpu = 0; cpu < checkpoint.cpus; cpu++) {
-    for (const ring of RINGS) {
-      const of = `${RING_NAMES[ring]} ring`;
-      const sum = (key: keyof KindCounters) =>
-        ALL_EVENT_KINDS.reduce(
-          (total, { kind }) => total + (ringOf(kind) === ring ? checkpoint.get(cpu, kind, key) : 0),
-          0,
-        );
-      const attempts = sum("attempts");
-      const ended = sum("submitted") + sum("lost") + sum("discarded");
-      const numbers = checkpoint.cut[cpu * RINGS_MAX + ring] ?? 0;
-      rows.push({ law: "attempts = submitted + lost + discarded", cpu, of, left: attempts, right: ended });
-      rows.push({ law: "attempts = sequence numbers", cpu, of, left: attempts, right: numbers });
-    }
-  }
-  return rows;
-}
-
-function sumOf(checkpoint: Checkpoint, kind: number, key: keyof KindCounters): number {
-  let sum = 0;
-  for (let cpu = 0; cpu < checkpoint.cpus; cpu++) sum += checkpoint.get(cpu, kind, key);
-  return sum;
-}
-
-function lossesBetween(before: Checkpoint | Checkpoint<Taken>, now: Checkpoint): Loss[] {
-  const losses: Loss[] = [];
-  const times = { from: before.counters.time, to: now.counters.time };
-  for (const { cpu, kind } of now.counters.cells) {
-    for (const [key, reason] of Object.entries(LOSSES) as [keyof typeof LOSSES, string][]) {
-      const count = now.get(cpu, kind, key) - before.get(cpu, kind, key);
-      if (count > 0) losses.push({ stage: "kernel", kind, ring: ringOf(kind), cpu, reason, count, ...times });
-    }
-  }
-  now.counters.missed.forEach((missed, kind) => {
-    const count = Number(missed - (before.counters.missed[kind] ?? 0n));
-    const reason = "the program was running already";
-    const what = {
-      stage: "hook",
-      kind: kind === UNKNOWN_KIND ? null : kind,
-      ring: ringOf(kind || KINDS_MAX),
-    } as const;
-    if (count > 0) losses.push({ ...what, cpu: null, reason, count, ...times });
-  });
-  return losses;
 }
