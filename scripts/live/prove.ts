@@ -62,16 +62,18 @@ async function tryFaults(tools: faults.Tools): Promise<void> {
     disk_killed: () => faults.fullDisk(tools, 2),
     producer: () => faults.superProducer(tools, extent),
   };
-  row("fault", "times", "generated", "written", "counted", "unaccounted", "");
+  row("fault", "times", "generated", "written", "counted", "unaccounted", "seconds", "");
   let broken = false;
   for (const [name, trial] of Object.entries(trials)) {
     if (values.only !== undefined && values.only !== name) continue;
     // Beside the kills, for which this host waits more than it works.
     if (name === "evaluator" && !values.short && values.only === undefined) void beginBeside();
+    const start = performance.now();
     const { fault, times, generated, written, counted, unaccounted, note, problems } = await trial();
+    const seconds = Math.round((performance.now() - start) / 1000);
     row(
       fault,
-      ...[times, generated, written, counted, unaccounted].map((n) => n.toLocaleString("en-US")),
+      ...[times, generated, written, counted, unaccounted, seconds].map((n) => n.toLocaleString("en-US")),
       note,
     );
     for (const problem of new Set(problems)) console.log(`  BROKEN: ${problem}`);
