@@ -25,6 +25,7 @@ const SPAWNED = "/bin/true";
 export const CALLS = ["call", "open", "spawn"] as const;
 export type Call = (typeof CALLS)[number];
 type Goals = Record<Call, Goal | null>;
+const NO_GOALS: Goals = { call: null, open: null, spawn: null };
 
 /** Somebody who looks on until it is stopped. Of a pair of ours it is known what it uses, and what it has lost at its end. */
 type Onlooker = () => Promise<LivePair | { stop: () => Promise<void> }>;
@@ -125,6 +126,21 @@ function pairLooksOn(tools: Tools, options: PairOptions): Onlooker {
   };
 }
 
+/** Nobody, but a program that does nothing at the end of each call. */
+function emptyLooksOn({ empty }: Tools): Onlooker {
+  return async () => {
+    const program = Bun.spawn([empty], { stdin: "ignore", stdout: "pipe" });
+    const { value } = await program.stdout.getReader().read();
+    if (value === undefined) throw new Error(`${empty} ended with ${await program.exited}`);
+    return {
+      stop: async () => {
+        program.kill();
+        await program.exited;
+      },
+    };
+  };
+}
+
 /** Why the sensor does not run in a profile on this kernel; null when it does. */
 async function refusal(profile: string): Promise<string | null> {
   const command = [process.execPath, SENSOR, "probe", "--no-pin", "--json", "--profile", profile];
@@ -144,10 +160,11 @@ export async function hookRows(
   const file = join(tools.folder, "opened");
   writeFileSync(file, "");
   const filter = `[file]\nexclude_paths = [${JSON.stringify(file)}]\n`;
-  const [reported, filtered] = (await timeInTurn(tools, file, extent, [
+  const [reported, filtered, empty] = (await timeInTurn(tools, file, extent, [
     pairLooksOn(tools, { settings: QUIET, profile }),
     pairLooksOn(tools, { settings: QUIET + filter, profile }),
-  ])) as [Timed, Timed];
+    ...(profile === "tracepoint" ? [emptyLooksOn(tools)] : []),
+  ])) as [Timed, Timed, Timed?];
   const goals: Goals =
     profile === "fentry"
       ? { call: { atMost: 0 }, open: { atMost: 10 }, spawn: null }
@@ -159,6 +176,7 @@ export async function hookRows(
   const what = `cost of an open that is filtered out, ${profile}`;
   return [
     ...rowsOf(row, profile, reported, goals),
+    ...(empty ? rowsOf(row, "an empty program", empty, NO_GOALS).slice(0, 1) : []),
     rowOf(row, what, "% of one reported", shares, { atMost: 50 }, filtered.open.facts),
   ];
 }
@@ -177,7 +195,7 @@ export async function peerRows(tools: Tools, extent: Extent): Promise<(Row | Ski
     try {
       const look = async () => ({ stop: await start(tools.folder) });
       const [timed] = (await timeInTurn(tools, file, extent, [look])) as [Timed];
-      rows.push(...rowsOf("peers", name, timed, { call: null, open: null, spawn: null }));
+      rows.push(...rowsOf("peers", name, timed, NO_GOALS));
     } catch (error) {
       rows.push({ row: "peers", what: name, skipped: (error as Error).message });
     }

@@ -16,6 +16,7 @@ export type Tools = {
   count: string;
   produce: string;
   programs: string;
+  empty: string;
   object: string;
 };
 
@@ -23,7 +24,8 @@ export type Tools = {
 export function buildTools(): Tools {
   const folder = mkdtempSync(join(tmpdir(), "warder-bench-"));
   chmodSync(folder, 0o755);
-  const compiled = compileTools(folder, ["timed", "reader", "count", "produce", "programs"], import.meta.dir);
+  const names = ["timed", "reader", "count", "produce", "programs", "empty"] as const;
+  const compiled = compileTools(folder, names, import.meta.dir);
   const object = join(folder, "produce.bpf.o");
   const source = join(import.meta.dir, "produce.bpf.c");
   const { exitCode, stderr } = Bun.spawnSync([
