@@ -2,6 +2,7 @@
 // A call that fails throws a SystemError; the exceptions say so.
 
 import { openSync, writeFileSync } from "node:fs";
+import { constants } from "node:os";
 import koffi from "koffi";
 
 const libc = koffi.load("libc.so.6");
@@ -286,19 +287,19 @@ const SIGNAL_SET_SIZE = 128;
 /** Bytes of a struct signalfd_siginfo. */
 const SIGNAL_SIZE = 128;
 
-function signalSet(signals: readonly number[]): BigUint64Array {
+function signalSet(signals: readonly NodeJS.Signals[]): BigUint64Array {
   const set = new BigUint64Array(SIGNAL_SET_SIZE / 8);
-  set[0] = signals.reduce((bits, signal) => bits | (1n << BigInt(signal - 1)), 0n);
+  set[0] = signals.reduce((bits, signal) => bits | (1n << BigInt(constants.signals[signal] - 1)), 0n);
   return set;
 }
 
 /** These signals wait to be taken, from here on, in this thread and in all that it creates and executes. */
-export function holdSignals(signals: readonly number[]): void {
+export function holdSignals(signals: readonly NodeJS.Signals[]): void {
   checked("sigprocmask", c.sigprocmask(SIG_BLOCK, signalSet(signals), null));
 }
 
 /** A descriptor that is readable while one of these signals waits; `take` tells whether one did. */
-export function signalFd(signals: readonly number[]): { fd: number; take: () => boolean } {
+export function signalFd(signals: readonly NodeJS.Signals[]): { fd: number; take: () => boolean } {
   const fd = checked("signalfd", c.signalfd(-1, signalSet(signals), SOCK_NONBLOCK | SOCK_CLOEXEC));
   return { fd, take: () => c.read(fd, new Uint8Array(SIGNAL_SIZE), SIGNAL_SIZE) > 0 };
 }

@@ -2,7 +2,6 @@
 // confined, and a fresh program proves it on every thread.
 
 import { openSync, readdirSync, readFileSync } from "node:fs";
-import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { prepareConfinement } from "./confine.ts";
 import {
@@ -17,9 +16,8 @@ import {
 import type { Handover } from "./serve.ts";
 import type { User } from "./settings.ts";
 
-const { SIGTERM, SIGINT, SIGHUP } = constants.signals;
 /** What ends the server; SIGHUP is that of a terminal that closes. It takes them when it looks, and needs no thread for that. */
-export const STOP_SIGNALS = [SIGTERM, SIGINT, SIGHUP];
+export const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
 /**
  * Becomes `user` without any right, and then the program of serve.ts, in this process. The kernel keeps rights by thread, and

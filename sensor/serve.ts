@@ -35,10 +35,12 @@ const say = talker((line) => process.stderr.write(`warder-sensor: ${line}\n`));
 /** One of STOP_SIGNALS wakes the server; as soon as it looks, programs that are not pinned are detached. */
 function stopSignal(): { fd: number; requested: () => boolean; detached: () => boolean } {
   const { fd, take } = libc.signalFd(STOP_SIGNALS);
-  let isRequested = false;
+  let [isSignalled, isRequested] = [false, false];
   process.on("SIGUSR1", () => {}); // means the evaluator's files, and would end this process
+  // They are held. But while the runtime looks for work (epoll_pwait2), nothing is, and what comes then unhandled ends us.
+  for (const signal of STOP_SIGNALS) process.on(signal, () => void (isSignalled = true));
   const requested = () => {
-    if (isRequested || !take()) return isRequested;
+    if (isRequested || !(take() || isSignalled)) return isRequested;
     if (!handover.pins) for (const { link } of handover.hooks) libc.closeFd(link);
     isRequested = true;
     return true;

@@ -2,7 +2,8 @@
 // rotation.test.ts.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, openSync, statSync } from "node:fs";
+import { existsSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { Bench, notLive, type Program, until, warder } from "./pair.ts";
 
@@ -96,6 +97,20 @@ describe.skipIf(reason !== null)("signals", () => {
     },
     60_000,
   );
+
+  test("at no moment does a stop signal end the sensor by itself: the runtime lets all through while it looks for work", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    await bench.evaluator("--once");
+    const numbers = [constants.signals.SIGHUP, constants.signals.SIGINT, constants.signals.SIGTERM];
+    const ofAll = numbers.reduce((bits, number) => bits | (1n << BigInt(number - 1)), 0n);
+    for (const thread of readdirSync(`/proc/${sensor.pid}/task`)) {
+      const status = readFileSync(`/proc/${sensor.pid}/task/${thread}/status`, "utf8");
+      const bits = (key: string) =>
+        BigInt(`0x${new RegExp(`^${key}:\\s+(.*)$`, "m").exec(status)?.[1]}`) & ofAll;
+      expect({ held: bits("SigBlk"), handled: bits("SigCgt") }).toEqual({ held: ofAll, handled: ofAll });
+    }
+    expect(await ends(sensor, "SIGTERM")).toBe(0);
+  }, 60_000);
 
   test("a sensor whose programs stay attached ends in time, even while its evaluator is stopped", async () => {
     const sensor = await bench.sensor();
