@@ -5,9 +5,8 @@ import { ALL_EVENT_KINDS, ringOf } from "../bpf/kinds.ts";
 import { readEntries } from "./libbpf.ts";
 import { mapShared, poll } from "./libc.ts";
 
-/** A row that keeps changing is copied again this often; then it is sent as it is, and the reader sees that it does not add up. */
-const TRIES_MAX = 1000;
-const PAUSE_EVERY = 50;
+/** So often is a row copied that keeps changing, with pauses; then it is sent as it is, and the reader sees that it does not add up. */
+const [TRIES_MAX, PAUSE_EVERY] = [1000, 50];
 /** LOSERS_MAX in maps.bpf.h. */
 const LOSERS_MAX = 256;
 const ROW_CELLS = CPU_COUNTERS.size / 8;
