@@ -77,7 +77,11 @@ test("no acknowledgement is written to whatever has got the number of a descript
   const folder = mkdtempSync(join(tmpdir(), "warder-socket-"));
   const path = join(folder, "sensor.sock");
   const received: Buffer[] = [];
-  const server = createServer((socket) => socket.on("data", (piece: Buffer) => received.push(piece)));
+  const server = createServer((socket) => {
+    socket.on("data", (piece: Buffer) => received.push(piece));
+    socket.on("end", () => server.close());
+  });
+  const closed = new Promise((resolve) => server.on("close", resolve));
   await new Promise<void>((resolve) => server.listen(path, resolve));
   const other = join(folder, "other");
   const program = Bun.spawn([process.execPath, "-e", ACKNOWLEDGE_LATE, path, other], {
@@ -87,7 +91,7 @@ test("no acknowledgement is written to whatever has got the number of a descript
   const [said, code] = await Promise.all([new Response(program.stderr).text(), program.exited]);
   expect({ said, code }).toEqual({ said: "", code: 0 });
   expect(readFileSync(other, "latin1")).toBe("");
+  await closed;
   expect(Buffer.concat(received).length).toBe(ACKNOWLEDGEMENT.size);
-  server.close();
   rmSync(folder, { recursive: true });
 });
