@@ -12,7 +12,7 @@ import { serveMetrics } from "./metrics.ts";
 import { failureOf, type OutputOptions, openPipeline } from "./pipeline.ts";
 import { becomeUser } from "./privileges.ts";
 import { openRecording, Recording, writeRecording } from "./recording.ts";
-import { laterSignal, stopSignal } from "./signals.ts";
+import { laterSignal, onAbort, stopSignal } from "./signals.ts";
 import { Progress, say } from "./talk.ts";
 
 export type RunOptions = OutputOptions & {
@@ -50,7 +50,7 @@ export async function run(load: () => Loaded, options: RunOptions, reload: () =>
   else if (process.getuid?.() === 0) say("stays root, as --allow-root says");
   const pipeline = openPipeline(loaded, options, () => Math.round(process.memoryUsage.rss() / 1024));
   onMoved(() => pipeline.reopen());
-  stop.signal.addEventListener("abort", () => setTimeout(() => pipeline.giveUp(), GIVE_UP_MS));
+  onAbort(stop.signal, () => setTimeout(() => pipeline.giveUp(), GIVE_UP_MS));
   onChanged(() => pipeline.reload(reload()));
 
   const troubles = () => pipeline.troubles(connection !== null, socket);
@@ -66,12 +66,11 @@ export async function run(load: () => Loaded, options: RunOptions, reload: () =>
     if (!connection) break;
     const { signal } = stop;
     const { close } = connection;
-    const end = () => setTimeout(close, options.once ? END_MS : 0);
-    signal.addEventListener("abort", end, { once: true });
+    const callOff = onAbort(signal, () => setTimeout(close, options.once ? END_MS : 0));
     const outcome = await pipeline
       .feed(connection.pieces, recording, connection.acknowledge, signal)
       .catch(failureOf(socket));
-    signal.removeEventListener("abort", end);
+    callOff();
     connection.close();
     connection = null;
     if (outcome instanceof Failure) {
@@ -159,7 +158,7 @@ export async function record(
   const recording = openRecording(file);
   if (!options.allowRoot) becomeUser(options.user);
   const stop = stopSignal();
-  stop.signal.addEventListener("abort", connection.close);
+  onAbort(stop.signal, connection.close);
   if (seconds !== null) setTimeout(connection.close, seconds * 1000);
   const reader = new FrameReader();
   let frames = 0;

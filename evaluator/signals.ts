@@ -15,6 +15,13 @@ export function stopSignal(): { signal: AbortSignal } {
   return { signal: controller.signal };
 }
 
+/** Acts when `signal` is aborted, at once if it is already. Returns how to call that off. */
+export function onAbort(signal: AbortSignal, act: () => void): () => void {
+  if (signal.aborted) act();
+  else signal.addEventListener("abort", act, { once: true });
+  return () => signal.removeEventListener("abort", act);
+}
+
 /**
  * A signal that is acted on as soon as there is something to act on, which the caller gives. Without a handler it would end this
  * process.

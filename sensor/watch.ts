@@ -101,8 +101,8 @@ function setBit(words: number[], bit: number): void {
 type Identity = { links: number; changed: number; device: number };
 
 function identityOf(fd: number): Identity {
-  const { nlink, mtimeMs, dev } = fstatSync(fd);
-  return { links: nlink, changed: mtimeMs, device: dev };
+  const { nlink, ctimeMs, dev } = fstatSync(fd); // the time that nobody can set back
+  return { links: nlink, changed: ctimeMs, device: dev };
 }
 
 /** Was a pin removed, its folder, or the file system? */

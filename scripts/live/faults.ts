@@ -86,6 +86,8 @@ function judge(fault: string, times: number, generated: ReadonlyMap<string, numb
   // What else the host does may still be lost while the last sums are made.
   for (const [type, words] of untold(result)) if (generated.has(type)) problems.push(`${type}: ${words}`);
   if (accounts.size === 0) problems.push("no health line");
+  const unaccountedOfAll = sum(({ unaccounted }) => unaccounted);
+  if (ofUnknown && unaccountedOfAll !== 0) problems.push(`${unaccountedOfAll} of all types unaccounted`);
   for (const [type, count] of generated) {
     const { attempts, counted } = accounts.get(type) ?? { attempts: 0, counted: 0 };
     if (attempts < count) problems.push(`${type}: ${count} generated, ${attempts} attempts`);
@@ -108,9 +110,7 @@ function judge(fault: string, times: number, generated: ReadonlyMap<string, numb
     generated: [...generated.values()].reduce((total, count) => total + count, 0),
     written: sum(({ written }) => written),
     counted: sum(({ counted }) => counted),
-    unaccounted: ofUnknown
-      ? Math.abs(sum(({ unaccounted }) => unaccounted))
-      : sum(({ unaccounted }) => Math.abs(unaccounted)),
+    unaccounted: ofUnknown ? Math.abs(unaccountedOfAll) : sum(({ unaccounted }) => Math.abs(unaccounted)),
     note: "",
     problems,
   };

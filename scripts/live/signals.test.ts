@@ -2,10 +2,10 @@
 // rotation.test.ts.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
-import { Bench, notLive, type Program, until, warder } from "./pair.ts";
+import { Bench, notLive, type Program, ROOT, until, warder } from "./pair.ts";
 
 const reason = notLive();
 if (reason !== null) console.error(`skipped: signals (${reason})`);
@@ -48,6 +48,31 @@ describe.skipIf(reason !== null)("signals", () => {
     const waiting = await bench.evaluator("--alerts-only", "--socket", bench.path("absent.sock"));
     await until("the waiting", () => waiting.stderr.includes("waiting"));
     expect(await ends(waiting, "SIGINT")).toBe(0);
+  }, 60_000);
+
+  test("a signal at any moment of an evaluator's start ends it, also while it reads its rules or connects", async () => {
+    await bench.sensor("--no-pin");
+    const config = bench.path("many.toml");
+    const rule = (id: number) =>
+      `[[rules]]\nid = "T-${id}"\nname = "n"\nenabled = true\ntype = "file"\nseverity = "low"\naction = "alert"\npaths = ["/absent/${id}"]\noperations = ["write"]\n`;
+    writeFileSync(config, Array.from({ length: 4000 }, (_, id) => rule(id)).join(""));
+    const command = ["evaluator/main.ts", "run", "--socket", bench.socket, "--config", config];
+    const codes: unknown[] = [];
+    for (let ms = 150; ms <= 1050; ms += 150) {
+      const program = Bun.spawn([process.execPath, ...command], {
+        cwd: ROOT,
+        stdout: "ignore",
+        stderr: "ignore",
+      });
+      await Bun.sleep(ms);
+      program.kill("SIGTERM");
+      const timer = Bun.sleep(END_MS_MAX).then(() => "still there");
+      codes.push(await Promise.race([program.exited, timer]));
+      program.kill("SIGKILL");
+    }
+    // Before it has handlers, the signal itself ends it.
+    expect(codes.filter((code) => code !== 0 && code !== 143)).toEqual([]);
+    expect(codes).toContain(0);
   }, 60_000);
 
   test.each([

@@ -87,6 +87,17 @@ const DEEDS: Deed[] = [
     sign: tampered("pins"),
   },
   {
+    deed: "E63 a pin is removed, and the time put back",
+    pinned: true,
+    act: ({ bench }) =>
+      void bench.inside(
+        ...["sh", "-c"],
+        'cd /sys/fs/bpf/warder/* && touch -r . "$0" && rm on_exec && touch -r "$0" .',
+        bench.path("time"),
+      ),
+    sign: tampered("pins"),
+  },
+  {
     deed: "E63 all pins are removed, with their folder",
     pinned: true,
     act: ({ bench }) => void bench.inside("rm", "-r", "/sys/fs/bpf/warder"),
