@@ -109,15 +109,16 @@ export class ColdStore {
   private read(start: number): Cold {
     const { memory, words } = this;
     let word = start / WORD_SIZE + HEAD.length;
-    const numbers = Array.from(words.subarray(word, word + this.shape.numbers));
-    word += this.shape.numbers;
+    // Loops, not lists made of views: where many processes act by turns, each event comes by here.
+    const numbers: number[] = [];
+    for (let i = 0; i < this.shape.numbers; i++) numbers.push(words[word++] as number);
     let at = (word + this.shape.texts) * WORD_SIZE;
-    const texts = Array.from(words.subarray(word, word + this.shape.texts), (sizeAndOne) => {
-      if (sizeAndOne === 0) return null;
-      const from = at;
-      at += sizeAndOne - 1;
-      return memory.toString("latin1", from, at) as Bytes;
-    });
+    const texts: (Bytes | null)[] = [];
+    for (let i = 0; i < this.shape.texts; i++) {
+      const size = (words[word++] as number) - 1;
+      texts.push(size < 0 ? null : (memory.toString("latin1", at, at + size) as Bytes));
+      if (size > 0) at += size;
+    }
     return { numbers, texts };
   }
 

@@ -223,6 +223,37 @@ test("long argument lists are bounded by their bytes", () => {
   expect(processes.evicted).toBe(5000 - processes.size);
 });
 
+test("what comes back from the cold is what went there", () => {
+  const container = "0123456789abcdef".repeat(4);
+  const live = (hotMax: number) => {
+    const processes = new Processes("boot", { ...LIMITS, hotMax });
+    observe(processes, exec(key(10), key(1), "/bin/shell", 1));
+    observe(processes, fork(key(11), key(10), "shell", 1));
+    observe(processes, exec(key(11), key(10), "/bin/inner", 2, `/docker/${container}`, "inner\0--all"));
+    observe(processes, fork(key(12), key(11), "inner", 2));
+    for (let pid = 100; pid < 200; pid++) observe(processes, fork(key(pid), key(1), "x", 1));
+    const seen = [
+      fork(key(13), key(11), "inner", 2),
+      exit(key(12), key(11), "renamed", 2),
+      exit(key(11), key(10), "inner", 2),
+    ];
+    return seen.map((record) => {
+      const view = viewOf(record);
+      const process = processes.observe(view);
+      return { lineage: processes.lineageOf(view, process), image: processes.imageOf(process) };
+    });
+  };
+  const [child, grandchild, parent] = live(4);
+  expect([child, grandchild, parent]).toEqual(live(1000));
+  expect(names(grandchild?.lineage.ancestors ?? [])).toEqual(["inner(11)", "shell(10)"]);
+  expect(grandchild?.lineage).toMatchObject({
+    exePath: "/bin/inner",
+    parentExePath: "/bin/inner",
+    containerId: container,
+  });
+  expect(child?.image).toMatchObject({ args: ["inner", "--all"], cwd: "/cwd" });
+});
+
 test("the container is that of the cgroup's name", () => {
   const processes = new Processes("boot", LIMITS);
   const id = "0123456789abcdef".repeat(4);

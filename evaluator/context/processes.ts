@@ -41,8 +41,8 @@ const KEY = PROCESS_KEY.at;
 const EXEC = EXEC_RECORD.at;
 const EXEC_TEXT = EXEC_RECORD.variable;
 
-/** The bounds of the table. */
-export type ProcessLimits = { entriesMax: number; ancestorsMax: number };
+/** The bounds of the table. `hotMax`: processes that are objects; the others are bytes until something happens to them (4,096). */
+export type ProcessLimits = { entriesMax: number; ancestorsMax: number; hotMax?: number };
 
 /** All processes that were seen, as far as the bounds allow. */
 export class Processes {
@@ -65,7 +65,7 @@ export class Processes {
     private bootId: string,
     private readonly limits: ProcessLimits,
   ) {
-    const coldMax = Math.max(0, limits.entriesMax - HOT_MAX);
+    const coldMax = Math.max(0, limits.entriesMax - (limits.hotMax ?? HOT_MAX));
     this.cold = new ColdStore(coldMax, Math.max(coldMax * COLD_ENTRY_SIZE, COLD_SIZE_MIN), COLD_SHAPE);
     this.hot = this.makeHot();
   }
@@ -91,7 +91,8 @@ export class Processes {
 
   private makeHot(): Table<Process> {
     const evicted = (process: Process) => this.cold.put(process, cold(process));
-    return new Table(Math.min(this.limits.entriesMax, HOT_MAX), HOT_SIZE_MAX, evicted);
+    const { entriesMax, hotMax = HOT_MAX } = this.limits;
+    return new Table(Math.min(entriesMax, hotMax), HOT_SIZE_MAX, evicted);
   }
 
   /** Takes in a record of a snapshot. Its lineage is asked for later: a snapshot may name a child before its parent. */
