@@ -3,7 +3,6 @@
 
 import {
   DecodeError,
-  type Loser,
   RECORD_HEADER,
   RecordFlag,
   RecordKind,
@@ -26,6 +25,7 @@ import type { Loss } from "./output/checkpoint.ts";
 import { Debts } from "./output/debts.ts";
 import { type Findings, Ledger } from "./output/ledger.ts";
 import { ALERT, NOTICE } from "./output/lines.ts";
+import { Losers } from "./output/losers.ts";
 import type { Notice, NoticeFacts, NoticeType } from "./output/notice.ts";
 import type { Shortfall } from "./output/outputs.ts";
 import type { Tally } from "./output/summary.ts";
@@ -49,8 +49,7 @@ type LossFacts = Pick<NoticeFacts["loss"], "producers" | "rules_blind">;
 
 const HEADER = RECORD_HEADER.at;
 const SECOND_NS = 1_000_000_000n;
-/** How many of those whose records were lost, and of the rules that were blind, a loss names. */
-const LOSERS_NAMED_MAX = 3;
+/** So many of the rules that were blind a loss names. */
 const RULES_NAMED_MAX = 100;
 const TAMPERED: Record<number, string> = {
   [Tamper.pins]: "pins were removed, or their file system was unmounted",
@@ -84,8 +83,7 @@ export class Core {
   private readonly canaries = new Canaries();
   /** Types of events whose hooks are attached. */
   private attached: string[] = [];
-  private losers = new Map<string, Loser>();
-  private losersBefore = new Map<string, Loser>();
+  private readonly losers = new Losers();
   private tampered = 0;
   private refused = 0n;
   private refusedBefore = 0n;
@@ -132,7 +130,7 @@ export class Core {
       case "coverage":
         return [this.coverage(frame.coverage)];
       case "losers":
-        this.losers = new Map(frame.losers.map((loser) => [`${loser.kind} ${loser.comm}`, loser]));
+        this.losers.set(frame.losers);
         return [];
       case "taken":
         return this.inherit(frame.taken);
@@ -244,7 +242,7 @@ export class Core {
     this.isFirst ||= this.ledger.isOvertakenBy(taken);
     const losses = this.ledger.inherit(taken, this.isFirst);
     if (!losses) return [];
-    this.losersBefore = this.losers;
+    this.losers.inherit();
     if (this.isFirst && this.settings.hasNotices)
       this.debts.take({ events: Number(taken.unwrittenEvents), alerts: Number(taken.unwrittenAlerts) });
     return this.found({ losses, mismatches: [] });
@@ -366,7 +364,7 @@ export class Core {
       known.set(about, facts);
       return this.loss(loss, facts);
     });
-    if (losses.length > 0) this.losersBefore = this.losers;
+    this.losers.told(losses);
     for (const { law, cpu, of, left, right } of mismatches) {
       outputs.push(this.notice("ledger_mismatch", { law, cpu, of, left, right }));
     }
@@ -378,7 +376,7 @@ export class Core {
       kind === null
         ? ALL_EVENT_KINDS.filter((one) => ringOf(one.kind) === ring).map(({ type }) => type)
         : [typeOf(kind)];
-    return { producers: this.worst(kind), rules_blind: this.blind(types) };
+    return { producers: this.losers.worst(kind), rules_blind: this.blind(types) };
   }
 
   private loss({ stage, kind, ring, cpu, reason, count, from, to }: Loss, facts: LossFacts): Notice {
@@ -393,19 +391,6 @@ export class Core {
       to_ns: to,
       ...facts,
     });
-  }
-
-  /** Whose records of this kind were lost since the last time, those with most first. */
-  private worst(kind: number | null): { comm: Bytes; lost: number }[] {
-    return [...this.losers]
-      .filter(([, loser]) => loser.kind === kind)
-      .map(([key, { comm, lost }]) => ({
-        comm,
-        lost: Number(lost - (this.losersBefore.get(key)?.lost ?? 0n)),
-      }))
-      .filter(({ lost }) => lost > 0)
-      .toSorted((a, b) => b.lost - a.lost)
-      .slice(0, LOSERS_NAMED_MAX);
   }
 
   /** The enabled rules that could have matched one of these, by id. */

@@ -62,6 +62,7 @@ const DRAIN_MS_MAX = 22_000;
 /** For each of two steps: one whose programs stay attached leaves the rest to the next one. */
 const LEAVE_MS = 1500;
 const QUEUE_LENGTH_MAX = 8;
+const PENDING_MAX = 16;
 /** Nobody owes more. */
 const UNWRITTEN_MAX = 2n ** 48n;
 
@@ -186,9 +187,8 @@ class Connection {
   private taken: Taken;
   /** When the counters that were sent last were read. */
   private countedAt = 0n;
-  /** Counters that were sent and not yet acknowledged: the first of them, and the last that were sent. */
-  private pending: Counted | null = null;
-  private latest: Counted | null = null;
+  /** Counters that were sent and not yet acknowledged; of very many, all but some in the middle. */
+  private readonly pending: Counted[] = [];
 
   constructor(
     private readonly service: Service,
@@ -383,13 +383,12 @@ class Connection {
 
   /** Remembers what the next evaluator has to know. */
   private keep(counters: bigint, owed: Pick<TakenFrame, "unwrittenEvents" | "unwrittenAlerts">): void {
-    const { pending, latest, taken } = this;
-    const known = [latest, pending].find((one) => one && counters >= one.facts.time);
-    if (pending && known) {
+    const { pending, taken } = this;
+    const known = pending.splice(0, pending.filter(({ facts }) => counters >= facts.time).length).at(-1);
+    if (known) {
       this.taken = { facts: { ...NO_DEBTS, ...known.facts, ...owed }, rows: known.rows };
       this.state.losersTaken = known.losers;
       this.service.watch.told(known.tampered);
-      this.pending = known === latest ? null : latest;
     } else if (
       taken.facts.unwrittenEvents !== owed.unwrittenEvents ||
       taken.facts.unwrittenAlerts !== owed.unwrittenAlerts
@@ -435,8 +434,8 @@ class Connection {
     });
     this.enqueue(FrameType.counters, payload);
     const { missed, tampered } = findings;
-    this.latest = { facts: { time: this.countedAt, missed }, rows, losers: lost, tampered };
-    this.pending ??= this.latest;
+    this.pending.push({ facts: { time: this.countedAt, missed }, rows, losers: lost, tampered });
+    if (this.pending.length > PENDING_MAX) this.pending.splice(-2, 1);
   }
 
   /** What an earlier evaluator has left, and whose records were lost by then. */
