@@ -445,6 +445,7 @@ test("first counters that were read while a program ran are replaced by the next
   exec.filtered = 5n;
   fire(kernel, hooks(1, "discarded"));
   ledger.count({ ...kernel.counters(), missed: missed(7n) }, kernel.produced);
+  expect(ledger.statement()).toMatchObject({ received: 2, unaccounted: 0, balanced: true });
   expect(ledger.end(kernel.produced)).toEqual({ losses: [], mismatches: [] });
   expect(ledger.statement()).toMatchObject({
     ...{ attempts: 8, submitted: 2, lost: 5, discarded: 1, filtered: 5, missed: 6 },
