@@ -31,12 +31,15 @@ export const LOSSES = { lost: "ring full", discarded: "no scratch memory" } as c
 export class Checkpoint<Counted extends Counters | Taken = Counters> {
   /** The next sequence number, by CPU and ring. */
   readonly cut: Float64Array;
+  /** What holds for every row that is of one moment: attempts have an end and a sequence number. */
+  readonly laws: readonly Mismatch[];
   private readonly cells = new Map<number, KindCounters>();
 
   constructor(readonly counters: Counted) {
     this.cut = new Float64Array(counters.sequences.length * RINGS_MAX);
     counters.sequences.forEach((row, cpu) => this.cut.set(row.map(Number), cpu * RINGS_MAX));
     for (const { cpu, kind, counters: cell } of counters.cells) this.cells.set(cpu * KINDS_MAX + kind, cell);
+    this.laws = this.compare();
   }
 
   get cpus(): number {
@@ -54,8 +57,7 @@ export class Checkpoint<Counted extends Counters | Taken = Counters> {
     return sum;
   }
 
-  /** What holds for every row that is of one moment: attempts have an end and a sequence number. */
-  laws(): Mismatch[] {
+  private compare(): Mismatch[] {
     const rows: Mismatch[] = [];
     for (let cpu = 0; cpu < this.cpus; cpu++) {
       for (const ring of Object.values(Ring)) {
@@ -76,8 +78,8 @@ export class Checkpoint<Counted extends Counters | Taken = Counters> {
   }
 
   /** Was no program in the midst of its work when these counters were read? */
-  isResting(): boolean {
-    return this.laws().every(({ left, right }) => left === right);
+  get isResting(): boolean {
+    return this.laws.every(({ left, right }) => left === right);
   }
 }
 

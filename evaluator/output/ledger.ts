@@ -305,13 +305,13 @@ export class Ledger {
     if (this.pending && hasPassed(this.pending, positions)) {
       const { pending } = this;
       this.pending = null;
-      const rows = pending.laws();
-      const resting = pending.isResting();
+      const rows = [...pending.laws];
+      const resting = pending.isResting;
       this.restless = resting ? 0 : this.restless + 1;
       if (resting) {
         this.settled = pending;
         this.within = this.arrived.map((count, cell) => count - (this.beyond[cell] ?? 0));
-        if (this.base?.isResting()) rows.push(...this.compare());
+        if (this.base?.isResting) rows.push(...this.compare());
         else this.beginBehind(pending);
       }
       if (resting || this.restless >= RESTLESS_MAX)
