@@ -62,7 +62,7 @@ const DRAIN_MS_MAX = 22_000;
 /** For each of two steps: one whose programs stay attached leaves the rest to the next one. */
 const LEAVE_MS = 1500;
 const QUEUE_LENGTH_MAX = 8;
-const PENDING_MAX = 16;
+const PENDING_MAX = 16; // each is as large as all CPUs' counters
 /** Nobody owes more. */
 const UNWRITTEN_MAX = 2n ** 48n;
 

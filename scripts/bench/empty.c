@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * A program that does nothing at the end of every call: what any program in its place would cost. Says that it is attached,
- * and stays until it is killed.
- */
+/* A program that does nothing at the end of every call: what any program in its place would cost. Stays until it is killed. */
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <stdio.h>
@@ -20,8 +17,6 @@ int main(void)
 		perror("empty");
 		return 1;
 	}
-	puts("attached");
-	fflush(stdout);
 	pause();
 	return 0;
 }

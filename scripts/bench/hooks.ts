@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { factsOf, LivePair, outputOf, type PairOptions, type Tools, type Use } from "./live.ts";
-import { PEERS } from "./peers.ts";
+import { daemon, PEERS } from "./peers.ts";
 import {
   type Extent,
   type Facts,
@@ -126,21 +126,6 @@ function pairLooksOn(tools: Tools, options: PairOptions): Onlooker {
   };
 }
 
-/** Nobody, but a program that does nothing at the end of each call. */
-function emptyLooksOn({ empty }: Tools): Onlooker {
-  return async () => {
-    const program = Bun.spawn([empty], { stdin: "ignore", stdout: "pipe" });
-    const { value } = await program.stdout.getReader().read();
-    if (value === undefined) throw new Error(`${empty} ended with ${await program.exited}`);
-    return {
-      stop: async () => {
-        program.kill();
-        await program.exited;
-      },
-    };
-  };
-}
-
 /** Why the sensor does not run in a profile on this kernel; null when it does. */
 async function refusal(profile: string): Promise<string | null> {
   const command = [process.execPath, SENSOR, "probe", "--no-pin", "--json", "--profile", profile];
@@ -163,7 +148,7 @@ export async function hookRows(
   const [reported, filtered, empty] = (await timeInTurn(tools, file, extent, [
     pairLooksOn(tools, { settings: QUIET, profile }),
     pairLooksOn(tools, { settings: QUIET + filter, profile }),
-    ...(profile === "tracepoint" ? [emptyLooksOn(tools)] : []),
+    ...(profile === "tracepoint" ? [async () => ({ stop: await daemon([tools.empty]) })] : []),
   ])) as [Timed, Timed, Timed?];
   const goals: Goals =
     profile === "fentry"

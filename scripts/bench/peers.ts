@@ -25,7 +25,7 @@ export const PEERS: Peer[] = [
 ];
 
 /** Runs until it is stopped. @throws Error when it ends by itself */
-async function daemon(command: string[]): Promise<() => Promise<void>> {
+export async function daemon(command: string[]): Promise<() => Promise<void>> {
   const program = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
   await Bun.sleep(SETTLE_MS);
   if (program.exitCode !== null) throw new Error(`${command.join(" ")} ended with code ${program.exitCode}`);
