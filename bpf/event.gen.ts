@@ -20,7 +20,7 @@ export class DecodeError extends Error {
 }
 
 /** Identifies the layout of everything below: the first half of a SHA-256 over it. */
-export const EVENT_ABI = "66df4d87dfa4b7c4cf8938b43f77207c";
+export const EVENT_ABI = "be3323f6aaf8a6210b77a62bbb3c1388";
 
 /** The first bytes of every stream. */
 export const STREAM_MAGIC = "WARDER\r\n";
@@ -129,6 +129,7 @@ export const Tamper = {
   own: 2,
   position: 4,
   canary: 8,
+  args: 16,
 } as const;
 export type Tamper = (typeof Tamper)[keyof typeof Tamper];
 
@@ -333,7 +334,7 @@ export const FRAME_HEADER = {
     size: 4,
     position: 8,
     checksum: 16,
-    reserved: 20,
+    more: 20,
   },
 } as const;
 
@@ -442,15 +443,17 @@ export const KERNEL_SETTINGS = {
 } as const;
 
 export const OWN_PROCESSES = {
-  size: 40,
+  size: 48,
   at: {
     sensor: 0,
     evaluator: 4,
     sensorStart: 8,
     evaluatorStart: 16,
     canary: 24,
-    reserved: 28,
+    bare: 28,
     strangers: 32,
+    reading: 40,
+    reserved: 44,
   },
 } as const;
 
@@ -605,7 +608,7 @@ export type FrameHeader = {
   size: number;
   position: bigint;
   checksum: number;
-  reserved: number;
+  more: number;
 };
 
 export type RingEntry = {
@@ -691,8 +694,10 @@ export type OwnProcesses = {
   sensorStart: bigint;
   evaluatorStart: bigint;
   canary: number;
-  reserved: number;
+  bare: number;
   strangers: bigint;
+  reading: number;
+  reserved: number;
 };
 
 export type Message = {
@@ -805,7 +810,7 @@ export function readFrameHeader(view: DataView, at: number): FrameHeader {
     size: view.getUint32(at + 4, true),
     position: view.getBigUint64(at + 8, true),
     checksum: view.getUint32(at + 16, true),
-    reserved: view.getUint32(at + 20, true),
+    more: view.getUint32(at + 20, true),
   };
 }
 
@@ -913,8 +918,10 @@ export function readOwnProcesses(view: DataView, at: number): OwnProcesses {
     sensorStart: view.getBigUint64(at + 8, true),
     evaluatorStart: view.getBigUint64(at + 16, true),
     canary: view.getUint32(at + 24, true),
-    reserved: view.getUint32(at + 28, true),
+    bare: view.getUint32(at + 28, true),
     strangers: view.getBigUint64(at + 32, true),
+    reading: view.getUint32(at + 40, true),
+    reserved: view.getUint32(at + 44, true),
   };
 }
 
@@ -1111,7 +1118,7 @@ export function writeFrameHeader(view: DataView, at: number, value: FrameHeader)
   view.setUint32(at + 4, value.size, true);
   view.setBigUint64(at + 8, value.position, true);
   view.setUint32(at + 16, value.checksum, true);
-  view.setUint32(at + 20, value.reserved, true);
+  view.setUint32(at + 20, value.more, true);
 }
 
 /** Writes a struct ring_entry. */
@@ -1191,8 +1198,10 @@ export function writeOwnProcesses(view: DataView, at: number, value: OwnProcesse
   view.setBigUint64(at + 8, value.sensorStart, true);
   view.setBigUint64(at + 16, value.evaluatorStart, true);
   view.setUint32(at + 24, value.canary, true);
-  view.setUint32(at + 28, value.reserved, true);
+  view.setUint32(at + 28, value.bare, true);
   view.setBigUint64(at + 32, value.strangers, true);
+  view.setUint32(at + 40, value.reading, true);
+  view.setUint32(at + 44, value.reserved, true);
 }
 
 /** Writes a struct message. */

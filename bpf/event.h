@@ -60,7 +60,7 @@ enum ring {
 /* Facts about a whole record, in record_header.flags. */
 enum record_flag {
 	FLAG_KERNEL_THREAD = 1,		/* the process is a thread of the kernel: it has no executable and no arguments */
-	FLAG_ARGS_UNREADABLE = 2,	/* the argument list could not be read (paged out) */
+	FLAG_ARGS_UNREADABLE = 2,	/* the argument list could not be read (paged out, or its file system does not answer) */
 	FLAG_ENV_UNREADABLE = 4,	/* the same for the environment */
 	FLAG_CANARY = 8,		/* an act of the sensor, to see that this hook still reports: never an event */
 	FLAG_LINEAGE = 16,		/* of a kind that settings switch off: told for the lineage of other events only */
@@ -259,7 +259,10 @@ struct cpu_counters {
 /* The first bytes of every stream; the line end shows a transfer that has changed line ends. */
 #define STREAM_MAGIC "WARDER\r\n"
 
-/* A stream is one preamble, then frames. */
+/*
+ * A stream is one preamble, then frames. Records come in rounds: of each ring what was in it at one moment, first all of
+ * RING_PROCESS, then all of RING_ACTIVITY. Only between two rounds come other frames.
+ */
 struct stream_preamble {
 	char magic[8];		/* STREAM_MAGIC */
 	char abi[32];		/* the event ABI: the first half of a SHA-256, in hex */
@@ -288,7 +291,7 @@ struct frame_header {
 	__u32 size;		/* bytes of payload that follow */
 	__u64 position;		/* FRAME_RECORDS: the ring's consumer position at the first byte */
 	__u32 checksum;		/* CRC-32 of the stream from its first byte to the frame's last, checksums read as 0 */
-	__u32 reserved;
+	__u32 more;		/* FRAME_RECORDS: 1 while the round goes on */
 };
 
 /* Before each record in a ring: the kernel's struct bpf_ringbuf_hdr. The next one is at the next multiple of 8. */
@@ -309,6 +312,7 @@ enum tamper {
 	TAMPER_OWN = 2,			/* somebody else sent messages to the kernel side, such as which processes are the sensor's */
 	TAMPER_POSITION = 4,		/* somebody else moved a ring's consumer position */
 	TAMPER_CANARY = 8,		/* an act of the canary failed: its folder or its program is gone */
+	TAMPER_ARGS = 16,		/* the arguments of a running process could not be read to an end: the snapshot has none */
 };
 
 /*

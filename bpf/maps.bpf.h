@@ -76,10 +76,13 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-/* The snapshot's own: its program may sleep, and would hold a CPU's scratch meanwhile. */
+/*
+ * The snapshot's own: its program may sleep, and would hold a CPU's scratch meanwhile. The second is for snapshots without
+ * arguments: one with them may hold the first for ever.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, struct scratch);
 } snapshot_scratch SEC(".maps");

@@ -277,21 +277,27 @@ int on_exit(unsigned long long *ctx)
 	return 0;
 }
 
-/* Writes one record per process to whoever reads the iterator. Sleepable, because arguments may have to be paged in. */
+/*
+ * Writes one record per process to whoever reads the iterator. Sleepable, because arguments may have to be paged in: from what,
+ * the process decides. A file system that never answers is possible, so whoever waits finds the process's name in `reading`.
+ */
 SEC("iter.s/task")
 int on_snapshot(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct ring_entry entry = {};
+	struct own_processes *own;
 	struct scratch *scratch;
 	struct exec_record *record;
-	__u32 zero = 0;
+	__u32 zero = 0, bare;
 	__u64 padding = 0;
 	__u64 size;
 
-	if (!task || task->tgid != task->pid)
+	own = bpf_map_lookup_elem(&own_processes, &zero);
+	if (!own || !task || task->tgid != task->pid)
 		return 0;
-	scratch = bpf_map_lookup_elem(&snapshot_scratch, &zero);
+	bare = own->bare & 1;
+	scratch = bpf_map_lookup_elem(&snapshot_scratch, &bare);
 	if (!scratch)
 		return 0;
 	scratch->size = sizeof(*record);
@@ -300,8 +306,13 @@ int on_snapshot(struct bpf_iter__task *ctx)
 	fill_header(&record->header, RECORD_SNAPSHOT, task);
 	fill_image(scratch, record, task);
 	append_cgroup(scratch, &record->cgroup, READ(task, cgroups, dfl_cgrp, kn));
-	if (settings.collect_args && READ(task, mm))
+	if (bare) {
+		record->header.flags |= FLAG_ARGS_UNREADABLE;
+	} else if (settings.collect_args && READ(task, mm)) {
+		own->reading = task->tgid;
 		append_args(scratch, record, task, task, SNAPSHOT_ARGS_HEAD_SIZE_MAX, SNAPSHOT_ARGS_TAIL_SIZE_MAX);
+		own->reading = 0;
+	}
 
 	size = scratch->size;
 	if (size > RECORD_SIZE_MAX)

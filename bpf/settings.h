@@ -29,8 +29,10 @@ struct own_processes {
 	__u64 sensor_start;	/* when they started, in hundredths of a second since boot; 0: unknown, any process of this id */
 	__u64 evaluator_start;
 	__u32 canary;		/* 1 while the sensor's first thread acts as a canary */
-	__u32 reserved;
+	__u32 bare;		/* 1: a snapshot without arguments is wanted */
 	__u64 strangers;	/* messages of processes that were not the sensor by then: of each new sensor its first one */
+	__u32 reading;		/* the process whose arguments are being read for a snapshot, which may take for ever; 0: none */
+	__u32 reserved;
 };
 
 enum {
@@ -39,7 +41,7 @@ enum {
 
 /* What a message is about. */
 enum message_to {
-	TO_OWN = 1,	/* a struct own_processes, but for its count */
+	TO_OWN = 1,	/* a struct own_processes, as far as its count */
 	TO_MEMORY = 2,	/* a block of what the sensor remembers while its programs are in the kernel */
 };
 

@@ -155,7 +155,7 @@ function byCore({ rules, detections, batches, ...settings }: Case, direct: boole
     const until = position + BigInt(endsOf(bytes)[Math.min(redelivered, items.length) - 1] ?? 0);
     core.handle({ type: "counters", counters: countersWith([until, until, 0n, 0n]), raw: RAW });
     for (let i = 0; i < (again ? 2 : 1); i++)
-      core.handle({ type: "records", ring, position, bytes, raw: RAW });
+      core.handle({ type: "records", ring, position, more: false, bytes, raw: RAW });
     positions[ring] = position + BigInt(bytes.length);
   }
   const indices = Array.from({ length: lines.count }, (_, i) => i);

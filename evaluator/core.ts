@@ -58,6 +58,8 @@ const TAMPERED: Record<number, string> = {
   [Tamper.position]: "somebody moved the consumer position of a ring",
   [Tamper.canary]:
     "the sensor's canary cannot act: its folder beside the socket, or its program, is gone or full",
+  [Tamper.args]:
+    "a process keeps its arguments where reading them does not end: of running processes, none are known",
 };
 const MUTE = "the sensor has not said a word since this evaluator connected";
 const RINGS = Object.values(Ring);

@@ -5,7 +5,8 @@ import { version } from "../package.json";
 import type { Config, Loaded } from "./config.ts";
 import { Core } from "./core.ts";
 import { Exit, Failure } from "./exit.ts";
-import { FrameReader, portionsOf, StreamError } from "./input/records.ts";
+import { type Frame, FrameReader, StreamError } from "./input/records.ts";
+import { Rounds } from "./input/rounds.ts";
 import { Handled, type SensorConnection } from "./input/socket.ts";
 import type { Alert } from "./output/alert.ts";
 import type { Coloring } from "./output/compact.ts";
@@ -172,30 +173,33 @@ class Pipeline {
     leaves: AbortSignal | null = null,
   ): Promise<Outcome> {
     const reader = new FrameReader();
+    const rounds = new Rounds();
     let ended = false;
     const handled = new Handled();
     let told = 0n;
     let written: Promise<void> = Promise.resolve();
+    const handle = async (portions: Iterable<Frame>) => {
+      for (const portion of portions) {
+        // What is said of the ledger then is about lines that were written.
+        if (portion.type === "counters" || portion.type === "end") await this.outputs.flush();
+        this.add(this.core.handle(portion));
+        handled.add(portion);
+        if (this.outputs.waitingSize <= LINES_SIZE_MAX) continue;
+        await written;
+        written = awaitedLater(this.write());
+      }
+    };
     for await (const piece of acknowledge ? this.listened(pieces) : pieces) {
       let failure: unknown = null;
       try {
         for (const frame of reader.push(piece)) {
           recording?.write(frame);
-          if (frame.type === "counters" || frame.type === "end") {
-            // What is said of the ledger then is about lines that were written.
-            await this.outputs.flush();
-          }
-          for (const portion of portionsOf(frame)) {
-            this.add(this.core.handle(portion));
-            if (this.outputs.waitingSize <= LINES_SIZE_MAX) continue;
-            await written;
-            written = awaitedLater(this.write());
-          }
+          await handle(rounds.portions(frame));
           ended = frame.type === "end";
-          handled.add(frame);
         }
       } catch (error) {
         failure = error;
+        await handle(rounds.rest());
       }
       // What was handled is written while more is handled, and no more.
       await written;
@@ -222,6 +226,8 @@ class Pipeline {
     if (ended) return "end";
     if (acknowledge && reader.offset === 0) return "nothing";
     await recording?.cut();
+    // Who leaves on purpose leaves the next one what is held back.
+    if (!leaves?.aborted) await handle(rounds.rest());
     this.add(leaves?.aborted ? this.core.leave() : this.core.cut());
     await this.flush();
     if (!acknowledge) reader.finish();

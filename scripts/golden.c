@@ -267,7 +267,7 @@ int main(void)
 	NUMBER("frame_header", frame, size);
 	NUMBER("frame_header", frame, position);
 	NUMBER("frame_header", frame, checksum);
-	NUMBER("frame_header", frame, reserved);
+	NUMBER("frame_header", frame, more);
 	show("frame_header");
 
 	struct ring_entry *entry = (struct ring_entry *)bytes;
@@ -362,8 +362,10 @@ int main(void)
 	NUMBER("own_processes", own, sensor_start);
 	NUMBER("own_processes", own, evaluator_start);
 	NUMBER("own_processes", own, canary);
-	NUMBER("own_processes", own, reserved);
+	NUMBER("own_processes", own, bare);
 	NUMBER("own_processes", own, strangers);
+	NUMBER("own_processes", own, reading);
+	NUMBER("own_processes", own, reserved);
 	show("own_processes");
 
 	struct message *message = (struct message *)bytes;

@@ -8,6 +8,7 @@ import { EVENT_FIELDS, type Field } from "../evaluator/event/fields.ts";
 import { type Bytes, fromUtf8 } from "../evaluator/event/text.ts";
 import { openCapture, readCapture } from "../evaluator/input/capture.ts";
 import { FrameReader } from "../evaluator/input/records.ts";
+import { Rounds } from "../evaluator/input/rounds.ts";
 import { ALERT_FIELDS } from "../evaluator/output/alert.ts";
 import { Ledger } from "../evaluator/output/ledger.ts";
 import { NOTICE_FIELDS, SINCE_ATTACHED_FIELDS } from "../evaluator/output/notice.ts";
@@ -30,8 +31,10 @@ export async function sampleLines(): Promise<Line[]> {
   const add = (_kind: number, line: Line) => lines.push(line);
   const core = new Core(settings, { event: add, alert: add, direct: null });
   const reader = new FrameReader();
+  const rounds = new Rounds();
   for await (const piece of readCapture(openCapture(join(ROOT, "scripts/sample.capture.zst"))))
-    for (const frame of reader.push(piece)) lines.push(...core.handle(frame));
+    for (const frame of reader.push(piece))
+      for (const portion of rounds.portions(frame)) lines.push(...core.handle(portion));
   return lines;
 }
 

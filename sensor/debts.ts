@@ -28,7 +28,7 @@ export type Left = {
 };
 
 /** What is left is only read. */
-const NO_MESSAGES: Messages = { send() {}, strangers: () => 0n };
+const NO_MESSAGES: Messages = { send() {}, strangers: () => 0n, reading: () => 0 };
 
 /** Reads what is left in maps of programs that nobody serves. Of another version's, only the rings can be read. */
 export function debtsOf({ programs, rings, counters, memory }: Left, cpus: number): Debts {

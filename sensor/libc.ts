@@ -317,6 +317,11 @@ export function keepNoneOpen(): void {
   checked("close_range", c.closeRange(SYS_CLOSE_RANGE, STDERR + 1, FD_MAX, CLOSE_RANGE_CLOEXEC));
 }
 
+/** Closes every descriptor above standard error: a thread that cannot be ended would keep them all open. */
+export function closeAllFds(): void {
+  checked("close_range", c.closeRange(SYS_CLOSE_RANGE, STDERR + 1, FD_MAX, 0));
+}
+
 /** Lets a descriptor live on in the next program of this process. */
 export function keepOpen(fd: number): void {
   checked("fcntl F_SETFD", c.fcntl(fd, F_SETFD, 0));

@@ -13,6 +13,8 @@ export type Messages = {
   send: (to: MessageTo, block: number, bytes: Uint8Array) => void;
   /** How many messages came from processes that were not the sensor by then. */
   strangers: () => bigint;
+  /** Whose arguments are being read for a snapshot. */
+  reading: () => number;
 };
 
 /** The descriptors of on_message and of the map of own processes. */
@@ -34,5 +36,6 @@ export function openMessages({
       runProgram(messages, message);
     },
     strangers: () => own.getBigUint64(OWN_PROCESSES.at.strangers, true),
+    reading: () => own.getUint32(OWN_PROCESSES.at.reading, true),
   };
 }

@@ -9,10 +9,15 @@ export type OwnProcesses = {
   setEvaluator: (pid: number | null) => void;
   /** Begins or ends an act of the canary. */
   setCanary: (acting: boolean) => void;
+  /** Wants snapshots without arguments, or with them again. */
+  setBare: (bare: boolean) => void;
+  isBare: () => boolean;
   /** Has somebody else sent messages to the kernel side, of which no reader was told? */
   changed: () => boolean;
   /** Readers were told of those that were seen. */
   told: () => void;
+  /** Whose arguments the kernel side is reading for a snapshot. */
+  reading: () => number;
   /** How many strangers readers were told of, or were sensors. */
   known: () => bigint;
 };
@@ -22,7 +27,7 @@ export function openOwnProcesses(messages: Messages, earlier: bigint | null): Ow
   const bytes = new Uint8Array(OWN_PROCESSES.size);
   const own = {
     ...{ sensor: process.pid, sensorStart: startOf(process.pid), evaluator: 0, evaluatorStart: 0n },
-    ...{ canary: 0, reserved: 0, strangers: 0n },
+    ...{ canary: 0, bare: 0, strangers: 0n, reading: 0, reserved: 0 },
   };
   const write = (change: Partial<typeof own>) => {
     writeOwnProcesses(new DataView(bytes.buffer), 0, Object.assign(own, change));
@@ -36,6 +41,10 @@ export function openOwnProcesses(messages: Messages, earlier: bigint | null): Ow
   return {
     setEvaluator: (pid) => write({ evaluator: pid ?? 0, evaluatorStart: pid === null ? 0n : startOf(pid) }),
     setCanary: (acting) => write({ canary: Number(acting) }),
+    setBare(bare) {
+      if (own.bare !== Number(bare)) write({ bare: Number(bare) });
+    },
+    isBare: () => own.bare === 1,
     changed() {
       if (messages.strangers() !== seen) write({});
       seen = messages.strangers();
@@ -44,6 +53,7 @@ export function openOwnProcesses(messages: Messages, earlier: bigint | null): Ow
     told() {
       known = seen;
     },
+    reading: messages.reading,
     known: () => known,
   };
 }

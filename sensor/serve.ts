@@ -11,6 +11,7 @@ import { STOP_SIGNALS, verifyDropped } from "./privileges.ts";
 import type { Programs } from "./programs.ts";
 import { mapRing } from "./ring.ts";
 import { serve } from "./server.ts";
+import { Snapshots } from "./snapshot.ts";
 import { talker } from "./talk.ts";
 import { openWatch } from "./watch.ts";
 
@@ -68,7 +69,7 @@ async function main(): Promise<void> {
       losers: () => readLosers(handover.losers),
       watch: openWatch({ ...handover, own, rings }),
       memory,
-      snapshot: handover.snapshot,
+      snapshots: new Snapshots(handover.snapshot, own, say),
       preamble: Buffer.from(handover.preamble, "base64"),
       coverage: JSON.parse(handover.coverage) as object,
       redeliverUntil: rings.map((ring) => (handover.adopted ? ring.producerPosition() : 0)),
@@ -90,6 +91,7 @@ async function main(): Promise<void> {
 
 try {
   await main();
+  libc.closeAllFds();
   process.exit(0);
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));

@@ -19,7 +19,7 @@ import { NO_DEBTS } from "./debts.ts";
 import * as libc from "./libc.ts";
 import { type Memory, payloadOf, type Taken } from "./memory.ts";
 import type { Ring, Span } from "./ring.ts";
-import { Snapshot } from "./snapshot.ts";
+import type { Snapshots } from "./snapshot.ts";
 import type { Watch } from "./watch.ts";
 
 /** What the server hands on and whom it serves. */
@@ -33,8 +33,7 @@ export type Service = {
   /** Whose records were lost: structs, one behind the other. */
   losers: () => Uint8Array;
   watch: Watch;
-  /** The link of the snapshot's iterator. */
-  snapshot: number;
+  snapshots: Snapshots;
   /** The first bytes of every stream. */
   preamble: Uint8Array;
   /** What is written as JSON. */
@@ -62,6 +61,7 @@ const DRAIN_MS_MAX = 22_000;
 /** For each of two steps: one whose programs stay attached leaves the rest to the next one. */
 const LEAVE_MS = 1500;
 const QUEUE_LENGTH_MAX = 8;
+const TRIES_MAX = 1000;
 const PENDING_MAX = 16; // each is as large as all CPUs' counters
 /** Nobody owes more. */
 const UNWRITTEN_MAX = 2n ** 48n;
@@ -176,7 +176,7 @@ class Connection {
   private limits: number[];
   private readonly queue: Chunk[] = [];
   private queueOffset = 0;
-  private snapshot: Snapshot | null;
+  private isListing = true;
   private readonly inbox = new Uint8Array(ACKNOWLEDGEMENT.size * 256);
   private inboxSize = 0;
   private nextTick = 0;
@@ -204,17 +204,19 @@ class Connection {
     this.queue.push({ bytes: service.preamble });
     this.tick();
     this.enqueue(FrameType.coverage, Buffer.from(JSON.stringify(service.coverage)));
-    this.snapshot = new Snapshot(service.snapshot);
+    service.snapshots.begin();
   }
 
-  /** Takes acknowledgements, then sends what the socket takes. With `finish`, nothing new is taken from the ring. */
+  /** Takes acknowledgements, then sends what the socket takes. With `finish`, no new round begins. */
   advance(finish: boolean): void {
     this.receive();
-    if (performance.now() >= this.nextTick) this.tick();
-    this.takeLimits();
+    if (this.isBetweenRounds) {
+      if (performance.now() >= this.nextTick) this.tick();
+      if (!finish) this.takeLimits();
+    }
     while (!this.closed) {
       this.flush();
-      if (this.queue.length > 0 || !this.produce(finish)) return;
+      if (this.queue.length > 0 || !this.produce()) return;
     }
   }
 
@@ -238,14 +240,15 @@ class Connection {
   }
 
   get waitMs(): number {
-    const tick = Math.max(0, Math.ceil(this.nextTick - performance.now()));
-    return this.blocked || this.idle ? tick : Math.min(tick, RECHECK_MS);
+    const tick = this.isBetweenRounds ? Math.max(0, Math.ceil(this.nextTick - performance.now())) : TICK_MS;
+    if (this.blocked) return tick;
+    return Math.min(tick, this.service.snapshots.waitMs ?? (this.idle ? tick : RECHECK_MS));
   }
 
   /** Has the peer acknowledged everything: what is in the ring (`all`), or what was sent? */
   drained(all: boolean): boolean {
     if (this.closed) return true;
-    if (this.blocked || this.snapshot) return false;
+    if (this.blocked || this.isListing) return false;
     return this.service.rings.every(
       (ring, i) => ring.consumerPosition() === (all ? ring.producerPosition() : this.sentUntil[i]),
     );
@@ -270,7 +273,7 @@ class Connection {
 
   /** Gives the descriptors back. What is left of a frame was not sent: a reader makes nothing of its beginning. */
   close(): void {
-    this.snapshot?.close();
+    this.service.snapshots.end();
     libc.closeFd(this.fd);
     const { queue, sentUntil, state } = this;
     const kept = queue.find((chunk) => "ring" in chunk);
@@ -280,40 +283,46 @@ class Connection {
 
   private enqueue(type: FrameType, payload: Uint8Array): void {
     // In one piece: two would wake the reader twice.
-    this.queue.push({ bytes: Buffer.concat([frameHeader(type, 0, payload.length, 0), payload]) });
+    this.queue.push({ bytes: Buffer.concat([frameHeader(type, { size: payload.length }), payload]) });
+  }
+
+  /** Is everything in the queue that was to be sent before the limits are taken again? */
+  private get isBetweenRounds(): boolean {
+    return this.sentUntil.every((sent, i) => sent >= (this.limits[i] ?? 0));
   }
 
   /**
-   * How far the rings are sent before this process waits again: a producer that is as fast as we are would get a frame for
-   * each handful of records. What a process did must not overtake the record of its start: the limit is taken of the
-   * activity first, and the processes before theirs go first.
+   * Begins a round: how far the rings are sent before this process waits again. A producer that is as fast as we are would get a
+   * frame for each handful of records. The limits are of one moment: no record of a process came between two looks, and the
+   * other ring was read in between. Of very many, the last try stands: no start of a process is missing from it, maybe an end.
    */
   private takeLimits(): void {
-    if (this.sentUntil.some((sent, i) => sent < (this.limits[i] ?? 0))) return;
-    this.limits = this.service.rings
-      .toReversed()
-      .map((ring) => ring.producerPosition())
-      .toReversed();
+    const [processes, activity] = this.service.rings;
+    if (!processes || !activity) return;
+    for (let i = 0, before = -1; i < TRIES_MAX && before !== this.limits[0]; i++) {
+      before = processes.producerPosition();
+      this.limits = [activity.producerPosition(), processes.producerPosition()].toReversed();
+    }
   }
 
   /** Puts the next frame of the snapshot or of the ring into the queue. Returns false when there is none. */
-  private produce(finish: boolean): boolean {
-    if (this.snapshot) {
-      const chunk = this.snapshot.next();
+  private produce(): boolean {
+    if (this.isListing) {
+      const chunk = this.service.snapshots.next();
       if (chunk) this.enqueue(FrameType.snapshot, chunk);
-      else this.snapshot = null;
-      return true;
+      this.isListing = chunk !== null;
+      return chunk !== undefined;
     }
-    if (finish) return false;
     for (const [number, ring] of this.service.rings.entries()) {
       const sent = this.sentUntil[number] ?? 0;
       const limit = this.limits[number] ?? 0;
       if (sent >= limit) continue;
       const span = ring.committedSpan(sent, limit);
       if (!span) return false; // a program is about to complete it
-      const header = frameHeader(FrameType.records, number, span.size, sent);
-      this.queue.push({ bytes: header }, { ...span, ring: number });
       this.sentUntil[number] = sent + span.size;
+      const more = Number(!this.isBetweenRounds);
+      const header = frameHeader(FrameType.records, { ring: number, size: span.size, position: sent, more });
+      this.queue.push({ bytes: header }, { ...span, ring: number });
       return true;
     }
     return false;
@@ -447,9 +456,9 @@ class Connection {
   }
 }
 
-function frameHeader(type: FrameType, ring: number, size: number, position: number): Uint8Array {
+function frameHeader(type: FrameType, { ring = 0, size = 0, position = 0, more = 0 }): Uint8Array {
   const header = new Uint8Array(FRAME_HEADER.size);
-  const facts = { type, ring, size, position: BigInt(position), checksum: 0, reserved: 0 };
+  const facts = { type, ring, size, position: BigInt(position), checksum: 0, more };
   writeFrameHeader(new DataView(header.buffer), 0, facts);
   return header;
 }

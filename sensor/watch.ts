@@ -63,6 +63,7 @@ export function openWatch({ hooks, own, canary: things, pins, rings }: Watched):
         (pinned && pinsChanged(pinned) ? Tamper.pins : 0) |
         (own.changed() ? Tamper.own : 0) |
         (moved ? Tamper.position : 0) |
+        (own.isBare() ? Tamper.args : 0) |
         (act() ? 0 : Tamper.canary);
       const detached = [0, 0, 0, 0];
       for (const [i, { link, kinds }] of hooks.entries()) {

@@ -305,8 +305,11 @@ class Plain {
         .slice(0, LIMITS.ancestorsMax);
       if (creator?.image?.execId === header.execId) process.image = creator.image;
     } else if (record.kind === RecordKind.exec || record.kind === RecordKind.snapshot) {
+      const isKnown = process.image?.execId === header.execId;
+      const isBare = record.kind === RecordKind.snapshot && (header.flags & RecordFlag.argsUnreadable) !== 0;
       const part = record.cgroup.bytes.split("/").findLast((one) => /^[0-9a-f]{64}$/.test(one));
-      process.image = { execId: header.execId, exePath: bytesOf(record.exePath), containerId: part };
+      if (!(isBare && isKnown))
+        process.image = { execId: header.execId, exePath: bytesOf(record.exePath), containerId: part };
     } else if (record.kind === RecordKind.exit) this.ancestorsOf(process);
     this.table.set(textOf(header.process), process);
     return process;

@@ -292,6 +292,8 @@ export class Processes {
         process.image = process.image && withoutArgs(process.image);
         break;
       default:
+        // A snapshot without arguments says nothing new of a program that is known.
+        if (isBare(record) && process.hasImageOf(record)) break;
         process.image = this.readImage(record);
         this.touch(process);
     }
@@ -437,6 +439,12 @@ function hasOwnExe(record: RecordView): boolean {
 /** A text, maybe the one that is expected; null when the kernel had none. */
 function known(record: RecordView, at: number, text: number, expected: Bytes | null = null): Bytes | null {
   return record.u32(at + TEXT.at.fullSize) > 0 ? record.textLike(text, expected) : null;
+}
+
+/** Is it a snapshot whose arguments could not be read? */
+function isBare(record: RecordView): boolean {
+  const isSnapshot = record.u16(HEADER.kind) === RecordKind.snapshot;
+  return isSnapshot && (record.u32(HEADER.flags) & RecordFlag.argsUnreadable) !== 0;
 }
 
 function withoutArgs({ execId, exePath, containerId }: Image): Image {

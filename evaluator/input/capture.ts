@@ -180,7 +180,7 @@ export class CaptureWriter {
       size: 0,
       position: 0n,
       checksum: 0,
-      reserved: 0,
+      more: 0,
     });
     this.addFrame(bytes);
     this.open = false;

@@ -2,7 +2,6 @@
 // more than its size. "bun run fuzz" looks for more of them.
 
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
 import {
   COUNTERS_FRAME,
   CPU_COUNTERS,
@@ -12,7 +11,6 @@ import {
   FrameType,
   KIND_COUNTERS,
   LOSER,
-  RECORD_SIZE_MAX,
   RecordKind,
   RING_ENTRY,
   STREAM_PREAMBLE,
@@ -28,14 +26,7 @@ import {
   recordsOf,
   sampleCapture,
 } from "../../scripts/fuzz/stream.ts";
-import {
-  type Frame,
-  FrameReader,
-  PORTION_SIZE,
-  portionsOf,
-  READER_SIZE_MAX,
-  StreamError,
-} from "./records.ts";
+import { FrameReader, READER_SIZE_MAX, StreamError } from "./records.ts";
 import { RecordView } from "./view.ts";
 
 const records = recordsOf(sampleCapture());
@@ -276,36 +267,4 @@ describe("counters", () => {
     payload.writeBigUInt64LE(2n ** 52n, LOSER.size + LOSER.at.lost);
     expect(read(preambleOf(), frameOf(FrameType.losers, payload), END).error).toContain("add up to");
   });
-});
-
-test("portions of a frame are all of it, in order, at their positions, each of whole entries", () => {
-  const all = [...records.values()].flat();
-  fc.assert(
-    fc.property(
-      fc.array(fc.tuple(fc.nat(all.length - 1), fc.boolean()), { minLength: 500, maxLength: 1500 }),
-      fc.bigInt({ min: 0n, max: 2n ** 63n }),
-      (picks, position) => {
-        const entries = picks.map(([index, isDiscarded]) => {
-          const entry = entryOf(all[index] ?? Buffer.alloc(0));
-          if (isDiscarded) entry.writeUInt32LE(entry.readUInt32LE(0) | 0x4000_0000, 0);
-          return entry;
-        });
-        const bytes = Buffer.concat(entries);
-        const frame: Frame = { type: "records", ring: 1, position, bytes, raw: bytes };
-        let next = position;
-        const pieces: Uint8Array[] = [];
-        for (const portion of portionsOf(frame)) {
-          if (portion.type !== "records") throw new Error("another frame");
-          expect(portion.position).toBe(next);
-          expect(portion.bytes.length).toBeGreaterThan(0);
-          expect(portion.bytes.length).toBeLessThan(PORTION_SIZE + RECORD_SIZE_MAX);
-          next += BigInt(portion.bytes.length);
-          pieces.push(portion.bytes);
-        }
-        expect(pieces.length).toBeGreaterThan(1);
-        expect(Buffer.concat(pieces).equals(bytes)).toBe(true);
-      },
-    ),
-    { numRuns: 50 },
-  );
 });

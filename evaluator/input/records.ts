@@ -53,7 +53,7 @@ export class StreamError extends Error {
 /** One frame of a stream, checked. `raw` is all of it; its memory is valid until the next frame is asked for. */
 export type Frame = { raw: Uint8Array } & (
   | { type: "preamble"; preamble: StreamPreamble }
-  | { type: "records"; ring: number; position: bigint; bytes: Uint8Array }
+  | { type: "records"; ring: number; position: bigint; more: boolean; bytes: Uint8Array }
   | { type: "snapshot"; bytes: Uint8Array }
   | { type: "coverage"; coverage: Coverage }
   | { type: "clock"; time: bigint; wallOffset: bigint }
@@ -71,9 +71,6 @@ const LOSERS_MAX = 1024;
 const READER_SIZE_MIN = 64 * 1024;
 /** Bytes that a reader holds at most: a frame with the counters of a host of as many CPUs as can be. */
 export const READER_SIZE_MAX = FRAME_HEADER.size + COUNTERS_FRAME.size + CPU_COUNTERS.size * CPUS_MAX;
-
-/** Bytes of a frame's records that are handled at once. */
-export const PORTION_SIZE = 64 * 1024;
 
 /** Splits a stream into frames, whatever pieces it arrives in. */
 export class FrameReader {
@@ -216,7 +213,7 @@ export class FrameReader {
   }
 
   /** The frame of a header that was checked. */
-  private readFrame({ type, ring, position }: FrameHeader, raw: Uint8Array, cpus: number): Frame {
+  private readFrame({ type, ring, position, more }: FrameHeader, raw: Uint8Array, cpus: number): Frame {
     const { offset } = this;
     const bytes = raw.subarray(FRAME_HEADER.size);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -227,7 +224,7 @@ export class FrameReader {
     switch (type as FrameType) {
       case FrameType.records:
         checkEntries(bytes, offset + FRAME_HEADER.size);
-        return { type: "records", ring, position, bytes, raw };
+        return { type: "records", ring, position, more: more === 1, bytes, raw };
       case FrameType.snapshot:
         checkEntries(bytes, offset + FRAME_HEADER.size);
         return { type: "snapshot", bytes, raw };
@@ -249,7 +246,7 @@ export class FrameReader {
 }
 
 /** Can a frame begin like this? So a size is a fact before its bytes are waited for. */
-function checkHeader({ type, ring, size }: FrameHeader, cpus: number, offset: number): void {
+function checkHeader({ type, ring, size, more }: FrameHeader, cpus: number, offset: number): void {
   const expect = (right: boolean, words: string) => {
     if (!right) throw new StreamError(offset, words);
   };
@@ -260,6 +257,7 @@ function checkHeader({ type, ring, size }: FrameHeader, cpus: number, offset: nu
         ring === Ring.process || ring === Ring.activity,
         `records of an unknown ring ${ring}; ${Ring.process} and ${Ring.activity} are known`,
       );
+      expect(more <= 1, `the field "more" is ${more}, not 0 or 1`);
       return expect(size <= FRAME_SIZE_MAX, `a frame of ${size} bytes; at most ${FRAME_SIZE_MAX} can be`);
     case FrameType.snapshot:
       return expect(size <= FRAME_SIZE_MAX, `a frame of ${size} bytes; at most ${FRAME_SIZE_MAX} can be`);
@@ -335,23 +333,6 @@ export function wordsOf(bytes: Uint8Array): Uint32Array {
 }
 
 /** Where the entry behind the one at `at` begins. */
-function nextEntry(words: Uint32Array, at: number): number {
+export function nextEntry(words: Uint32Array, at: number): number {
   return at + ((RING_ENTRY.size + ((words[at >>> 2] ?? 0) & ~DISCARDED) + 7) & ~7);
-}
-
-/**
- * A frame of records in portions, each of them such a frame: what becomes of one can be written before the next is looked at.
- * Any other frame is one portion.
- */
-export function* portionsOf(frame: Frame): Generator<Frame> {
-  if (frame.type !== "records") {
-    yield frame;
-    return;
-  }
-  const { bytes, position } = frame;
-  const words = wordsOf(bytes);
-  for (let start = 0, end = 0; start < bytes.length; start = end) {
-    while (end < bytes.length && end - start < PORTION_SIZE) end = nextEntry(words, end);
-    yield { ...frame, bytes: bytes.subarray(start, end), position: position + BigInt(start) };
-  }
 }

@@ -140,13 +140,24 @@ describe("a stream that", () => {
   const records = frames().filter(({ type }) => type === FrameType.records);
   const last = records.at(-1) ?? { offset: 0, size: 0 };
 
+  /** Of the last round, records of the other ring may be missing between those that came. */
+  const expectPart = (lines: string[]) => {
+    const all = events(whole.stdout);
+    let at = 0;
+    for (const line of lines) {
+      const found = all.indexOf(line, at);
+      expect(line).toBe(all[found] ?? "");
+      at = found + 1;
+    }
+  };
+
   test("ends within a frame is an error at that frame, and what came before is written", async () => {
     const { code, stdout, stderr } = await replay(sample.subarray(0, last.offset + 100));
     expect(code).toBe(3);
     expect(stderr).toContain(`offset ${last.offset}: the stream was cut`);
     const [gone = "", ...before] = events(stdout).toReversed();
     expect(JSON.parse(gone)).toMatchObject({ event_type: "sensor_gone" });
-    expect(before.toReversed()).toEqual(events(whole.stdout).slice(0, before.length));
+    expectPart(before.toReversed());
     expect(before.length).toBeGreaterThan(10);
   });
 
@@ -166,7 +177,7 @@ describe("a stream that", () => {
       const { code, stdout, stderr } = await replay(copy);
       expect({ at, code }).toEqual({ at, code: 3 });
       expect(stderr).toMatch(/: offset \d+: /);
-      expect(events(stdout)).toEqual(events(whole.stdout).slice(0, events(stdout).length));
+      expectPart(events(stdout));
     }
   }, 60_000);
 

@@ -342,7 +342,7 @@ function frameOf(type: FrameType, payload: Uint8Array, ring = 0, position = 0n):
   const frame = new Uint8Array(FRAME_HEADER.size + payload.length);
   frame.set(payload, FRAME_HEADER.size);
   const size = payload.length;
-  const header = { type, ring, size, position, checksum: 0, reserved: 0 };
+  const header = { type, ring, size, position, checksum: 0, more: 0 };
   writeFrameHeader(new DataView(frame.buffer), 0, header);
   return frame;
 }

@@ -360,7 +360,7 @@ function rearrange(random: Random, frames: Buffer[]): void {
 
 function changeHeader(random: Random, frame: Buffer): void {
   if (frame.length < FRAME_HEADER.size) return;
-  const { type, ring, size, position, reserved } = FRAME_HEADER.at;
+  const { type, ring, size, position, more } = FRAME_HEADER.at;
   switch (random.below(5)) {
     case 0:
       frame.writeUInt16LE(random.once(2) ? random.below(9) : random.next() & 0xffff, type);
@@ -375,7 +375,7 @@ function changeHeader(random: Random, frame: Buffer): void {
       frame.writeBigUInt64LE(random.pick(WIDE_EDGES), position);
       break;
     default:
-      frame.writeUInt32LE(random.next(), reserved);
+      frame.writeUInt32LE(random.once(2) ? random.below(3) : random.next(), more);
   }
 }
 

@@ -78,7 +78,11 @@ export function preambleOf(values: Partial<StreamPreamble> = {}): Buffer {
 }
 
 /** A frame around a payload. */
-export function frameOf(type: number, payload: Uint8Array, { ring = 0, position = 0n } = {}): Buffer {
+export function frameOf(
+  type: number,
+  payload: Uint8Array,
+  { ring = 0, position = 0n, more = 0 } = {},
+): Buffer {
   const bytes = Buffer.alloc(FRAME_HEADER.size + payload.length);
   writeFrameHeader(viewOf(bytes), 0, {
     type,
@@ -86,7 +90,7 @@ export function frameOf(type: number, payload: Uint8Array, { ring = 0, position 
     size: payload.length,
     position,
     checksum: 0,
-    reserved: 0,
+    more,
   });
   bytes.set(payload, FRAME_HEADER.size);
   return bytes;

@@ -20,7 +20,8 @@ import { load } from "../../evaluator/config.ts";
 import { Core, type CoreSettings } from "../../evaluator/core.ts";
 import { isControl } from "../../evaluator/event/text.ts";
 import { openCapture, readCapture } from "../../evaluator/input/capture.ts";
-import { FrameReader, portionsOf, READER_SIZE_MAX, StreamError } from "../../evaluator/input/records.ts";
+import { FrameReader, READER_SIZE_MAX, StreamError } from "../../evaluator/input/records.ts";
+import { Rounds } from "../../evaluator/input/rounds.ts";
 import { RecordView } from "../../evaluator/input/view.ts";
 import { compact } from "../../evaluator/output/compact.ts";
 import { EventWriter } from "../../evaluator/output/direct/events.ts";
@@ -235,18 +236,20 @@ function linesOf(stream: Buffer, settings: CoreSettings, isDirect: boolean) {
     for (const words of warnings(notices)) checkShown(Buffer.from(words).toString("latin1"));
     for (const notice of notices) waiting.add(ndjson(notice), NOTICE);
   };
+  const rounds = new Rounds();
   let frames = 0;
   let complete = true;
   try {
     for (const frame of frameReader.push(stream)) {
       frames += 1;
-      for (const portion of portionsOf(frame)) say(evaluator.handle(portion));
+      for (const portion of rounds.portions(frame)) say(evaluator.handle(portion));
     }
     frameReader.finish();
   } catch (error) {
     if (!(error instanceof StreamError)) throw error;
     complete = false;
   }
+  for (const portion of rounds.rest()) say(evaluator.handle(portion));
   say(evaluator.cut());
   const { buffer, count, size } = waiting;
   law(

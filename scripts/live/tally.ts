@@ -73,9 +73,8 @@ export class Books {
     }
     result.events.set(type, (result.events.get(type) ?? 0) + 1);
     if (text.includes(this.mark)) result.watched.set(type, (result.watched.get(type) ?? 0) + 1);
-    // Files and sockets have another ring than processes: within one of them, order is kept.
     const tid = /"tid":(\d+)/.exec(text)?.[1] ?? "";
-    const thread = `${fieldOf(text, "process_id")} ${tid} ${type.startsWith("process_")}`;
+    const thread = `${fieldOf(text, "process_id")} ${tid}`;
     const time = BigInt(/"timestamp_ns":(\d+)/.exec(text)?.[1] ?? "0");
     if (time < (latest.get(thread) ?? 0n)) result.disordered.add(thread);
     latest.set(thread, time);
