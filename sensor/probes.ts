@@ -21,6 +21,7 @@ export function missing(options: { pin: boolean; object: string }): string[] {
     missingLibbpf,
     missingRights,
     missingNamespace,
+    missingFreedom,
     () => (options.pin ? missingBpffs() : null),
   ];
   const lines = checks.map((check) => check()).filter((line) => line !== null);
@@ -66,6 +67,13 @@ const FIRST_PID_NAMESPACE = "pid:[4026531836]";
 function missingNamespace(): string | null {
   if (readlinkSync("/proc/self/ns/pid") === FIRST_PID_NAMESPACE) return null;
   return "in a namespace of process ids of its own, a sensor does not know its own number: start it in the host's (docker run --pid=host)";
+}
+
+const LOCKDOWN = "/sys/kernel/security/lockdown";
+
+function missingFreedom(): string | null {
+  if (!exists(LOCKDOWN) || !readFileSync(LOCKDOWN, "utf8").includes("[confidentiality]")) return null;
+  return `kernel lockdown (${LOCKDOWN}) is "confidentiality": no program may read the kernel's memory then; "integrity" is enough for Secure Boot (lockdown= on the kernel's command line)`;
 }
 
 function missingBpffs(): string | null {

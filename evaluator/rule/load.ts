@@ -29,25 +29,30 @@ export function readDocument(file: string, problems: Problem[], writers: Writers
 
 /** The `.toml` files that a path names: itself, or those in the folder, in name order. */
 export function ruleFiles(path: string, problems: Problem[], writers: Writers | null): string[] {
-  if (!isFolder(path)) return [path];
+  try {
+    if (!isFolder(path)) return [path];
+  } catch {
+    return [path]; // to read it says why
+  }
   const files = filesIn(path, problems, writers);
   if (files?.length === 0) problems.push(aboutFile("warning", path, "no .toml file in this folder"));
   return files ?? [];
 }
 
-/** The `.toml` files in a folder, in name order, if there is such a folder; null when others could have changed it. */
+/** The `.toml` files in a folder, in name order, if there is such a folder; null when it is of no use, which is a problem then. */
 export function filesIn(folder: string, problems: Problem[], writers: Writers | null): string[] | null {
-  if (!isFolder(folder)) return [];
   try {
+    if (!isFolder(folder)) return [];
     if (writers) trustedPath(folder, writers);
+    const names = readdirSync(folder).filter((name) => name.endsWith(".toml"));
+    return names.toSorted().map((name) => join(folder, name));
   } catch (error) {
     problems.push(unusable(folder, error));
     return null;
   }
-  const names = readdirSync(folder).filter((name) => name.endsWith(".toml"));
-  return names.toSorted().map((name) => join(folder, name));
 }
 
+/** @throws the system's error when one may not even look */
 function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }

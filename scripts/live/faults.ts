@@ -75,7 +75,12 @@ async function generate(...command: string[]): Promise<Map<string, number>> {
 }
 
 /** Puts the accounts of all types together, and looks for what must not be. */
-function judge(fault: string, times: number, generated: ReadonlyMap<string, number>, result: Tally): Outcome {
+export function judge(
+  fault: string,
+  times: number,
+  generated: ReadonlyMap<string, number>,
+  result: Tally,
+): Outcome {
   const accounts = accountsOf(result);
   const sum = (of: (account: Account) => number) =>
     [...accounts.values()].reduce((total, one) => total + of(one), 0);
@@ -185,8 +190,12 @@ export function slowReader(
   });
 }
 
-/** An evaluator that is stopped (SIGSTOP) during a flood, and goes on. */
-export function stoppedEvaluator(tools: Tools, { rounds, flood }: Extent): Promise<Outcome> {
+/** One of the two is stopped (SIGSTOP) during a flood, and goes on. */
+export function stopped(
+  tools: Tools,
+  { rounds, flood }: Extent,
+  who: "evaluator" | "sensor",
+): Promise<Outcome> {
   return repeat(rounds, async () => {
     const pair = new Pair(SMALL_RING);
     try {
@@ -194,19 +203,15 @@ export function stoppedEvaluator(tools: Tools, { rounds, flood }: Extent): Promi
       const sensor = await pair.startSensor("--no-pin");
       const evaluator = await pair.startEvaluator("--once");
       const before = privateKib(sensor);
-      evaluator.signal("SIGSTOP");
+      const victim = who === "sensor" ? sensor : evaluator;
+      victim.signal("SIGSTOP");
       await generate(tools.generate, "flood", join(pair.folder, "flooded"), String(flood));
       const grown = privateKib(sensor) - before;
-      evaluator.signal("SIGCONT");
+      victim.signal("SIGCONT");
       await sensor.end("SIGTERM");
       await evaluator.exited;
-      const outcome = judge(
-        "stopped evaluator, ring of 64 KiB",
-        1,
-        new Map([["file_open", flood]]),
-        pair.tally(),
-      );
-      return withMemory(outcome, grown);
+      const fault = `${who === "sensor" ? "E61 " : ""}stopped ${who}, ring of 64 KiB`;
+      return withMemory(judge(fault, 1, new Map([["file_open", flood]]), pair.tally()), grown);
     } finally {
       await pair.bench.close();
     }
@@ -226,7 +231,7 @@ function withMemory(outcome: Outcome, grownKib: number): Outcome {
 }
 
 /** Two counters of the sensor later, everything has been compared. */
-const LAST_COUNTERS_MS = 2500;
+export const LAST_COUNTERS_MS = 2500;
 /** So long may the last evaluator take for what others left it, on a host that has more to do than this. */
 const REST_MAX_MS = 30_000;
 const KILL_RULE = `

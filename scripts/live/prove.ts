@@ -52,7 +52,9 @@ async function tryFaults(tools: faults.Tools): Promise<void> {
     rest: () => faults.atRest(tools, extent),
     stalled: () => faults.slowReader(tools, extent, "stalled"),
     slow: () => faults.slowReader(tools, extent, "slow"),
-    stopped: () => faults.stoppedEvaluator(tools, extent),
+    stopped: () => faults.stopped(tools, extent, "evaluator"),
+    stopped_sensor: () =>
+      faults.stopped(tools, { ...extent, rounds: Math.ceil(extent.rounds / 3) }, "sensor"),
     evaluator: () => faults.killed(tools, extent, "evaluator"),
     sensor: () => faults.killed(tools, extent, "sensor"),
     both: () => faults.killed(tools, extent, "both"),

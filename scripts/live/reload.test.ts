@@ -87,8 +87,11 @@ test.skipIf(reason !== null)(
     symlinkSync(join(ROOT, "node_modules"), join(home, "node_modules"));
     const rules = bench.path("rules.toml");
     writeFileSync(rules, rule("OLD-001", "/old"));
+    const [outer, inner] = [bench.path("outer"), bench.path("outer/inner")];
+    mkdirSync(inner, { recursive: true });
+    writeFileSync(join(inner, "more.toml"), rule("MORE-001", "/more"));
     const sensor = await bench.sensor("--no-pin");
-    const words = ["run", "--alerts-only", "--socket", bench.socket, "--rules", rules];
+    const words = ["run", "--alerts-only", "--socket", bench.socket, "--rules", rules, "--rules", inner];
     const command = [process.execPath, join(home, "evaluator/main.ts"), ...words];
     const evaluator = new Program(command, bench.path("home.out"), bench.path("home.err"), null);
     try {
@@ -98,15 +101,21 @@ test.skipIf(reason !== null)(
           rule("OLD-001", "/old").replace("low", "lowly"),
           `${rules}: rule "OLD-001": severity: "lowly" is not one`,
         ],
-        [rule("NEW-001", "/new"), "reloaded: 4 rules"],
+        [rule("NEW-001", "/new"), "reloaded: 5 rules"],
       ] as const) {
         writeFileSync(rules, text);
         evaluator.signal("SIGHUP");
         await until(said, () => evaluator.stderr.includes(said));
       }
-      chmodSync(rules, 0o600);
-      evaluator.signal("SIGHUP");
-      await until("the refusal", () => /rules\.toml: user [1-9]\d* may not read it/.test(evaluator.stderr));
+      for (const path of [inner, outer, rules]) {
+        chmodSync(path, 0o600);
+        evaluator.signal("SIGHUP");
+        const name = path === outer ? inner : path;
+        const refusal = new RegExp(`${name}: user [1-9]\\d* may not read it`, "g");
+        const count = path === outer ? 2 : 1;
+        await until(`the refusal of ${path}`, () => evaluator.stderr.match(refusal)?.length === count);
+        chmodSync(path, 0o755);
+      }
     } finally {
       expect(await evaluator.end("SIGTERM")).toBe(0);
     }

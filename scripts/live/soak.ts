@@ -2,7 +2,7 @@
 // descriptors must stay what they are.
 
 import { readdirSync, rmSync } from "node:fs";
-import { generateUntil, Pair, privateKib, type Tools } from "./faults.ts";
+import { generateUntil, judge, LAST_COUNTERS_MS, Pair, privateKib, type Tools } from "./faults.ts";
 import { evaluatorOf, type Program } from "./pair.ts";
 import { accountsOf, Books } from "./tally.ts";
 
@@ -95,9 +95,11 @@ export async function soak(tools: Tools, seconds: number, stepClock: boolean): P
       }
     }
     loading = false;
-    await load;
-    const disordered = books.tally.disordered.size;
-    if (disordered > 0) problems.push(`events of ${disordered} threads are out of order`);
+    const [generated = new Map<string, number>()] = await load;
+    await Bun.sleep(LAST_COUNTERS_MS);
+    await evaluator.end("SIGTERM");
+    for (const { stdoutPath } of killed.evaluators) books.read(stdoutPath);
+    problems.push(...judge("killed pair", minutes, generated, books.tally).problems);
     const bad = pipe.lines().filter((line) => !["health", "coverage"].includes(line.event_type));
     for (const line of bad) {
       // An interrupt within a program, in which its hook fires again: the kernel does not run it twice at once. It is told.

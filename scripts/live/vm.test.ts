@@ -101,6 +101,13 @@ const EVASIONS = `
 bun scripts/live/evasions.ts --tools /usr/bin > /tmp/kept/evasions
 `;
 
+/** The last thing that this kernel does: there is no way back. */
+const LOCKED = `
+mount -t securityfs none /sys/kernel/security
+echo confidentiality > /sys/kernel/security/lockdown
+bun sensor/main.ts probe --no-pin > /tmp/kept/locked
+`;
+
 /** That a busy machine let the sensor wait is not in its stream. */
 const isOfRecords = (line: string) => !/"sensor_heard"|"reason":"no word for /.test(line);
 
@@ -116,7 +123,7 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
     const create = "&pending, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE";
     const objects = rebuilt(kept("project"), "bpf/objects.bpf.h", create, "&pending, task, 0, 0");
     const forgetful = ["warder", "warder-calls", "probe"].map((name) => join(objects, `${name}.bpf.o`));
-    const script = [PREPARE, ALL_WAYS, MANY, FAILING, FORGETFUL, WITHOUT, EVASIONS].join("");
+    const script = [PREPARE, ALL_WAYS, MANY, FAILING, FORGETFUL, WITHOUT, EVASIONS, LOCKED].join("");
     const { said: output, parts } = await runInMachine(
       `${script}\ncd /tmp/kept && tar cz * > /tmp/all\nbring /tmp/all\n`,
       [...tools, ...forgetful],
@@ -275,6 +282,12 @@ describe.skipIf(reason !== null)("a stock Debian kernel", () => {
       expect(network.map((line) => asGenerated(line))).toEqual(said(`network-${round}`));
     },
   );
+
+  test("a kernel that lets nobody read its memory is named as what is in the way", () => {
+    expect(text("locked")).toContain(
+      'missing: kernel lockdown (/sys/kernel/security/lockdown) is "confidentiality"',
+    );
+  });
 
   test("no evasion is silent", () => {
     const outcomes = said("evasions").filter((line) => /^[EX]\d\d /.test(line));
