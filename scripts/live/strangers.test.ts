@@ -3,7 +3,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { ACKNOWLEDGEMENT } from "../../bpf/event.gen.ts";
+import { ACKNOWLEDGEMENT, RINGS_MAX, writeAcknowledgement } from "../../bpf/event.gen.ts";
+import { type Frame, FrameReader } from "../../evaluator/input/records.ts";
 import { Bench, type Line, notLive, type Program, until } from "./pair.ts";
 
 const reason = notLive();
@@ -50,6 +51,18 @@ function open(path: string): Promise<Socket | null> {
     const socket = connect(path, () => opened(socket));
     socket.on("error", () => opened(null)).on("data", () => {});
   });
+}
+
+/** Reads frames until one of them is the last that is wanted. The connection stays open. */
+async function readUntil(path: string, isLast: (frame: Frame) => boolean): Promise<Socket> {
+  const socket = connect(path);
+  const reader = new FrameReader();
+  await new Promise<void>((done) => {
+    socket.on("data", (piece: Buffer) => {
+      for (const frame of reader.push(piece)) if (isLast(frame)) done();
+    });
+  });
+  return socket;
 }
 
 /** Sends something, and waits until the sensor closes the connection. */
@@ -181,5 +194,29 @@ describe.skipIf(reason !== null)("at the sensor's socket", () => {
     expect(await sensor.end("SIGTERM")).toBe(0);
     sending = false;
     socket.destroy();
+  }, 60_000);
+
+  test("a reader that acknowledges the fourth of six counters after the sixth leaves the fourth to the next one", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    const times: bigint[] = [];
+    const late = await readUntil(bench.socket, (frame) => {
+      if (frame.type === "counters") times.push(frame.counters.time);
+      return times.length === 6;
+    });
+    const view = new DataView(new ArrayBuffer(ACKNOWLEDGEMENT.size));
+    const [counters = 0n] = times.slice(3);
+    const position = Array.from({ length: RINGS_MAX }, () => 0n);
+    writeAcknowledgement(view, 0, { position, counters, unwrittenEvents: 3n, unwrittenAlerts: 0n });
+    await new Promise<void>((written) => late.write(new Uint8Array(view.buffer), () => written()));
+    late.destroy();
+    await until("its end", () => sensor.stderr.includes("has gone"));
+    let taken: { time: bigint; unwrittenEvents: bigint } | null = null;
+    const next = await readUntil(bench.socket, (frame) => {
+      if (frame.type === "taken") ({ taken } = frame);
+      return frame.type === "taken";
+    });
+    next.destroy();
+    expect(taken).toMatchObject({ time: counters, unwrittenEvents: 3n });
+    expect(await sensor.end("SIGTERM")).toBe(0);
   }, 60_000);
 });
