@@ -1,13 +1,14 @@
 // Takes away one counter's increment after the other, in C and in TypeScript, and looks whether a test notices. In a copy of
 // the project, so that nothing is left behind.
 //
-//   bun run mutate [PART...]   only the places whose text or file contains one of these
+//   bun run mutate [--list] [PART...]
 //
-// Exit code 1 when an increment can go unnoticed, or when a check fails without any change.
+// Exit code 1 when an increment can go unnoticed, 2 when the command line is wrong or a check fails without any change.
 
 import {
   chmodSync,
   cpSync,
+  existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -17,13 +18,21 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 
 const ROOT = join(import.meta.dir, "../..");
+const USAGE = `Usage: bun run mutate [--list] [PART...]
 
-/** A place where something is counted, and the line without it. */
-type Mutation = { file: string; line: number; text: string; without: string };
+Takes away one counter's increment after the other, and says which check notices. All of them take about a day.
 
-/** What is tried until something fails: quick things first. */
+  PART        only the places that contain it: "evaluator/output/", "sensor/ring.ts", "totals.lines", a line of --list
+  --list      print the places, and run nothing
+  -h, --help  print this`;
+
+/** A place where something is counted, and the line without it; `name` has all of this. */
+type Mutation = { name: string; file: string; line: number; without: string };
+
+/** What is tried until something fails, behind the tests beside the file: quick things first. */
 const KERNEL_CHECKS = [
   ["scripts/live/prove.ts", "--short", "--only", "rest"],
   ["scripts/live/prove.ts", "--short", "--only", "stopped"],
@@ -55,26 +64,28 @@ function test(part: string): string[] {
   return ["test", "--bail", "--timeout", "60000", part];
 }
 
-const FOLDERS = ["bpf", "sensor", "evaluator", "evaluator/context", "evaluator/input", "evaluator/output"];
-
 function mutations(): Mutation[] {
-  return FOLDERS.flatMap((folder) =>
-    readdirSync(join(ROOT, folder))
+  return ["bpf", "sensor", "evaluator"].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
       .filter((name) => /\.(bpf\.h|ts)$/.test(name) && !/\.(test|gen)\.ts$/.test(name))
+      .toSorted()
       .flatMap((name) => mutationsOf(`${folder}/${name}`)),
   );
 }
 
 function mutationsOf(file: string): Mutation[] {
   const lines = readFileSync(join(ROOT, file), "utf8").split("\n");
-  return lines.flatMap((text, line) => withoutCount(text).map((without) => ({ file, line, text, without })));
+  return lines.flatMap((text, line) => {
+    const rests = file.endsWith(".ts") ? withoutSum(text) : withoutAtomic(text);
+    return rests.map((without) => {
+      const name = `${file}:${line + 1}  ${text.trim()}  =>  ${without.trim()}`;
+      return { name, file, line, without };
+    });
+  });
 }
 
-/** Places in texts and memory, numbers of tries, and what a rate is held against: nothing that happened. */
-const NO_COUNT = /\b(?:end|wall|number|errors|frames|refusals|versions|limited\.count|back|links) \+=/;
-
-/** A line without each of the counts in it. */
-function withoutCount(text: string): string[] {
+/** A line of C without each of the counts in it. */
+function withoutAtomic(text: string): string[] {
   const indent = /^\s*/.exec(text)?.[0] ?? "";
   const atomic = /__sync_fetch_and_add\((.*), 1\)/.exec(text);
   if (atomic) {
@@ -87,13 +98,33 @@ function withoutCount(text: string): string[] {
       `${indent}if (${condition}) __sync_fetch_and_add(${yes}, 1);`,
     ];
   }
-  if (/^\s*count_\w+\(.*\);/.test(text)) return [text.replace(/count_\w+\(.*?\);/, ";")];
-  const entry = /(?<=\?\? 0n?\)) \+ (?:1n?|count|\S+\.misses)(?=[;)])/.exec(text);
-  if (entry) return [text.replace(entry[0], "")];
-  if (/totals\.\w+ -= 1;$/.test(text)) return [text.replace("-= 1;", "-= 0;")];
-  const sum = /\+= (?:1n?|(?:span\.)?count|matches\.length);$/.test(text);
-  if (!sum || NO_COUNT.test(text)) return [];
-  return [text.replace(/\+= (\S+);$/, (_, by: string) => (by.endsWith("1n") ? "+= 0n;" : "+= 0;"))];
+  return /^\s*count_\w+\(.*\);/.test(text) ? [text.replace(/count_\w+\(.*?\);/, ";")] : [];
+}
+
+/** How TypeScript counts: what stays (the first group), and what is added to it. */
+const SUMS = [
+  /(\bcount)\+\+/g,
+  /(\S) [+-]= .+(?=;)/g, // sum += by
+  /((?<!\S)(\S+) = (?:.* : )?(?:\2|\(\2 \?\? 0n?\))) [+-] .+(?=;)/g, // sums[i] = (sums[i] ?? 0) + by
+  /(([\w.]+)\.set\(([\w.]+), \(\2\.get\(\3\) \?\? 0\)) \+ [^)]+/g, // sums.set(key, (sums.get(key) ?? 0) + by)
+  /((\w+): [\w.]+\.\2) \+ [^,}]*[^,} ]/g, // { sum: before.sum + by }
+];
+
+/** Places in texts, memory and time, sizes, numbers of tries, and what a rate is held against: nothing that happened. */
+const NO_COUNT = [
+  /\b(?:at|back|body|end|high|low|number|taken|text|used|weight|word|\w*(?:[oO]ffset|[sS]tart|[wW]all\w*)) [+-]=/,
+  /\b(?:errors|frames|limited\.count|links|refusals|versions) \+=/,
+  /[sS]ize [+-]= (?!1;)|\+= size|\b(?:address|column|length): /,
+];
+
+/** A line of TypeScript without each of the counts in it. */
+function withoutSum(text: string): string[] {
+  if (NO_COUNT.some((one) => one.test(text))) return [];
+  return SUMS.flatMap((sum) =>
+    [...text.matchAll(sum)].map(
+      ({ 0: all, 1: stays = "", index }) => text.slice(0, index) + stays + text.slice(index + all.length),
+    ),
+  );
 }
 
 /** How a check ended; null when it had to be ended. */
@@ -109,7 +140,9 @@ function run(folder: string, command: string[], limitMs?: number): { passed: boo
 }
 
 function checksFor(file: string): string[][] {
-  return Object.entries(CHECKS).find(([prefix]) => file.startsWith(prefix))?.[1] ?? [];
+  const beside = file.replace(/\.ts$/, ".test.ts");
+  const checks = Object.entries(CHECKS).find(([prefix]) => file.startsWith(prefix))?.[1] ?? [];
+  return beside !== file && existsSync(join(ROOT, beside)) ? [test(beside), ...checks] : checks;
 }
 
 /** What each check takes without a change, ms, as far as it was needed. */
@@ -138,7 +171,10 @@ function noticedBy(folder: string, { file, line, without }: Mutation): string | 
   const changed = lines.join("\n");
   const put = (text: string) => {
     writeFileSync(path, text);
-    if (!file.startsWith("bpf/")) return true;
+    if (file.endsWith(".ts")) {
+      new Bun.Transpiler({ loader: "ts" }).transformSync(text); // what cannot be read would be noticed by everything
+      return true;
+    }
     const { exitCode } = Bun.spawnSync(["./scripts/build"], {
       cwd: folder,
       stdout: "ignore",
@@ -164,26 +200,50 @@ function noticedBy(folder: string, { file, line, without }: Mutation): string | 
   }
 }
 
-const parts = process.argv.slice(2);
-const folder = mkdtempSync(join(tmpdir(), "warder-mutate-"));
-chmodSync(folder, 0o755); // strangers are started in it
+/** Tries these, and says of each what notices it. Returns whether everything is noticed. */
+function tryAll(chosen: Mutation[]): boolean {
+  const folder = mkdtempSync(join(tmpdir(), "warder-mutate-"));
+  chmodSync(folder, 0o755); // strangers are started in it
+  try {
+    for (const name of readdirSync(ROOT)) {
+      if (name === "node_modules") symlinkSync(join(ROOT, name), join(folder, name));
+      else if (name !== ".git") cpSync(join(ROOT, name), join(folder, name), { recursive: true });
+    }
+    Bun.spawnSync(["./scripts/build"], { cwd: folder });
+    let unnoticed = 0;
+    for (const mutation of chosen) {
+      const by = noticedBy(folder, mutation);
+      console.log(`${by === null ? "UNNOTICED" : "noticed  "}  ${mutation.name}  ${by ?? ""}`);
+      unnoticed += by === null ? 1 : 0;
+    }
+    return unnoticed === 0;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function main(): number {
+  const { values, positionals: parts } = parseArgs({
+    allowPositionals: true,
+    options: { list: { type: "boolean" }, help: { type: "boolean", short: "h" } },
+  });
+  if (values.help) {
+    console.log(USAGE);
+    return 0;
+  }
+  const all = mutations();
+  const strange = parts.find((part) => !all.some(({ name }) => name.includes(part)));
+  if (strange !== undefined)
+    throw new Error(`no place contains ${JSON.stringify(strange)}; --list prints all of them`);
+  const chosen = all.filter(({ name }) => parts.length === 0 || parts.some((part) => name.includes(part)));
+  if (!values.list) return tryAll(chosen) ? 0 : 1;
+  for (const { name } of chosen) console.log(name);
+  return 0;
+}
+
 try {
-  for (const name of readdirSync(ROOT)) {
-    if (name === "node_modules") symlinkSync(join(ROOT, name), join(folder, name));
-    else if (name !== ".git") cpSync(join(ROOT, name), join(folder, name), { recursive: true });
-  }
-  Bun.spawnSync(["./scripts/build"], { cwd: folder });
-  const isChosen = ({ file, text }: Mutation) =>
-    parts.length === 0 || parts.some((part) => `${file} ${text}`.includes(part));
-  let unnoticed = 0;
-  for (const mutation of mutations().filter(isChosen)) {
-    const by = noticedBy(folder, mutation);
-    console.log(
-      `${by === null ? "UNNOTICED" : "noticed  "}  ${mutation.file}:${mutation.line + 1}  ${mutation.without.trim()}  ${by ?? ""}`,
-    );
-    unnoticed += by === null ? 1 : 0;
-  }
-  process.exitCode = unnoticed > 0 ? 1 : 0;
-} finally {
-  rmSync(folder, { recursive: true });
+  process.exitCode = main();
+} catch (error) {
+  console.error(`mutate: ${(error as Error).message}`);
+  process.exitCode = 2;
 }
