@@ -1,7 +1,7 @@
 // What does not become an event is counted, exactly, and told.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, copyFileSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, openSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Bench, compileTools, type Line, notLive } from "./pair.ts";
 import { rebuilt } from "./rebuilt.ts";
@@ -173,6 +173,37 @@ describe.skipIf(reason !== null)("what is no event", () => {
     expect(ledger.abandoned).toBe(counts.reduce((total, [, count]) => total + Number(count), 0));
     expect((await told()).counts).toEqual([]);
     await sensor.end("SIGTERM");
+  }, 60_000);
+
+  test("what an evaluator could not write is told to the next one of other programs, too", async () => {
+    const config = bench.path("full.toml");
+    const settings = `${onlyWatched()}[process]\nenabled = false\n`;
+    const rule = `[[rules]]
+id = "COUNTED-001"
+name = "Written"
+enabled = true
+type = "file"
+severity = "low"
+action = "alert"
+paths = ["${watched}"]
+operations = ["write"]
+`;
+    writeFileSync(config, settings + rule);
+    const sensor = await bench.sensor("--config", config);
+    const evaluator = await bench.evaluatorTo(openSync("/dev/full", "w"), "--config", config);
+    await run("bash", "-c", `for i in {1..10}; do echo x > ${watched}/$i; done`);
+    await Bun.sleep(1500);
+    await evaluator.end("SIGTERM");
+    await sensor.end("SIGTERM");
+    writeFileSync(config, settings.replace("network]\n", "network]\ninclude_failed = false\n") + rule);
+    await bench.sensor("--config", config);
+    const next = await bench.evaluator("--config", config);
+    await Bun.sleep(1500);
+    await next.end("SIGTERM");
+    const told = Object.fromEntries(losses(next.lines()).map((line) => [line["reason"], line["count"]]));
+    expect(told["alerts that an earlier evaluator could not write"]).toBe(10);
+    // An open and a write each; beside these, what cannot be placed passes the watch list.
+    expect(told["events that an earlier evaluator could not write"]).toBeWithin(20, 120);
   }, 60_000);
 
   test("pins of a sensor that was killed while it pinned have seen what others have: that is told once", async () => {

@@ -44,6 +44,7 @@ const CHECKS: Record<string, string[][]> = {
   "bpf/objects.bpf.h": [test("scripts/live/vm.test.ts")],
   "bpf/message.bpf.h": [["scripts/live/prove.ts", "--short", "--only", "watcher"]],
   "bpf/": KERNEL_CHECKS,
+  "sensor/ring.ts": [test("scripts/ring.test.ts")],
   "sensor/": [
     test("scripts/live/strangers.test.ts"),
     test("scripts/live/counted.test.ts"),
