@@ -102,29 +102,35 @@ function withoutAtomic(text: string): string[] {
   return /^\s*count_\w+\(.*\);/.test(text) ? [text.replace(/count_\w+\(.*?\);/, ";")] : [];
 }
 
-/** How TypeScript counts: what stays (the first group), and what is added to it. */
+/** How TypeScript counts, up to the operator that adds. */
 const SUMS = [
-  /(\bcount)\+\+/g,
-  /(\S) [+-]= .+(?=;)/g, // sum += by
-  /((?<!\S)(\S+) = (?:.* : )?(?:\2|\(\2 \?\? 0n?\))) [+-] .+(?=;)/g, // sums[i] = (sums[i] ?? 0) + by
-  /(([\w.]+)\.set\(([\w.]+), \(\2\.get\(\3\) \?\? 0\)) \+ [^)]+/g, // sums.set(key, (sums.get(key) ?? 0) + by)
-  /((\w+): [\w.]+\.\2) \+ [^,}]*[^,} ]/g, // { sum: before.sum + by }
+  /\bcount(\+\+)/g,
+  /\S ([+-]=)(?=.*;)/g, // sum += by
+  /(?<!\S)(\S+) = (?:.* : )?(?:\1|\(\1 \?\? 0n?\)) ([+-])/g, // sums[i] = (sums[i] ?? 0) + by
+  /([\w.]+)\.set\(([\w.]+), \(\1\.get\(\2\) \?\? 0\) (\+)/g, // sums.set(key, (sums.get(key) ?? 0) + by)
+  /(\w+): [\w.]+\.\1 (\+)/g, // { sum: before.sum + by }
+  /\((\w+), .*\) => [^{]*?\b\1 (\+)/g, // reduce((sum, by) => sum + by, 0)
 ];
+/** What leaves the sum as it is: its left side is never null. */
+const WITHOUT: Record<string, string> = { "++": "", "+=": "??=", "-=": "??=", "+": "??", "-": "??" };
 
 /** Places in texts, memory and time, sizes, numbers of tries, and what a rate is held against: nothing that happened. */
 const NO_COUNT = [
   /\b(?:at|back|body|end|high|low|number|taken|text|used|weight|word|\w*(?:[oO]ffset|[sS]tart|[wW]all\w*)) [+-]=/,
   /\b(?:errors|frames|limited\.count|links|refusals|versions) \+=/,
   /[sS]ize [+-]= (?!1;)|\+= size|\b(?:address|column|length): /,
+  /sum \+ (?:ancestor\.length|ring\.consumerPosition|\(sharers|size|some)\b/,
 ];
 
 /** A line of TypeScript without each of the counts in it. */
 function withoutSum(text: string): string[] {
   if (NO_COUNT.some((one) => one.test(text))) return [];
   return SUMS.flatMap((sum) =>
-    [...text.matchAll(sum)].map(
-      ({ 0: all, 1: stays = "", index }) => text.slice(0, index) + stays + text.slice(index + all.length),
-    ),
+    [...text.matchAll(sum)].map((match) => {
+      const operator = match.at(-1) ?? "";
+      const end = match.index + match[0].length;
+      return text.slice(0, end - operator.length) + WITHOUT[operator] + text.slice(end);
+    }),
   );
 }
 
