@@ -32,11 +32,12 @@ Takes away one counter's increment after the other, and says which check notices
 /** A place where something is counted, and the line without it; `name` has all of this. */
 type Mutation = { name: string; file: string; line: number; without: string };
 
+const COUNTED = test("scripts/live/counted.test.ts");
 /** What is tried until something fails, behind the tests beside the file: quick things first. */
 const KERNEL_CHECKS = [
   ["scripts/live/prove.ts", "--short", "--only", "rest"],
   ["scripts/live/prove.ts", "--short", "--only", "stopped"],
-  test("scripts/live/counted.test.ts"),
+  COUNTED,
   test("scripts/live/activity.test.ts"),
 ];
 const CHECKS: Record<string, string[][]> = {
@@ -47,10 +48,10 @@ const CHECKS: Record<string, string[][]> = {
   "sensor/ring.ts": [test("scripts/ring.test.ts")],
   "sensor/": [
     test("scripts/live/strangers.test.ts"),
-    test("scripts/live/counted.test.ts"),
+    COUNTED,
     ["scripts/live/prove.ts", "--short", "--only", "watcher"],
     test("scripts/live/live.test.ts"),
-    ...KERNEL_CHECKS,
+    ...KERNEL_CHECKS.filter((check) => check !== COUNTED),
     test("scripts/live/host.test.ts"),
   ],
   "evaluator/": [
@@ -135,7 +136,15 @@ function withoutSum(text: string): string[] {
 }
 
 /** How a check ended; null when it had to be ended. */
-function run(folder: string, command: string[], limitMs?: number): { passed: boolean | null; ms: number } {
+type End = { passed: boolean | null; ms: number };
+
+/** Runs a check, and once more when it did not pass: on a busy machine some fail by chance, but not twice. */
+function run(folder: string, command: string[], limitMs?: number): End {
+  const first = runOnce(folder, command, limitMs);
+  return first.passed ? first : runOnce(folder, command, limitMs);
+}
+
+function runOnce(folder: string, command: string[], limitMs?: number): End {
   const begun = performance.now();
   const { exitCode, exitedDueToTimeout } = Bun.spawnSync([process.execPath, ...command], {
     cwd: folder,
