@@ -44,6 +44,7 @@ const ELSEWHERE: [command: string, file: string, words: string][] = [
   ["bun run abi", "scripts/test", "scripts/abi.ts --check"],
   ["bun run evasions", "scripts/live/evasions.test.ts", "evasions.ts"],
   ["bun run prove", "scripts/live/prove.test.ts", "prove.ts"],
+  ["bun run mutate", "scripts/mutate.test.ts", "mutate.ts"],
   ["bun run fuzz", "evaluator/input/hostile.test.ts", "fuzz/"],
   ["bun run rotation", "scripts/live/rotation.test.ts", "rotation.ts"],
 ];
