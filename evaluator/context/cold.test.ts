@@ -1,14 +1,14 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Bytes } from "../event/text.ts";
-import { type Cold, type ColdKey, ColdStore, hashOf } from "./cold.ts";
+import { type Cold, type ColdKey, ColdStore, hashOf, NOWHERE } from "./cold.ts";
 
 const ENTRIES_MAX = 12;
 const MEMORY_SIZE = 2048;
 
 /** Few keys, so that they meet again, and halves of start times that only differ in one of them. */
 const key: fc.Arbitrary<ColdKey> = fc.record({
-  tgid: fc.nat(20),
+  tgid: fc.nat(8),
   startLow: fc.constantFrom(0, 1, 0xffff_ffff),
   startHigh: fc.nat(1),
 });
@@ -27,49 +27,79 @@ const cold: fc.Arbitrary<Cold> = fc.record({
 const NOTHING: Cold = { numbers: [], texts: [] };
 /** An entry with one text, and the text of such a one. */
 const ofText = (bytes: string): Cold => ({ numbers: [0, 1], texts: [null, bytes as Bytes, "" as Bytes] });
-const textOf = (entry: Cold | null) => entry?.texts[1] ?? null;
+const textOf = (store: ColdStore, of: ColdKey) => readFrom(store, of)?.texts[1] ?? null;
 const step = fc.oneof(
-  { weight: 5, arbitrary: fc.tuple(fc.constant("put" as const), key, cold) },
-  { weight: 2, arbitrary: fc.tuple(fc.constant("take" as const), key, fc.constant(NOTHING)) },
+  { weight: 10, arbitrary: fc.tuple(fc.constant("put" as const), key, cold) },
+  { weight: 6, arbitrary: fc.tuple(fc.constant("lend" as const), key, fc.constant(NOTHING)) },
+  { weight: 4, arbitrary: fc.tuple(fc.constant("give back" as const), key, fc.constant(NOTHING)) },
+  { weight: 4, arbitrary: fc.tuple(fc.constant("drop" as const), key, fc.constant(NOTHING)) },
   { weight: 1, arbitrary: fc.tuple(fc.constant("clear" as const), key, fc.constant(NOTHING)) },
 );
 const nameOf = ({ tgid, startLow, startHigh }: ColdKey) => `${tgid} ${startLow} ${startHigh}`;
 
-test("whatever is put, taken and forgotten: what comes back is what was put, and nothing is gone that is not counted", () => {
-  let taken = 0;
+function findIn(store: ColdStore, { tgid, startLow, startHigh }: ColdKey): number {
+  return store.find(tgid, startLow, startHigh);
+}
+
+function readFrom(store: ColdStore, of: ColdKey): Cold | null {
+  const start = findIn(store, of);
+  if (start < 0) return null;
+  const texts = store.textsAt(start);
+  expect(texts.map((_, i) => store.hasTextAt(start, i))).toEqual(texts.map((one) => one !== null));
+  return { numbers: [0, 1].map((i) => store.numberAt(start, i)), texts };
+}
+
+test("whatever is put, lent, dropped and forgotten: what is there is what was put, what is lent stays, and nothing is gone that is not counted", () => {
+  let dropped = 0;
   let evicted = 0;
+  let lends = 0;
   fc.assert(
     fc.property(fc.array(step, { minLength: 50, maxLength: 300 }), (steps) => {
       const store = new ColdStore(ENTRIES_MAX, MEMORY_SIZE, SHAPE);
       const put = new Map<string, Cold>();
-      let [puts, takes, cleared] = [0, 0, 0];
-      const take = (from: ColdKey) => {
-        const back = store.take(from);
-        if (back === null) return;
-        expect(back).toEqual(put.get(nameOf(from)) as Cold);
-        put.delete(nameOf(from));
-        takes += 1;
+      const lent = new Set<string>();
+      let [puts, drops, cleared] = [0, 0, 0];
+      const drop = (one: ColdKey) => {
+        if (findIn(store, one) < 0) return;
+        store.drop(one);
+        expect(findIn(store, one)).toBe(NOWHERE);
+        lent.delete(nameOf(one));
+        drops += 1;
       };
       for (const [what, where, entry] of steps) {
+        const name = nameOf(where);
+        const start = findIn(store, where);
+        if (start >= 0) expect(readFrom(store, where)).toEqual(put.get(name) as Cold);
         if (what === "clear") {
-          cleared += store.size;
+          cleared += store.size + lent.size;
           store.clear();
-        } else take(where);
-        if (what === "put") {
+          lent.clear();
+        } else if (what === "drop") drop(where);
+        else if (what === "lend" && start >= 0 && !lent.has(name) && store.lend(start)) {
+          lent.add(name);
+          lends += 1;
+        } else if (what === "give back" && lent.delete(name)) store.giveBack(where);
+        else if (what === "put") {
+          drop(where);
           store.put(where, entry);
-          put.set(nameOf(where), entry);
+          put.set(name, entry);
           puts += 1;
         }
+        for (const one of lent) {
+          const [tgid = 0, startLow = 0, startHigh = 0] = one.split(" ").map(Number);
+          expect(readFrom(store, { tgid, startLow, startHigh })).toEqual(put.get(one) as Cold);
+        }
         expect(store.size).toBeLessThanOrEqual(ENTRIES_MAX);
-        expect(store.size + store.evicted + takes + cleared).toBe(puts);
+        expect(store.size + lent.size + store.evicted + drops + cleared).toBe(puts);
       }
-      taken += takes;
+      dropped += drops;
       evicted += store.evicted;
     }),
     { numRuns: 500 },
   );
-  expect(taken).toBeGreaterThan(500);
+  expect(dropped).toBeGreaterThan(500);
   expect(evicted).toBeGreaterThan(1000);
+  expect(lends).toBeGreaterThan(500);
 });
 
 test("the oldest go first, one after the other, and what is too large is not kept at all", () => {
@@ -78,11 +108,35 @@ test("the oldest go first, one after the other, and what is too large is not kep
   for (let tgid = 1; tgid <= 5000; tgid++) store.put(at(tgid), ofText(String(tgid).padStart(100)));
   const first = 5000 - store.size + 1;
   expect(store.size).toBeGreaterThan(400);
-  expect(store.take(at(first - 1))).toBeNull();
-  for (let tgid = first; tgid <= 5000; tgid++) expect(Number(textOf(store.take(at(tgid))))).toBe(tgid);
-  expect(store.size).toBe(0);
+  expect(textOf(store, at(first - 1))).toBeNull();
+  for (let tgid = first; tgid <= 5000; tgid++) expect(Number(textOf(store, at(tgid)))).toBe(tgid);
   store.put(at(1), ofText("x".repeat(16 * 1024)));
-  expect([store.size, store.take(at(1))]).toEqual([0, null]);
+  expect(textOf(store, at(1))).toBeNull();
+});
+
+test("what is asked for again and again stays, however many come and go, and costs none of the others a place", () => {
+  const store = new ColdStore(1000, 1024 * 1024, SHAPE);
+  const at = (tgid: number): ColdKey => ({ tgid, startLow: 7, startHigh: 0 });
+  for (let tgid = 1; tgid <= 10_000; tgid++) {
+    store.put(at(tgid), ofText(String(tgid)));
+    for (let asked = 1; asked <= Math.min(100, tgid); asked++) {
+      expect(store.lend(findIn(store, at(asked)))).toBe(true);
+      store.giveBack(at(asked));
+    }
+  }
+  expect([store.size, store.evicted]).toEqual([1000, 9000]);
+  for (let tgid = 1; tgid <= 100; tgid++) expect(Number(textOf(store, at(tgid)))).toBe(tgid);
+});
+
+test("no more than half of the memory is lent", () => {
+  const store = new ColdStore(1000, 64 * 1024, SHAPE);
+  const at = (tgid: number): ColdKey => ({ tgid, startLow: 7, startHigh: 0 });
+  let lent = 0;
+  for (let tgid = 1; tgid <= 1000; tgid++) {
+    store.put(at(tgid), ofText("x".repeat(900)));
+    lent += Number(store.lend(findIn(store, at(tgid))));
+  }
+  expect(lent).toBe(Math.floor((32 * 1024) / store.sizeAt(findIn(store, at(1)))));
 });
 
 test("keys that were chosen to meet in one bucket take places from one another, and from nobody else", () => {
@@ -91,11 +145,11 @@ test("keys that were chosen to meet in one bucket take places from one another, 
   const chosen: number[] = [];
   const others: number[] = [];
   for (let tgid = 0; chosen.length < 100; tgid++) {
-    if (hashOf(at(tgid)) % 8192 === 0) chosen.push(tgid);
+    if (hashOf(tgid, 0, 0) % 8192 === 0) chosen.push(tgid);
     else if (others.length < 1000) others.push(tgid);
   }
   for (const tgid of [...others, ...chosen]) store.put(at(tgid), ofText(String(tgid)));
   expect([store.size, store.evicted]).toEqual([1008, 92]);
-  for (const tgid of others) expect(Number(textOf(store.take(at(tgid))))).toBe(tgid);
-  expect(chosen.filter((tgid) => Number(textOf(store.take(at(tgid)))) === tgid && tgid > 0).length).toBe(8);
+  for (const tgid of others) expect(Number(textOf(store, at(tgid)))).toBe(tgid);
+  expect(chosen.filter((tgid) => tgid > 0 && Number(textOf(store, at(tgid))) === tgid).length).toBe(8);
 });

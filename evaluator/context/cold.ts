@@ -1,6 +1,9 @@
 // What is known of processes that nothing happens to: numbers and texts under process keys, in memory of its own outside of the
-// heap, where 60,000 of them cost their bytes and no work of the garbage collector. The memory is a ring; the oldest make room
-// for new ones.
+// heap, where 60,000 of them cost their bytes and no work of the garbage collector.
+//
+// The memory is a ring. Its hand goes past the oldest entry when room is needed: one that nobody has asked for since the hand came
+// by is forgotten, any other goes on as the newest. Who only reads an entry borrows it: it stays where it is, and to give it back
+// writes one word. So where more processes act by turns than can be objects, an event costs no text that is made or written.
 
 import type { Bytes } from "../event/text.ts";
 
@@ -10,16 +13,20 @@ export type ColdKey = { readonly tgid: number; readonly startLow: number; readon
 /** Numbers of 32 bits and texts, of which some may be missing. */
 export type Cold = { numbers: readonly number[]; texts: readonly (Bytes | null)[] };
 
-/** Words of 32 bits before each entry's numbers: its bucket + 1 (0: nobody's), its size in bytes, its key. */
-const HEAD = { bucket: 0, size: 1, tgid: 2, startLow: 3, startHigh: 4, length: 5 };
+/** Words of 32 bits before each entry's numbers: its bucket + 1 (0: nobody's), its size in bytes, its state, its key. */
+const HEAD = { bucket: 0, size: 1, state: 2, tgid: 3, startLow: 4, startHigh: 5, length: 6 };
+const State = { waits: 0, asked: 1, lent: 2 };
 const WORD_SIZE = 4;
 const ALIGNMENT = 8;
 /** Places in a bucket. There are so many for each entry that a full bucket is rare; then one of its entries makes room. */
 const BUCKET_SIZE = 8;
 const PLACES_PER_ENTRY = 4;
+/** No entry. */
+export const NOWHERE = -1;
 
 /** A bounded store of entries that all have as many numbers and texts. Whatever the keys are, none costs more than its bucket. */
 export class ColdStore {
+  /** Entries that wait: those that are lent are not among them. */
   size = 0;
   /** Entries that were given up for newer ones. */
   evicted = 0;
@@ -35,8 +42,9 @@ export class ColdStore {
   private oldest = 0;
   private next = 0;
   private used = 0;
+  private lent = { count: 0, size: 0 };
 
-  /** At most `entriesMax` entries, in `memorySize` bytes. */
+  /** At most `entriesMax` entries that wait, in `memorySize` bytes. */
   constructor(
     private readonly entriesMax: number,
     memorySize: number,
@@ -57,15 +65,14 @@ export class ColdStore {
       this.evicted += 1;
       return;
     }
-    // An entry is never in two pieces: what is left at the end is nobody's.
-    if (memory.length - this.next < size) this.skip();
     this.makeRoom(size);
     const start = this.next;
-    const hash = hashOf(key);
+    const hash = hashOf(key.tgid, key.startLow, key.startHigh);
     const bucket = hash % this.buckets;
     let word = start / WORD_SIZE;
     words[word + HEAD.bucket] = bucket + 1;
     words[word + HEAD.size] = size;
+    words[word + HEAD.state] = State.waits;
     words[word + HEAD.tgid] = key.tgid;
     words[word + HEAD.startLow] = key.startLow;
     words[word + HEAD.startHigh] = key.startHigh;
@@ -76,26 +83,93 @@ export class ColdStore {
       words[word++] = text === null ? 0 : text.length + 1;
       if (text) at += memory.write(text, at, "latin1");
     }
-    this.next = this.behind(start, size);
+    this.append(size);
     this.enter(bucket, start / ALIGNMENT + 1, tagOf(hash));
-    while (this.size > this.entriesMax) this.forgetOldest();
+    this.keepBound();
   }
 
-  /** Gives an entry back, and forgets it. */
-  take(key: ColdKey): Cold | null {
-    if (this.size === 0) return null;
-    const hash = hashOf(key);
+  /** Where the entry of a key is, until anything is put or given back; NOWHERE when there is none. */
+  find(tgid: number, startLow: number, startHigh: number): number {
+    const { tags, places, words } = this;
+    if (tags.length === 0) return NOWHERE;
+    const hash = hashOf(tgid, startLow, startHigh);
     const tag = tagOf(hash);
     const first = (hash % this.buckets) * BUCKET_SIZE;
     for (let place = first; place < first + BUCKET_SIZE; place++) {
-      if (this.tags[place] !== tag) continue;
-      const start = ((this.places[place] ?? 0) - 1) * ALIGNMENT;
-      if (start < 0 || !this.hasKey(start, key)) continue;
-      this.places[place] = 0;
-      this.size -= 1;
-      return this.read(start);
+      if (tags[place] !== tag) continue;
+      const start = ((places[place] ?? 0) - 1) * ALIGNMENT;
+      if (start < 0) continue;
+      const word = start / WORD_SIZE;
+      if (
+        words[word + HEAD.startLow] === startLow &&
+        words[word + HEAD.tgid] === tgid &&
+        words[word + HEAD.startHigh] === startHigh
+      )
+        return start;
     }
-    return null;
+    return NOWHERE;
+  }
+
+  /** One of the numbers of an entry. */
+  numberAt(start: number, number: number): number {
+    return this.words[start / WORD_SIZE + HEAD.length + number] ?? 0;
+  }
+
+  /** Is this text of an entry there? */
+  hasTextAt(start: number, text: number): boolean {
+    return this.numberAt(start, this.shape.numbers + text) > 0;
+  }
+
+  /** All texts of an entry. */
+  textsAt(start: number): (Bytes | null)[] {
+    const { memory, words } = this;
+    let word = start / WORD_SIZE + HEAD.length + this.shape.numbers;
+    let at = (word + this.shape.texts) * WORD_SIZE;
+    const texts: (Bytes | null)[] = [];
+    // A loop, not a list made of a view: where many processes act by turns and all is written, each event comes by here.
+    for (let i = 0; i < this.shape.texts; i++) {
+      const size = (words[word++] ?? 0) - 1;
+      texts.push(size < 0 ? null : (memory.toString("latin1", at, at + size) as Bytes));
+      if (size > 0) at += size;
+    }
+    return texts;
+  }
+
+  /** Bytes of an entry. */
+  sizeAt(start: number): number {
+    return this.words[start / WORD_SIZE + HEAD.size] ?? 0;
+  }
+
+  /**
+   * Lends an entry that waits: it is not forgotten before it is given back or dropped. Returns false, and lends nothing, when that
+   * would be too many, or more than half of the memory.
+   */
+  lend(start: number): boolean {
+    const size = this.sizeAt(start);
+    if (this.lent.count >= this.entriesMax || this.lent.size + size > this.memory.length / 2) return false;
+    this.words[start / WORD_SIZE + HEAD.state] = State.lent;
+    this.lent.count += 1;
+    this.lent.size += size;
+    this.size -= 1;
+    return true;
+  }
+
+  /** Takes back what was lent. */
+  giveBack({ tgid, startLow, startHigh }: ColdKey): void {
+    const start = this.find(tgid, startLow, startHigh);
+    this.return(start);
+    this.words[start / WORD_SIZE + HEAD.state] = State.asked;
+    this.size += 1;
+    this.keepBound();
+  }
+
+  /** Forgets an entry, which may be lent. */
+  drop({ tgid, startLow, startHigh }: ColdKey): void {
+    const start = this.find(tgid, startLow, startHigh);
+    const word = start / WORD_SIZE;
+    if (this.words[word + HEAD.state] === State.lent) this.return(start);
+    else this.size -= 1;
+    this.places[this.placeOf((this.words[word + HEAD.bucket] ?? 0) - 1, start / ALIGNMENT + 1)] = 0;
   }
 
   /** Forgets everything; nothing of it counts as evicted. */
@@ -104,22 +178,12 @@ export class ColdStore {
     this.size = 0;
     this.oldest = this.next;
     this.used = 0;
+    this.lent = { count: 0, size: 0 };
   }
 
-  private read(start: number): Cold {
-    const { memory, words } = this;
-    let word = start / WORD_SIZE + HEAD.length;
-    // Loops, not lists made of views: where many processes act by turns, each event comes by here.
-    const numbers: number[] = [];
-    for (let i = 0; i < this.shape.numbers; i++) numbers.push(words[word++] as number);
-    let at = (word + this.shape.texts) * WORD_SIZE;
-    const texts: (Bytes | null)[] = [];
-    for (let i = 0; i < this.shape.texts; i++) {
-      const size = (words[word++] as number) - 1;
-      texts.push(size < 0 ? null : (memory.toString("latin1", at, at + size) as Bytes));
-      if (size > 0) at += size;
-    }
-    return { numbers, texts };
+  private return(start: number): void {
+    this.lent.count -= 1;
+    this.lent.size -= this.sizeAt(start);
   }
 
   private sizeOf(texts: Cold["texts"]): number {
@@ -131,20 +195,42 @@ export class ColdStore {
   private enter(bucket: number, value: number, tag: number): void {
     let place = this.placeOf(bucket, 0);
     if (place < 0) {
-      place = bucket * BUCKET_SIZE;
-      this.size -= 1;
       this.evicted += 1;
+      place = this.placeToGive(bucket);
+      if (place < 0) return;
+      this.size -= 1;
     }
     this.places[place] = value;
     this.tags[place] = tag;
     this.size += 1;
   }
 
+  private keepBound(): void {
+    while (this.size > this.entriesMax) this.passOldest();
+  }
+
+  /** So many bytes are free where the next entry will be. */
+  private makeRoom(size: number): void {
+    const { length } = this.memory;
+    for (;;) {
+      const rest = length - this.next;
+      if (this.used + Math.min(rest, size) > length) this.passOldest();
+      else if (rest < size) this.skip();
+      else return;
+    }
+  }
+
+  /** The next entry is so many bytes long. */
+  private append(size: number): void {
+    this.used += size;
+    this.next = this.behind(this.next, size);
+  }
+
+  /** An entry is never in two pieces: what is left at the end is nobody's. */
   private skip(): void {
-    const size = this.memory.length - this.next;
-    this.makeRoom(size);
     // Whoever comes by here goes on at the beginning.
     this.words[this.next / WORD_SIZE + HEAD.bucket] = 0;
+    this.used += this.memory.length - this.next;
     this.next = 0;
   }
 
@@ -153,48 +239,53 @@ export class ColdStore {
     return at + size === this.memory.length ? 0 : at + size;
   }
 
-  /** So many bytes are used from now on. */
-  private makeRoom(size: number): void {
-    while (this.used + size > this.memory.length) this.forgetOldest();
-    this.used += size;
-  }
-
-  private forgetOldest(): void {
+  private passOldest(): void {
     const { oldest, words } = this;
-    const bucket = (words[oldest / WORD_SIZE + HEAD.bucket] ?? 0) - 1;
-    if (bucket < 0) {
-      this.used -= this.memory.length - oldest;
-      this.oldest = 0;
-      return;
-    }
-    // What was taken is in no bucket any more.
-    const place = this.placeOf(bucket, oldest / ALIGNMENT + 1);
-    if (place >= 0) {
-      this.places[place] = 0;
-      this.size -= 1;
-      this.evicted += 1;
-    }
-    const size = words[oldest / WORD_SIZE + HEAD.size] ?? 0;
+    const word = oldest / WORD_SIZE;
+    const bucket = (words[word + HEAD.bucket] ?? 0) - 1;
+    const size = bucket < 0 ? this.memory.length - oldest : (words[word + HEAD.size] ?? 0);
     this.used -= size;
     this.oldest = this.behind(oldest, size);
+    // What was dropped is in no bucket any more.
+    const place = bucket < 0 ? NOWHERE : this.placeOf(bucket, oldest / ALIGNMENT + 1);
+    if (place < 0) return;
+    if (words[word + HEAD.state] !== State.waits) return this.renew(oldest, size, place);
+    this.places[place] = 0;
+    this.size -= 1;
+    this.evicted += 1;
   }
 
-  /** The place in a bucket that holds this value; -1 when none does. */
+  /** What was the oldest entry, of which the memory is free now, becomes the newest. There is room: at least its own. */
+  private renew(start: number, size: number, place: number): void {
+    if (this.memory.length - this.next < size) this.skip();
+    this.memory.copyWithin(this.next, start, start + size);
+    const state = this.next / WORD_SIZE + HEAD.state;
+    if (this.words[state] === State.asked) this.words[state] = State.waits;
+    this.places[place] = this.next / ALIGNMENT + 1;
+    this.append(size);
+  }
+
+  /** The place in a bucket that holds this value; NOWHERE when none does. */
   private placeOf(bucket: number, value: number): number {
     const first = bucket * BUCKET_SIZE;
     for (let place = first; place < first + BUCKET_SIZE; place++)
       if (this.places[place] === value) return place;
-    return -1;
+    return NOWHERE;
   }
 
-  private hasKey(start: number, { tgid, startLow, startHigh }: ColdKey): boolean {
-    const { words } = this;
-    const word = start / WORD_SIZE;
-    return (
-      words[word + HEAD.startLow] === startLow &&
-      words[word + HEAD.tgid] === tgid &&
-      words[word + HEAD.startHigh] === startHigh
-    );
+  /** The place of a full bucket whose entry can best be spared; NOWHERE when all are lent. */
+  private placeToGive(bucket: number): number {
+    const first = bucket * BUCKET_SIZE;
+    let best = NOWHERE;
+    let least: number = State.lent;
+    for (let place = first; place < first + BUCKET_SIZE; place++) {
+      const start = ((this.places[place] ?? 0) - 1) * ALIGNMENT;
+      const state = this.words[start / WORD_SIZE + HEAD.state] ?? State.lent;
+      if (state >= least) continue;
+      best = place;
+      least = state;
+    }
+    return best;
   }
 }
 
@@ -202,7 +293,7 @@ export class ColdStore {
  * 31 bits that tell keys apart, of which the rest after division is the bucket. With one more they would be a double, which is
  * divided by a call.
  */
-export function hashOf({ tgid, startLow, startHigh }: ColdKey): number {
+export function hashOf(tgid: number, startLow: number, startHigh: number): number {
   let hash = Math.imul(tgid ^ 0x9e3779b1, 0x85ebca6b);
   hash = Math.imul((hash ^ (hash >>> 15)) + startLow, 0xc2b2ae35);
   hash = Math.imul((hash ^ (hash >>> 13)) + startHigh, 0x27d4eb2f);

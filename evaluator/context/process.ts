@@ -3,7 +3,7 @@
 import { RECORD_HEADER } from "../../bpf/event.gen.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
-import type { Cold, ColdKey } from "./cold.ts";
+import type { Cold, ColdStore } from "./cold.ts";
 import type { Entry } from "./table.ts";
 
 /** What an object costs beside its longest texts, with its ancestors and its identity, bytes. */
@@ -25,21 +25,35 @@ export type Image = {
 /** Arguments that nobody needs any more. */
 export const NONE = "" as Bytes;
 
-/** What is known of a process. */
+/** What is known of a process beside numbers. */
+export type Known = {
+  comm: Bytes;
+  /** Null until it is asked for. */
+  ancestors: Bytes[] | null;
+  image: Image | null;
+};
+
+/** No program has this number. */
+const NO_IMAGE = -1;
+
+/** A process. What each record is held against is in numbers here; what else is known may wait until somebody asks for it. */
 export class Process implements Entry {
   weight = ENTRY_SIZE;
   used = false;
   slot = -1;
-  image: Image | null = null;
-  /** Null until it is asked for. */
-  ancestors: Bytes[] | null = null;
+  /** Null while it waits. */
+  known: Known | null = null;
+  /** Is what is known kept by those that wait, too? Then it has to be forgotten there before it changes. */
+  isLent = false;
+  hasAncestors = false;
   /** Another number whenever comm, image or ancestors change; no two processes ever have the same. */
   version = 0;
   /** Null until it is asked for. */
   processId: string | null = null;
   /** The list of the child that it created last, and its own, of which that one is made. */
   children: { above: Bytes[]; ancestors: Bytes[] } | null = null;
-  comm = "" as Bytes;
+  private execId = NO_IMAGE;
+  private hasExe = false;
   /** The bytes of `comm`, and what was behind them, in the record that told it. */
   private word0 = 0;
   private word1 = 0;
@@ -57,7 +71,12 @@ export class Process implements Entry {
 
   /** Does it still run the program that the record is about? */
   hasImageOf(record: RecordView): boolean {
-    return this.image !== null && this.image.execId === record.u32(HEADER.execId);
+    return this.execId === record.u32(HEADER.execId);
+  }
+
+  /** The same, and is it known where that program is? */
+  hasExeOf(record: RecordView): boolean {
+    return this.hasExe && this.hasImageOf(record);
   }
 
   /** Is this the name that the record has? */
@@ -70,52 +89,82 @@ export class Process implements Entry {
     );
   }
 
-  /** Takes on the name that the record has. */
-  rename(record: RecordView, comm: Bytes): void {
+  /** Has the name that the record has from now on. */
+  rename(record: RecordView, known: Known, comm: Bytes): void {
     this.word0 = record.u32(HEADER.comm);
     this.word1 = record.u32(HEADER.comm + 4);
     this.word2 = record.u32(HEADER.comm + 8);
     this.word3 = record.u32(HEADER.comm + 12);
-    this.comm = comm;
+    known.comm = comm;
+  }
+
+  /** Runs another program from now on. */
+  run(known: Known, image: Image): void {
+    this.execId = image.execId;
+    this.hasExe = image.exePath !== null;
+    known.image = image;
+  }
+
+  /** Has these ancestors from now on. */
+  descend(known: Known, ancestors: Bytes[]): void {
+    this.hasAncestors = true;
+    known.ancestors = ancestors;
+  }
+
+  /** How it waits. */
+  cold({ comm, ancestors, image }: Known): Cold {
+    const { creatorTgid, creatorLow, creatorHigh, execId, word0, word1, word2, word3 } = this;
+    const numbers = [creatorTgid, creatorLow, creatorHigh, execId, word0, word1, word2, word3];
+    const names = ancestors && (ancestors.join(BETWEEN) as Bytes);
+    if (!image) return { numbers, texts: [comm, names, null, null, null, null, null] };
+    const { exePath, argsHead, argsTail, cwd, containerId } = image;
+    const container = (containerId ?? null) as Bytes | null;
+    return { numbers, texts: [comm, names, argsHead, argsTail, exePath, cwd, container] };
+  }
+
+  /** Takes over the numbers of one that waits. */
+  warm(store: ColdStore, start: number): void {
+    this.creatorTgid = store.numberAt(start, 0);
+    this.creatorLow = store.numberAt(start, 1);
+    this.creatorHigh = store.numberAt(start, 2);
+    this.execId = store.hasTextAt(start, ARGS_HEAD) ? store.numberAt(start, 3) : NO_IMAGE;
+    this.word0 = store.numberAt(start, 4);
+    this.word1 = store.numberAt(start, 5);
+    this.word2 = store.numberAt(start, 6);
+    this.word3 = store.numberAt(start, 7);
+    this.hasAncestors = store.hasTextAt(start, NAMES);
+    this.hasExe = store.hasTextAt(start, EXE_PATH);
+    this.weight = ENTRY_SIZE + store.sizeAt(start);
+  }
+
+  /** What these texts of one that waits say. */
+  tell(texts: readonly (Bytes | null)[]): Known {
+    const [comm, names = null, argsHead = null, argsTail, exePath = null, cwd = null, container = null] =
+      texts;
+    let image: Image | null = null;
+    if (argsHead !== null) {
+      const args = { argsHead, argsTail: argsTail ?? NONE };
+      image = { execId: this.execId, exePath, ...args, cwd, containerId: container ?? undefined };
+    }
+    return { comm: comm ?? NONE, ancestors: names === null ? null : listOf(names), image };
   }
 }
 
 /** What a process costs, with its longest texts, bytes. */
-export function weightOf({ image }: Process): number {
+export function weightOf({ image }: Known): number {
   if (!image) return ENTRY_SIZE;
   const { argsHead, argsTail, exePath, cwd } = image;
   return ENTRY_SIZE + argsHead.length + argsTail.length + (exePath?.length ?? 0) + (cwd?.length ?? 0);
 }
 
-/** The numbers and texts of a process that waits. */
-export const COLD_SHAPE = { numbers: 4, texts: 7 };
+/** The numbers and texts of a process that waits, and which of these say how much is known of it. */
+export const COLD_SHAPE = { numbers: 8, texts: 7 };
+const NAMES = 1;
+const ARGS_HEAD = 2;
+const EXE_PATH = 4;
 /** No name of a process contains it. */
 const BETWEEN = "\0";
 
-/** What has to be known of a process that waits; the rest can be found out again. */
-export function cold({ comm, creatorTgid, creatorLow, creatorHigh, ancestors, image }: Process): Cold {
-  const names = ancestors && (ancestors.join(BETWEEN) as Bytes);
-  const numbers = [creatorTgid, creatorLow, creatorHigh, image?.execId ?? 0];
-  if (!image) return { numbers, texts: [comm, names, null, null, null, null, null] };
-  const { exePath, argsHead, argsTail, cwd, containerId } = image;
-  return {
-    numbers,
-    texts: [comm, names, argsHead, argsTail, exePath, cwd, (containerId ?? null) as Bytes | null],
-  };
-}
-
-/** The process that waited like this. */
-export function warm({ tgid, startLow, startHigh }: ColdKey, { numbers, texts }: Cold): Process {
-  const [creatorTgid = 0, creatorLow = 0, creatorHigh = 0, execId = 0] = numbers;
-  const [comm, names = null, argsHead = null, argsTail, exePath = null, cwd = null, containerId = null] =
-    texts;
-  const process = new Process(tgid, startLow, startHigh, creatorTgid, creatorLow, creatorHigh);
-  process.comm = comm ?? NONE;
-  if (names !== null) process.ancestors = names === "" ? [] : (names.split(BETWEEN) as Bytes[]);
-  if (argsHead !== null) {
-    const args = { argsHead, argsTail: argsTail ?? NONE };
-    process.image = { execId, exePath, ...args, cwd, containerId: containerId ?? undefined };
-  }
-  process.weight = weightOf(process);
-  return process;
+function listOf(names: Bytes): Bytes[] {
+  return names === "" ? [] : (names.split(BETWEEN) as Bytes[]);
 }

@@ -254,6 +254,23 @@ test("what comes back from the cold is what went there", () => {
   expect(child?.image).toMatchObject({ args: ["inner", "--all"], cwd: "/cwd" });
 });
 
+test("what is too much to be lent comes back from the cold all the same", () => {
+  const processes = new Processes("boot", { ...LIMITS, hotMax: 20 });
+  const argsOf = (pid: number) => `${pid}`.repeat(30_000);
+  const pids = Array.from({ length: 12 }, (_, i) => 10 + i);
+  for (const pid of pids) observe(processes, exec(key(pid), key(1), "/x", 1, "/", argsOf(pid)));
+  for (let pid = 100; pid < 200; pid++) observe(processes, fork(key(pid), key(1), "x", 1));
+  // They are all objects again, and half of them would be more than half of the memory.
+  const views = pids.map((pid) => viewOf(exec(key(200), key(pid), "/y", 2)));
+  for (const view of views) processes.observe(view);
+  const seen = pids.map((pid) => {
+    const view = viewOf(fork(key(300 + pid), key(pid), "x", 1));
+    return processes.imageOf(processes.observe(view))?.args[0];
+  });
+  expect(seen).toEqual(pids.map(argsOf) as Bytes[]);
+  expect([processes.evicted, processes.size]).toEqual([0, 12 + 100 + 1 + 12]);
+});
+
 test("the container is that of the cgroup's name", () => {
   const processes = new Processes("boot", LIMITS);
   const id = "0123456789abcdef".repeat(4);
@@ -270,6 +287,10 @@ test("the container is that of the cgroup's name", () => {
 class Plain {
   private readonly table = new Map<string, PlainProcess>();
   unattributed = 0;
+
+  get size(): number {
+    return this.table.size;
+  }
 
   observe(record: DecodedRecord): Omit<Lineage, "processId" | "parentProcessId"> {
     const { header } = record;
@@ -340,36 +361,44 @@ type PlainProcess = {
 const textOf = ({ tgid, startTime }: ProcessKey) => `${tgid}/${startTime}`;
 const bytesOf = ({ bytes, fullSize }: Text) => (fullSize > 0 ? bytes : null);
 
+/** Few of them, so that a process waits again and again while the record about it is still looked at; or enough for all. */
+const anyHotMax = fc.oneof(fc.integer({ min: 3, max: 12 }), fc.constant(LIMITS.entriesMax));
+
 test("what is known of a process is what a table without numbers, kept strings and bounds knows", () => {
   let known = 0;
   fc.assert(
-    fc.property(fc.array(fc.tuple(anyRecord, fc.boolean()), { minLength: 20, maxLength: 60 }), (records) => {
-      const processes = new Processes("boot", LIMITS);
-      const plain = new Plain();
-      for (const [record, isAsked] of records) {
-        const view = viewOf(record);
-        if (record.kind === RecordKind.snapshot) {
-          processes.remember(view);
-          plain.update(record);
-          continue;
+    fc.property(
+      anyHotMax,
+      fc.array(fc.tuple(anyRecord, fc.boolean()), { minLength: 20, maxLength: 60 }),
+      (hotMax, records) => {
+        const processes = new Processes("boot", { ...LIMITS, hotMax });
+        const plain = new Plain();
+        for (const [record, isAsked] of records) {
+          const view = viewOf(record);
+          if (record.kind === RecordKind.snapshot) {
+            processes.remember(view);
+            plain.update(record);
+            continue;
+          }
+          const observed = processes.observe(view);
+          const expected = plain.observe(record);
+          // What nobody asks for now is known later all the same.
+          if (!isAsked) continue;
+          const { processId, parentProcessId, ...lineage } = processes.lineageOf(view, observed);
+          expect(processId).toMatch(/^[0-9a-f]{32}$/);
+          const { process, parent } = record.header;
+          expect(parentProcessId === null).toBe(parent.tgid === 0);
+          if (parentProcessId !== null)
+            expect(parentProcessId === processId).toBe(textOf(process) === textOf(parent));
+          expect(lineage).toEqual(expected);
+          known += Number(
+            lineage.exePath !== null && lineage.parentComm !== null && lineage.ancestors.length > 1,
+          );
         }
-        const observed = processes.observe(view);
-        const expected = plain.observe(record);
-        // What nobody asks for now is known later all the same.
-        if (!isAsked) continue;
-        const { processId, parentProcessId, ...lineage } = processes.lineageOf(view, observed);
-        expect(processId).toMatch(/^[0-9a-f]{32}$/);
-        const { process, parent } = record.header;
-        expect(parentProcessId === null).toBe(parent.tgid === 0);
-        if (parentProcessId !== null)
-          expect(parentProcessId === processId).toBe(textOf(process) === textOf(parent));
-        expect(lineage).toEqual(expected);
-        known += Number(
-          lineage.exePath !== null && lineage.parentComm !== null && lineage.ancestors.length > 1,
-        );
-      }
-      expect(processes.unattributed).toBe(plain.unattributed);
-    }),
+        expect(processes.unattributed).toBe(plain.unattributed);
+        expect(processes.size).toBe(plain.size);
+      },
+    ),
     { numRuns: 1500 },
   );
   expect(known).toBeGreaterThan(300);

@@ -1,9 +1,6 @@
 // The process table: who runs what, and who created whom. Keyed by pid and start time, so that a reused pid is another
 // process; bounded, so that no host can fill it. Lineage is stored when it happens: a parent that has gone is still known.
 //
-// Processes that something happens to are objects. The others, which are most, wait outside of the heap until somebody
-// asks for them again.
-//
 // Records are read where they lie, and what has not changed is not touched: most records are about a process whose name and
 // program are known, and for these nothing is made at all.
 
@@ -22,16 +19,8 @@ import { argsOf, type Lineage, type ProcessNames } from "../event/normalise.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
 import { Actors, NONE as NOWHERE } from "./actors.ts";
-import { ColdStore } from "./cold.ts";
-import { COLD_SHAPE, cold, type Image, NONE, Process, warm, weightOf } from "./process.ts";
-import { Table } from "./table.ts";
-
-/** Processes that are objects, and bytes that these may hold. */
-const HOT_MAX = 4096;
-const HOT_SIZE_MAX = 6 * 1024 * 1024;
-/** Bytes of memory for each process that waits: most need as much. Some with long arguments must fit into the smallest table. */
-const COLD_ENTRY_SIZE = 384;
-const COLD_SIZE_MIN = 1024 * 1024;
+import { type Image, NONE, Process, weightOf } from "./process.ts";
+import { ProcessStore } from "./store.ts";
 
 /** So many texts are shared before that begins anew. */
 const SHARED_MAX = 4096;
@@ -55,28 +44,24 @@ export class Processes {
   private names: ProcessNames | null = null;
   /** Where the thread of that record is among these, once it is known. */
   private actor = NOWHERE;
-  private hot: Table<Process>;
-  private readonly cold: ColdStore;
+  private readonly store: ProcessStore;
   /** Names, executables, working directories: many processes have the same ones. */
   private readonly texts = new Map<Bytes, Bytes>();
-  private versions = 0;
 
   constructor(
     private bootId: string,
     private readonly limits: ProcessLimits,
   ) {
-    const coldMax = Math.max(0, limits.entriesMax - (limits.hotMax ?? HOT_MAX));
-    this.cold = new ColdStore(coldMax, Math.max(coldMax * COLD_ENTRY_SIZE, COLD_SIZE_MIN), COLD_SHAPE);
-    this.hot = this.makeHot();
+    this.store = new ProcessStore(limits.entriesMax, limits.hotMax);
   }
 
   get size(): number {
-    return this.hot.size + this.cold.size;
+    return this.store.size;
   }
 
   /** Entries that were given up for newer ones. */
   get evicted(): number {
-    return this.cold.evicted;
+    return this.store.evicted;
   }
 
   /** Forgets all processes: from now on they are those of another boot. What was counted stays. */
@@ -84,15 +69,8 @@ export class Processes {
     this.bootId = bootId;
     this.parent = undefined;
     this.names = null;
-    this.hot = this.makeHot();
-    this.cold.clear();
+    this.store.clear();
     this.actors.clear();
-  }
-
-  private makeHot(): Table<Process> {
-    const evicted = (process: Process) => this.cold.put(process, cold(process));
-    const { entriesMax, hotMax = HOT_MAX } = this.limits;
-    return new Table(Math.min(entriesMax, hotMax), HOT_SIZE_MAX, evicted);
   }
 
   /** Takes in a record of a snapshot. Its lineage is asked for later: a snapshot may name a child before its parent. */
@@ -110,17 +88,16 @@ export class Processes {
       return recalled;
     }
     const process = this.update(record);
+    // The parent is looked for last: it must not have to make room for one of the ancestors.
+    if (!process.hasAncestors) this.ancestorsOf(process);
     this.parent = this.find(record, HEADER.parent);
-    if (process.ancestors === null) this.ancestorsOf(process);
     this.actor = isOwn ? NOWHERE : this.addActor(record, process);
-    if (!isAttributed(record, process)) this.countUnattributed(record);
+    if (!process.hasExeOf(record)) this.countUnattributed(record);
     return process;
   }
 
   private addActor(record: RecordView, process: Process): number {
-    // To look for the parent may have cost the process its place in the table.
-    if (process.slot === NOWHERE) return NOWHERE;
-    return this.actors.add(record, process, this.parent, isAttributed(record, process));
+    return this.actors.add(record, process, this.parent, process.hasExeOf(record));
   }
 
   private countUnattributed(record: RecordView): void {
@@ -130,13 +107,13 @@ export class Processes {
 
   /** The process of a record, if all that was found out about its thread is still right. */
   private recall(record: RecordView): Process | null {
-    const { actors, hot } = this;
+    const { actors, store } = this;
     const place = actors.placeOf(record);
     if (place === NOWHERE) return null;
-    const process = hot.at(actors.slotOf(place));
+    const process = store.at(actors.slotOf(place));
     if (process?.version !== actors.versionOf(place)) return null;
     const parentSlot = actors.parentSlotOf(place);
-    const parent = parentSlot === NOWHERE ? this.find(record, HEADER.parent) : hot.at(parentSlot);
+    const parent = parentSlot === NOWHERE ? this.find(record, HEADER.parent) : store.at(parentSlot);
     if ((parent?.version ?? 0) !== actors.parentVersionOf(place)) return null;
     process.used = true;
     if (parent) parent.used = true;
@@ -158,7 +135,7 @@ export class Processes {
         return {
           exePath: usual.exePath,
           parentComm: orNull(record.charsLike(EXEC.parentComm, usual.parentComm)),
-          parentExePath: known(record, EXEC.parentExePath, EXEC_TEXT.parentExePath, usual.parentExePath),
+          parentExePath: textOf(record, EXEC.parentExePath, EXEC_TEXT.parentExePath, usual.parentExePath),
         };
       case RecordKind.fork:
         return {
@@ -176,9 +153,9 @@ export class Processes {
 
   /** The names that the table has. */
   private usualNames(record: RecordView, process: Process): ProcessNames {
-    const { parent } = this;
+    const parent = this.parent && this.store.knownOf(this.parent);
     return {
-      exePath: imageFor(record, process)?.exePath ?? null,
+      exePath: this.imageFor(record, process)?.exePath ?? null,
       parentComm: parent?.comm ?? null,
       parentExePath: parent?.image?.exePath ?? null,
     };
@@ -194,7 +171,7 @@ export class Processes {
       processId: this.identify(process),
       parentProcessId: this.parentIdOf(record),
       ancestors: this.ancestorsOf(process),
-      containerId: imageFor(record, process)?.containerId,
+      containerId: this.imageFor(record, process)?.containerId,
     };
   }
 
@@ -221,8 +198,13 @@ export class Processes {
 
   /** Arguments and working directory of a process, for alerts about events that do not carry them. */
   imageOf(process: Process): { args: Bytes[]; cwd: Bytes | null } | null {
-    const { image } = process;
+    const { image } = this.store.knownOf(process);
     return image && { args: argsOf({ head: image.argsHead, tail: image.argsTail }), cwd: image.cwd };
+  }
+
+  /** The program that a process runs, if it is still the one that the record is about. */
+  private imageFor(record: RecordView, process: Process): Image | null {
+    return process.hasImageOf(record) ? this.store.knownOf(process).image : null;
   }
 
   private parentIdOf(record: RecordView): string | null {
@@ -232,43 +214,26 @@ export class Processes {
   }
 
   private find(record: RecordView, at: number): Process | undefined {
-    return this.get(
+    return this.store.get(
       record.u32(at + KEY.tgid),
       record.u32(at + KEY.startTime),
       record.u32(at + KEY.startTime + 4),
     );
   }
 
-  private get(tgid: number, startLow: number, startHigh: number): Process | undefined {
-    const process = this.hot.get(tgid, startLow, startHigh);
-    if (process || this.cold.size === 0) return process;
-    const key = { tgid, startLow, startHigh };
-    const entry = this.cold.take(key);
-    if (entry === null) return undefined;
-    const waited = warm(key, entry);
-    this.touch(waited);
-    this.hot.add(waited);
-    return waited;
-  }
-
-  /** Holds a process that is new, or had to make room for those that were asked for in the meantime. */
-  private hold(process: Process, isNew: boolean): void {
-    if (process.slot !== NOWHERE) return;
-    if (!isNew) this.cold.take(process);
-    this.hot.add(process);
-  }
-
   private update(record: RecordView): Process {
     const before = this.find(record, HEADER.process);
     const process = before ?? this.newProcess(record);
+    this.store.keep(before ?? null);
     if ((!before || record.u32(HEADER.tid) === process.tgid) && !process.hasCommOf(record)) {
-      process.rename(record, this.shared(record.chars(HEADER.comm)));
-      this.touch(process);
+      process.rename(record, this.store.ownOf(process), this.shared(record.chars(HEADER.comm)));
+      this.store.touch(process);
     }
     const kind = record.u16(HEADER.kind);
     if (kind < RecordKind.fileOpen) this.live(record, kind, process);
-    this.hold(process, !before);
-    if (kind < RecordKind.fileOpen) this.hot.reweigh(process, weightOf(process));
+    if (!before) this.store.add(process);
+    this.store.keep(process);
+    if (kind < RecordKind.fileOpen) this.store.reweigh(process, weightOf(this.store.knownOf(process)));
     return process;
   }
 
@@ -276,7 +241,8 @@ export class Processes {
     const { tgid, startLow, startHigh } = keyAt(record, HEADER.process);
     const parent = keyAt(record, HEADER.parent);
     const process = new Process(tgid, startLow, startHigh, parent.tgid, parent.startLow, parent.startHigh);
-    this.touch(process);
+    process.known = { comm: NONE, ancestors: null, image: null };
+    this.store.touch(process);
     return process;
   }
 
@@ -289,14 +255,19 @@ export class Processes {
       case RecordKind.exit:
         // Kept for its children's sake; its arguments serve nobody any more. Image objects are shared, hence the copy.
         this.ancestorsOf(process);
-        process.image = process.image && withoutArgs(process.image);
+        this.forgetArgs(process);
         break;
       default:
         // A snapshot without arguments says nothing new of a program that is known.
         if (isBare(record) && process.hasImageOf(record)) break;
-        process.image = this.readImage(record);
-        this.touch(process);
+        process.run(this.store.ownOf(process), this.readImage(record));
+        this.store.touch(process);
     }
+  }
+
+  private forgetArgs(process: Process): void {
+    const known = this.store.ownOf(process);
+    known.image = known.image && withoutArgs(known.image);
   }
 
   private readImage(record: RecordView): Image {
@@ -305,10 +276,10 @@ export class Processes {
     const isCut = headSize < args.length;
     return {
       execId: record.u32(HEADER.execId),
-      exePath: this.sharedOrNull(known(record, EXEC.exePath, EXEC_TEXT.exePath)),
+      exePath: this.sharedOrNull(textOf(record, EXEC.exePath, EXEC_TEXT.exePath)),
       argsHead: isCut ? (args.slice(0, headSize) as Bytes) : args,
       argsTail: isCut ? (args.slice(headSize) as Bytes) : NONE,
-      cwd: this.sharedOrNull(known(record, EXEC.cwd, EXEC_TEXT.cwd)),
+      cwd: this.sharedOrNull(textOf(record, EXEC.cwd, EXEC_TEXT.cwd)),
       containerId: containerOf(record),
     };
   }
@@ -333,12 +304,13 @@ export class Processes {
     process.creatorTgid = tgid;
     process.creatorLow = startLow;
     process.creatorHigh = startHigh;
-    const name = this.shared(nameOf(record.chars(creatorComm), tgid));
-    process.ancestors = creatorProcess ? this.childAncestors(creatorProcess, name) : this.bounded([name]);
+    const known = this.store.ownOf(process);
     // A child runs its creator's program until it executes its own.
-    const image = creatorProcess && imageFor(record, creatorProcess);
-    if (image) process.image = image;
-    this.touch(process);
+    const image = creatorProcess && this.imageFor(record, creatorProcess);
+    if (image) process.run(known, image);
+    const name = this.shared(nameOf(record.chars(creatorComm), tgid));
+    process.descend(known, creatorProcess ? this.childAncestors(creatorProcess, name) : this.bounded([name]));
+    this.store.touch(process);
   }
 
   /** The ancestors of a child whose creator had this name then: brothers and sisters have the same list. */
@@ -355,28 +327,28 @@ export class Processes {
     return ancestors.slice(0, this.limits.ancestorsMax);
   }
 
-  private touch(process: Process): void {
-    this.versions += 1;
-    process.version = this.versions;
-  }
-
   /** The ancestors of a process, nearest first: its creator at that moment, the creator's creator, and so on. */
   private ancestorsOf(process: Process): Bytes[] {
-    if (process.ancestors) return process.ancestors;
+    return this.store.knownOf(process).ancestors ?? this.findAncestors(process);
+  }
+
+  private findAncestors(process: Process): Bytes[] {
     const ancestors: Bytes[] = [];
     // Bounded, so that neither a deep chain nor a circle, which only a forged stream can contain, matters.
     for (let at: Process | undefined = process; ancestors.length < this.limits.ancestorsMax; ) {
-      at = this.get(at.creatorTgid, at.creatorLow, at.creatorHigh);
+      at = this.store.get(at.creatorTgid, at.creatorLow, at.creatorHigh);
       if (!at) break;
-      ancestors.push(this.shared(nameOf(at.comm, at.tgid)));
-      if (at.ancestors) {
-        ancestors.push(...at.ancestors);
+      const { comm, ancestors: above } = this.store.knownOf(at);
+      ancestors.push(this.shared(nameOf(comm, at.tgid)));
+      if (above) {
+        ancestors.push(...above);
         break;
       }
     }
-    process.ancestors = this.bounded(ancestors);
-    this.touch(process);
-    return process.ancestors;
+    const bounded = this.bounded(ancestors);
+    process.descend(this.store.ownOf(process), bounded);
+    this.store.touch(process);
+    return bounded;
   }
 
   private identify(process: Process): string {
@@ -413,22 +385,11 @@ function keyAt(record: RecordView, at: number): { tgid: number; startLow: number
   };
 }
 
-/** The program that a process runs, if it is still the one that the record is about. */
-function imageFor(record: RecordView, process: Process): Image | null {
-  return process.hasImageOf(record) ? process.image : null;
-}
-
-/** Is it known what the process runs? */
-function isAttributed(record: RecordView, process: Process): boolean {
-  const image = imageFor(record, process);
-  return image !== null && image.exePath !== null;
-}
-
 /** The executable that the record of a fork or exit itself names: maybe the one that is expected. */
 function ownExe(record: RecordView, expected: Bytes | null): Bytes | null {
   return record.u16(HEADER.kind) === RecordKind.fork
-    ? known(record, FORK_RECORD.at.exePath, FORK_RECORD.variable.exePath, expected)
-    : known(record, EXIT_RECORD.at.exePath, EXIT_RECORD.variable.exePath, expected);
+    ? textOf(record, FORK_RECORD.at.exePath, FORK_RECORD.variable.exePath, expected)
+    : textOf(record, EXIT_RECORD.at.exePath, EXIT_RECORD.variable.exePath, expected);
 }
 
 function hasOwnExe(record: RecordView): boolean {
@@ -437,7 +398,7 @@ function hasOwnExe(record: RecordView): boolean {
 }
 
 /** A text, maybe the one that is expected; null when the kernel had none. */
-function known(record: RecordView, at: number, text: number, expected: Bytes | null = null): Bytes | null {
+function textOf(record: RecordView, at: number, text: number, expected: Bytes | null = null): Bytes | null {
   return record.u32(at + TEXT.at.fullSize) > 0 ? record.textLike(text, expected) : null;
 }
 

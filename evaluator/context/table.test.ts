@@ -69,6 +69,20 @@ test("what was asked for stays, what nobody asks for goes first", () => {
   expect(evicted).toBe(996);
 });
 
+test("what is kept stays, whoever comes, and however heavy", () => {
+  const table = new Table<Entry>(4, WEIGHT_MAX, () => undefined);
+  const kept = entry(1, 0, 0, 60);
+  table.add(kept);
+  table.kept = kept;
+  for (let tgid = 2; tgid <= 1000; tgid++) {
+    table.add(entry(tgid, 0, 0, tgid % 7 === 0 ? 90 : 5));
+    expect(table.at(kept.slot)).toBe(kept);
+  }
+  table.kept = null;
+  for (let tgid = 1001; tgid <= 1010; tgid++) table.add(entry(tgid));
+  expect(kept.slot).toBe(-1);
+});
+
 test("a hundred thousand entries are all found, before and after half of them has gone", () => {
   let evicted = 0;
   const table = new Table<Entry>(100_000, 1e9, () => (evicted += 1));

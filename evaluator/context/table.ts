@@ -25,6 +25,8 @@ export class Table<Item extends Entry> {
   private index = new Int32Array(INDEX_SIZE_MIN);
   private readonly slots: (Item | null)[] = [];
   private readonly free: number[] = [];
+  /** An entry that is not given up whatever comes, as long as it is this one. */
+  kept: Item | null = null;
   private hand = 0;
   private count = 0;
   private weight = 0;
@@ -81,7 +83,8 @@ export class Table<Item extends Entry> {
   }
 
   private lighten(except: Item): void {
-    while (this.weight > this.weightMax && this.count > 1) this.evict(except);
+    const least = this.kept === null || this.kept === except ? 1 : 2;
+    while (this.weight > this.weightMax && this.count > least) this.evict(except);
   }
 
   private evict(except: Item): void {
@@ -89,7 +92,7 @@ export class Table<Item extends Entry> {
       const slot = this.hand;
       const item = this.slots[slot];
       this.hand = (slot + 1) % this.slots.length;
-      if (!item || item === except) continue;
+      if (!item || item === except || item === this.kept) continue;
       if (item.used) {
         item.used = false;
         continue;

@@ -11,7 +11,7 @@ const { path: PATH, newPath: NEW_PATH } = FILE_RECORD.variable;
 /** The subject of a record of a process or file. What is compared in one of the network is made with its event. */
 export function subjectOf(record: RecordView, process: Process, names: ProcessNames): Subject {
   const who = {
-    comm: record.charsLike(RECORD_HEADER.at.comm, process.comm),
+    comm: record.charsLike(RECORD_HEADER.at.comm, process.known?.comm ?? null),
     exe_path: names.exePath,
     parent_comm: names.parentComm,
     parent_exe_path: names.parentExePath,
