@@ -3,6 +3,7 @@
 import { closeSync, createWriteStream, existsSync, openSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
+import { healthOf, holdTo } from "./health.ts";
 import { carriedRate, LivePair, type Made, outputOf, PRODUCED, type Tools } from "./live.ts";
 import { type Extent, type Facts, type Goal, median, type Row, rowOf } from "./row.ts";
 import { makeRules } from "./rules.ts";
@@ -79,45 +80,61 @@ async function carried(
     const aim = isDecided ? { atMost: 0 } : null;
     rows.push(rowOf("live", name, "%", shares, aim, { ...facts, ...offered.facts }));
   }
-  const { use } = await pair.stop();
-  const lost = all.reduce((sum, one) => sum + one.lost, 0);
+  const sum = (key: "made" | "lost") => all.reduce((total, one) => total + one[key], 0);
+  const [lost, came] = [sum("lost"), sum("made") - sum("lost")];
+  const { use } = await pair.stop(CARRIED[what], {
+    received: came,
+    ...(what === "counter" ? {} : { opens: came }),
+    ...(what === "events" ? { lines: came } : {}),
+  });
   if (use.lost !== lost)
     throw new Error(`${CARRIED[what]}: ${lost} lost where they were made, ${use.lost} by the ledger`);
   return rows;
 }
 
-/** A capture of so many events, made once. */
-export async function captureOf({ folder }: Tools, events: number, processes = 500): Promise<string> {
-  const path = join(folder, `capture-${events}-${processes}`);
-  if (existsSync(path)) return path;
-  const file = createWriteStream(path);
-  for (const piece of makeStream({ events, processes, pathSize: 45, checksums: true })) {
+/** A capture, and what is in it, at least. */
+export type Capture = { path: string; events: number; processes: number };
+
+/** A capture of so many events by so many processes, or by some of these, made once. */
+export async function captureOf(
+  { folder }: Pick<Tools, "folder">,
+  events: number,
+  processes = 500,
+  acting = processes,
+): Promise<Capture> {
+  const capture = { path: join(folder, `capture-${events}-${processes}-${acting}`), events, processes };
+  if (existsSync(capture.path)) return capture;
+  const file = createWriteStream(capture.path);
+  for (const piece of makeStream({ events, processes, acting, pathSize: 45, checksums: true })) {
     const copy = Buffer.from(piece); // its memory is used again
     if (!file.write(copy)) await new Promise((resolve) => file.once("drain", resolve));
   }
   await new Promise((resolve) => file.end(resolve));
-  return path;
+  return capture;
 }
 
 /** What one replay came to. */
-type Replayed = { events: number; alerts: number; seconds: number; cpuSeconds: number };
+type Replayed = { events: number; alerts: number; unattributed: number; seconds: number; cpuSeconds: number };
 
 const EVALUATOR = join(import.meta.dir, "../../evaluator/main.ts");
 
 /**
  * Replays a capture through so many rules, all threads on the last CPU, what reads its output on the first: what a replay carries
  * is then what one CPU can do. With `onAllCpus` the compilers, the collector and what reads and writes have the others.
- * Only the evaluator's own time counts: from the first byte to the last line.
+ * Only the evaluator's own time counts: from the first byte to the last line. `settings` are TOML.
+ * @throws Error when less was done than the capture and the options promise
  */
 export async function replay(
-  tools: Tools,
-  capture: string,
+  tools: Pick<Tools, "folder" | "reader">,
+  capture: Capture,
   rules: number,
-  { events = false, onAllCpus = false } = {},
+  { events = false, onAllCpus = false, settings = "" } = {},
 ): Promise<Replayed> {
   const file = join(tools.folder, `rules-${rules}.toml`);
   await Bun.write(file, makeRules(rules));
-  const args = ["replay", capture, "--rules", file, "-o", "json", "--strict"];
+  const config = join(tools.folder, "replay.toml");
+  await Bun.write(config, settings);
+  const args = ["replay", capture.path, "--config", config, "--rules", file, "-o", "json", "--strict"];
   if (!events) args.push("--alerts-only");
   const pipe = join(tools.folder, "pipe");
   if (!existsSync(pipe)) await outputOf(["mkfifo", pipe]);
@@ -128,17 +145,20 @@ export async function replay(
   const command = [...on(onAllCpus ? `0-${last}` : `${last}`), process.execPath, EVALUATOR, ...args];
   const program = Bun.spawn(command, { stdout: output, stderr: "pipe" });
   closeSync(output);
-  const [said, health] = await Promise.all([new Response(program.stderr).text(), reader]);
-  if ((await program.exited) !== 0) throw new Error(`replay ${capture}: ${said}`);
+  const [said, words] = await Promise.all([new Response(program.stderr).text(), reader]);
+  if ((await program.exited) !== 0) throw new Error(`replay: ${said}`);
   // For example "1,000,000 events (500,000/s), 3 alerts, 0 lost, 2.0s".
   const [, count = "", rate = ""] = /^warder: ([\d,]+) events \(([\d,]+)\/s\)/m.exec(said) ?? [];
   const number = (text: string) => Number(text.replaceAll(",", ""));
-  const { ledger } = JSON.parse(health) as { ledger: { balanced: boolean; matched: number } };
-  if (!ledger.balanced || !(number(rate) > 0)) throw new Error(`replay ${capture}: ${said}`);
+  const health = healthOf("replay", words);
+  const promised = { received: capture.events, processes: capture.processes };
+  holdTo("replay", health, { ...promised, ...(events ? { lines: capture.events } : {}) });
+  if (!(number(rate) > 0)) throw new Error(`replay: ${said}`);
   const used = program.resourceUsage();
   return {
     events: number(count),
-    alerts: ledger.matched,
+    alerts: health.ledger.matched ?? 0,
+    unattributed: health.unattributed ?? 0,
     seconds: number(count) / number(rate),
     cpuSeconds: Number(used?.cpuTime.total ?? 0) / 1e6,
   };

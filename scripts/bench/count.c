@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 		if (write(sensor, &taken, sizeof(taken)) != sizeof(taken))
 			fail("write");
 	}
-	printf("{\"ledger\":{\"lost\":%llu,\"discarded\":%llu,\"balanced\":%s}}\n", lost, discarded,
-	       received == submitted ? "true" : "false");
+	printf("{\"ledger\":{\"received\":%llu,\"lost\":%llu,\"discarded\":%llu,\"balanced\":%s}}\n", received, lost,
+	       discarded, received == submitted ? "true" : "false");
 	return 0;
 }

@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { evaluatorOf, until } from "../live/pair.ts";
 import { ONLY_PRODUCED } from "./carry.ts";
+import { healthOf, holdTo } from "./health.ts";
 import { factsOf, LivePair, RING_MIB, type Tools, type Use } from "./live.ts";
 import { type Memory, memoryOf, wakeUps, wokenSince } from "./machine.ts";
 import { type Extent, type Facts, median, percentile, type Row, rowOf } from "./row.ts";
@@ -35,7 +36,8 @@ export async function memoryRows(tools: Tools, { runs, scale }: Extent): Promise
     grown.push(after.anonymous - before.anonymous);
     peaks.sensor.push(memoryOf(pair.sensor).peak);
     peaks.evaluator.push(after.peak);
-    uses.push((await pair.stop()).use);
+    const opens = 5_000_000 * scale;
+    uses.push((await pair.stop("memory", { opens, processes: LIVE_PROCESSES })).use);
   }
   const row = (who: "sensor" | "evaluator", what: string, atMost: number, more: Facts = {}) => {
     const facts = {
@@ -84,13 +86,14 @@ export async function endlessRows(tools: Tools, { scale }: Extent): Promise<Row[
     new Response(shell.stdout).text(),
     new Response(shell.stderr).text(),
   ]);
-  const { ledger } = JSON.parse(words) as { ledger: { received: number; balanced: boolean } };
-  if (shell.exitCode !== 0 || !ledger.balanced) throw new Error(`endless replay: ${said}`);
+  if (shell.exitCode !== 0) throw new Error(`endless replay: ${said}`);
+  const health = healthOf("endless", words);
+  holdTo("endless", health, { received: events });
   const settled = samples.slice(Math.ceil(samples.length * GROWING_PART));
   const part = Math.ceil(settled.length / 4);
   const grown = median(settled.slice(-part)) - median(settled.slice(0, part));
   const facts = {
-    events: ledger.received,
+    events: health.ledger.received,
     "MB at first": median(settled.slice(0, part)),
     "MB at most": Math.max(...samples),
     "peak with what is shared, MB": peakMb,
@@ -113,7 +116,7 @@ export async function startRows(tools: Tools, { runs }: Extent): Promise<Row[]> 
     });
     serving.push(pair.servingMs);
     await Bun.sleep(SETTLE_MS);
-    const { words, use } = await pair.stop();
+    const { words, use } = await pair.stop("start", { lines: 1 });
     uses.push(use);
     const at = (what: string) => Number(new RegExp(`^${what} (\\d+)$`, "m").exec(words)?.[1]);
     first.push((at("first") - at("connected")) / 1e6);
@@ -135,7 +138,7 @@ export async function latencyRows(tools: Tools, { scale }: Extent): Promise<Row[
   const reader = () => ["latency", file, String(count), "20"];
   const pair = await LivePair.start(tools, { settings, rules: 1000, events: true, reader });
   await Bun.sleep(SETTLE_MS + count * 25);
-  const { words, use } = await pair.stop();
+  const { words, use } = await pair.stop("latency", { lines: count, opens: count });
   const times = [...words.matchAll(/^latency (\d+)$/gm)].map(([, ns]) => Number(ns) / 1e6);
   const facts = { events: times.length, "max ms": percentile(times, 100).toFixed(1), ...factsOf([use]) };
   return [
@@ -161,7 +164,7 @@ export async function idleRows(tools: Tools, { scale }: Extent): Promise<Row[]> 
     const used = pair.cpuSince(cpu);
     const now = { sensor: wakeUps(pair.sensor), evaluator: wakeUps(pair.evaluator) };
     const seconds = (IDLE_MS * scale) / 1000;
-    const { lost } = (await pair.stop()).use;
+    const { lost } = (await pair.stop("idle", {})).use;
     for (const who of ["sensor", "evaluator"] as const) {
       const what = `${who}'s wake-ups, ${canary ? "with" : "without"} the canary`;
       const woken = wokenSince(before[who], now[who]) / seconds;

@@ -2,6 +2,7 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { doneOf } from "./health.ts";
 import { factsOf, LivePair, outputOf, type PairOptions, type Tools, type Use } from "./live.ts";
 import { daemon, PEERS } from "./peers.ts";
 import {
@@ -27,8 +28,12 @@ export type Call = (typeof CALLS)[number];
 type Goals = Record<Call, Goal | null>;
 const NO_GOALS: Goals = { call: null, open: null, spawn: null };
 
-/** Somebody who looks on until it is stopped. Of a pair of ours it is known what it uses, and what it has lost at its end. */
-type Onlooker = () => Promise<LivePair | { stop: () => Promise<void> }>;
+/** What has been done of each call while somebody looked on. */
+type Done = Record<Call, number>;
+
+/** Somebody who looks on until it is stopped. Of a pair of ours it is known what it uses, and at its end what it has seen. */
+type Watch = { pair: LivePair | null; stop: (done: Done) => Promise<Use | null> };
+type Onlooker = () => Promise<Watch>;
 
 /** Nanoseconds of each call with somebody who looks on, and without: the mean of what it took before and after that. */
 type Timed = Record<Call, { some: number[]; none: number[]; facts: Facts }>;
@@ -40,6 +45,7 @@ const GONE_MS = 500;
 const READ_MS = 100;
 /** The evaluator compiles itself meanwhile, on a CPU whose work the calls may feel. */
 const WARM_UP = 600_000;
+const WARM_UP_EXECS = 500;
 
 /** Words for timed.c, and how often it calls. */
 export function commandsOf(file: string, scale: number): Record<Call, { count: number; words: string[] }> {
@@ -79,8 +85,7 @@ async function timeInTurn(
   let before = await timeAlone();
   for (let turn = 0; turn < pairs; turn++) {
     for (const { look, times } of all) {
-      const watch = await look();
-      const pair = watch instanceof LivePair ? watch : null;
+      const { pair, stop } = await look();
       const used: [Call, Omit<Use, "lost">][] = [];
       for (const call of CALLS) {
         const begin = pair?.cpuSeconds();
@@ -88,8 +93,8 @@ async function timeInTurn(
         await Bun.sleep(READ_MS);
         if (pair && begin) used.push([call, pair.cpuSince(begin)]);
       }
-      const end = await watch.stop();
-      for (const [call, cpu] of used) times[call].uses.push({ ...cpu, lost: end?.use.lost ?? 0 });
+      const end = await stop(ofEach((call) => commands[call].count));
+      for (const [call, cpu] of used) times[call].uses.push({ ...cpu, lost: end?.lost ?? 0 });
       const after = await timeAlone();
       for (const call of CALLS) times[call].none.push((before[call] + after[call]) / 2);
       before = after;
@@ -114,15 +119,35 @@ function rowsOf(row: string, whose: string, { call, open, spawn }: Timed, goals:
   ];
 }
 
-/** Sensor and evaluator on other CPUs than the calls, where there are any, and warm. */
-function pairLooksOn(tools: Tools, options: PairOptions): Onlooker {
+/** Sensor and evaluator on other CPUs than the calls, where there are any, and warm. They must have seen what they are to see. */
+function pairLooksOn(tools: Tools, options: PairOptions, opens: "reported" | "filtered"): Onlooker {
   return async () => {
     const pair = await LivePair.start(tools, options);
     pair.leaveFirstCpu();
-    await pair.produce("exec", 500);
+    await pair.produce("exec", WARM_UP_EXECS);
     await pair.produce("open", WARM_UP);
     await Bun.sleep(SETTLE_MS);
-    return pair;
+    const stop = async (done: Done) => {
+      const reported = opens === "reported" ? done.open : 0;
+      const promised = { opens: WARM_UP + reported, starts: WARM_UP_EXECS + done.spawn };
+      const { use, health } = await pair.stop(`opens that are ${opens}`, promised);
+      // Other opens are seen, too; but not as many.
+      const seen = (doneOf(health).opens ?? 0) - WARM_UP;
+      if (opens === "filtered" && seen >= done.open) throw new Error(`${seen} opens were seen: no filter`);
+      return use;
+    };
+    return { pair, stop };
+  };
+}
+
+/** Another program. */
+async function othersLookOn(stop: () => Promise<void>): Promise<Watch> {
+  return {
+    pair: null,
+    async stop() {
+      await stop();
+      return null;
+    },
   };
 }
 
@@ -146,9 +171,9 @@ export async function hookRows(
   writeFileSync(file, "");
   const filter = `[file]\nexclude_paths = [${JSON.stringify(file)}]\n`;
   const [reported, filtered, empty] = (await timeInTurn(tools, file, extent, [
-    pairLooksOn(tools, { settings: QUIET, profile }),
-    pairLooksOn(tools, { settings: QUIET + filter, profile }),
-    ...(profile === "tracepoint" ? [async () => ({ stop: await daemon([tools.empty]) })] : []),
+    pairLooksOn(tools, { settings: QUIET, profile }, "reported"),
+    pairLooksOn(tools, { settings: QUIET + filter, profile }, "filtered"),
+    ...(profile === "tracepoint" ? [async () => othersLookOn(await daemon([tools.empty]))] : []),
   ])) as [Timed, Timed, Timed?];
   const goals: Goals =
     profile === "fentry"
@@ -161,7 +186,7 @@ export async function hookRows(
   const what = `cost of an open that is filtered out, ${profile}`;
   return [
     ...rowsOf(row, profile, reported, goals),
-    ...(empty ? rowsOf(row, "an empty program", empty, NO_GOALS).slice(0, 1) : []),
+    ...(empty ? rowsOf(row, "an empty program", empty, NO_GOALS) : []),
     rowOf(row, what, "% of one reported", shares, { atMost: 50 }, filtered.open.facts),
   ];
 }
@@ -178,7 +203,7 @@ export async function peerRows(tools: Tools, extent: Extent): Promise<(Row | Ski
       continue;
     }
     try {
-      const look = async () => ({ stop: await start(tools.folder) });
+      const look = async () => othersLookOn(await start(tools.folder));
       const [timed] = (await timeInTurn(tools, file, extent, [look])) as [Timed];
       rows.push(...rowsOf("peers", name, timed, NO_GOALS));
     } catch (error) {

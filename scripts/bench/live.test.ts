@@ -20,5 +20,17 @@ test.skipIf(reason !== null)("what is produced goes through the rings of a live 
   const opens = await pair.produce("open", 20_000);
   expect([execs.made, opens.made]).toEqual([500, 20_000]);
   expect([execs.lost, opens.lost]).toEqual([0, 0]);
-  await pair.stop();
+  await pair.stop("test", { received: 20_500, opens: 20_000, starts: 500 });
+});
+
+test.skipIf(reason !== null)("a pair that did less than its row says ends with an error", async () => {
+  const pair = await LivePair.start(tools, { settings: ONLY_PRODUCED, rules: 10 });
+  await pair.produce("exec", 500);
+  await pair.produce("open", 1000);
+  const stopped = pair.stop("test", { opens: 1000, starts: 500, lines: 1000 });
+  const error = await stopped.then(
+    () => null,
+    ({ message }: Error) => message,
+  );
+  expect(error).toBe("test: 0 lines, where 1000 were promised");
 });

@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Bench, compileTools, evaluatorOf, type Program } from "../live/pair.ts";
+import { type Health, healthOf, holdTo, type Promised } from "./health.ts";
 import { cpuSeconds, startedMs } from "./machine.ts";
 import type { Facts } from "./row.ts";
 import { makeRules } from "./rules.ts";
@@ -181,19 +182,17 @@ export class LivePair {
 
   /**
    * Ends both. Returns what the reader printed, and what both have used and, by the ledger of the last line, lost in all.
-   * @throws Error when the ledger does not balance
+   * @throws Error when the ledger does not balance, or when less was done than was promised
    */
-  async stop(): Promise<{ words: string; use: Use }> {
+  async stop(row: string, promised: Promised): Promise<{ words: string; use: Use; health: Health }> {
     const cpu = this.cpuSeconds();
     await this.end();
     const words = this.output.stdout;
     await this.bench.close();
     benches.delete(this.bench);
-    const { ledger } = JSON.parse(words.trim().split("\n").at(-1) ?? "") as {
-      ledger: { lost: number; discarded: number; balanced: boolean };
-    };
-    if (!ledger.balanced) throw new Error(`the ledger does not balance: ${JSON.stringify(ledger)}`);
-    return { words, use: { ...cpu, lost: ledger.lost + ledger.discarded } };
+    const health = healthOf(row, words);
+    holdTo(row, health, promised);
+    return { words, use: { ...cpu, lost: health.ledger.lost + health.ledger.discarded }, health };
   }
 }
 

@@ -41,7 +41,8 @@ export async function programRows(tools: Tools, { runs, scale }: Extent): Promis
       }
     }
   }
-  const { use } = await pair.stop();
+  const { open, spawn } = commandsOf(file, scale);
+  const { use } = await pair.stop("programs", { opens: runs * open.count, starts: runs * spawn.count });
   return [...all].map(([what, { ns, perCall, misses }]) =>
     rowOf("programs", what, "ns each run", ns, null, {
       ...{ "runs for each call": perCall.toFixed(1), "runs missed": misses, ...factsOf([use]) },

@@ -18,7 +18,7 @@ test.each([true, false])(
   (checksums) => {
     const folder = mkdtempSync(join(tmpdir(), "warder-bench-"));
     const [capture, rules] = [join(folder, "capture"), join(folder, "rules.toml")];
-    const stream = makeStream({ events: 12_000, processes: 300, pathSize: 45, checksums });
+    const stream = makeStream({ events: 12_000, processes: 300, acting: 300, pathSize: 45, checksums });
     writeFileSync(capture, Buffer.concat(Array.from(stream, (piece) => Buffer.from(piece))));
     writeFileSync(rules, makeRules(100));
     const args = ["replay", capture, "-o", "json", "--alerts-only", "--strict", "--rules", rules];
@@ -50,7 +50,13 @@ test("one record in a hundred of files or network is none of a rule's, but only 
   const filter = compileFilter(collectRules([document]).rules, []);
   const view = new RecordView();
   const seen = { all: 0, asked: 0 };
-  for (const frame of makeStream({ events: 5000, processes: 300, pathSize: 45, checksums: false })) {
+  for (const frame of makeStream({
+    events: 5000,
+    processes: 300,
+    acting: 300,
+    pathSize: 45,
+    checksums: false,
+  })) {
     const bytes = Uint8Array.from(frame);
     if (new DataView(bytes.buffer).getUint16(FRAME_HEADER.at.type, true) !== FrameType.records) continue;
     view.open(bytes.subarray(FRAME_HEADER.size));

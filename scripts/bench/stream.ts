@@ -6,21 +6,17 @@ import { writeSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { crc32 } from "node:zlib";
 import {
-  type Bytes,
-  Call,
   COUNTERS_FRAME,
   CPU_COUNTERS,
   type DecodedRecord,
   EVENT_ABI,
   encodeRecord,
-  type FileRecord,
   FORK_RECORD,
   FRAME_HEADER,
   FrameType,
   KIND_COUNTERS,
   KINDS_MAX,
-  type NetworkRecord,
-  type ProcessKey,
+  PROCESS_KEY,
   RECORD_HEADER,
   RecordKind,
   RING_ENTRY,
@@ -28,7 +24,6 @@ import {
   Ring,
   STREAM_MAGIC,
   STREAM_PREAMBLE,
-  type Text,
   writeClockFrame,
   writeCountersFrame,
   writeFrameHeader,
@@ -36,6 +31,19 @@ import {
 } from "../../bpf/event.gen.ts";
 import { ringOf } from "../../bpf/kinds.ts";
 import { frameChecksum } from "../../evaluator/input/records.ts";
+import {
+  type Actor,
+  ALIKE_EVERY,
+  actors,
+  CPUS,
+  execOf,
+  INIT,
+  numbers,
+  OTHERS,
+  roundOf,
+  START_NS,
+  STEP_NS,
+} from "./round.ts";
 
 /** What a stream holds. */
 type StreamShape = {
@@ -43,6 +51,8 @@ type StreamShape = {
   events: number;
   /** Processes that run all the time. */
   processes: number;
+  /** Of these, so many act, each as often as any other; a multiple of ten. */
+  acting: number;
   /** Bytes of an average path. */
   pathSize: number;
   /** As in a capture; a socket has none. */
@@ -50,211 +60,32 @@ type StreamShape = {
 };
 
 /** The usual one: what a host of middling size does. */
-const USUAL: StreamShape = { events: 1_000_000, processes: 500, pathSize: 45, checksums: true };
+const USUAL = { events: 1_000_000, processes: 500, pathSize: 45 };
 
-const CPUS = 4;
 const FRAME_SIZE = 256 * 1024;
-/** Boot time of the first record, and between two of them, ns. */
-const START_NS = 3_600_000_000_000n;
-const STEP_NS = 1_000n;
-/** A round has so many process lives, and so many records of files and network for each. */
-const LIVES = 150;
-const ACTS_OF_A_LIFE = 10;
-const ACTS_OF_OTHERS = 20;
 const COUNTERS_EVERY_NS = 1_000_000_000n;
 const WALL_OFFSET = 1_790_000_000_000_000_000n;
 
-type Act = [kind: FileRecord["kind"], path: string];
-/** Acts that rules of rules.ts match, and a built-in one: with a connection, one record in a thousand. */
-const MATCHING: Act[] = [
-  [RecordKind.fileWrite, "/home/user/app-3/late"], // BENCH-3
-  [RecordKind.fileOpen, "/var/lib/app/data/late.ext5"], // BENCH-5
-  [RecordKind.fileUnlink, "/usr/lib/backdoor-6.so"], // BENCH-6
-  [RecordKind.fileWrite, "/etc/systemd/system/late.service"],
-];
-/** Acts that have what a rule is looked up by, and are none of its: one record in a hundred. */
-const NEARLY: Act[] = [
-  [RecordKind.fileWrite, "/usr/lib/truckdoor-6.so"], // BENCH-6 has eight bytes of it
-  [RecordKind.fileOpen, "/etc/conf-7/late.yaml"], // BENCH-7 has the folder
-];
-const LIVES_FOR_ONE_NEARLY = 3;
+/** In the next round, each act is by the process that comes so many after. With this number, it takes long until one comes again. */
+const TURN = ALIKE_EVERY * 7919;
 
-/** A number generator whose numbers never change (xorshift32). */
-function numbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
-
+/** In words. */
+const KEY = { tgid: PROCESS_KEY.at.tgid / 4, start: PROCESS_KEY.at.startTime / 4 };
 const zeros = (length: number) => Array.from({ length }, () => 0);
 
-type Actor = {
-  key: ProcessKey;
-  parent: ProcessKey;
-  comm: Bytes;
-  exe: Bytes;
-  execId: number;
-  threads: number;
+/**
+ * A frame whose records can be moved to the next round: places of 64-bit numbers, and what to add to each; and places of the keys of
+ * processes that run all the time, each with the place of a thread's number that moves with it (0: none). All in words.
+ */
+type Template = {
+  bytes: Uint8Array;
+  ring: Ring;
+  position: bigint;
+  places: Uint32Array;
+  steps: Float64Array;
+  keys: Uint32Array;
+  tids: Uint32Array;
 };
-type Random = (below: number) => number;
-
-const COMMS = ["nginx", "postgres", "python3", "java", "node", "sshd", "cron", "bash", "systemd", "dockerd"];
-const FOLDERS = [
-  "/usr/lib/x86_64-linux-gnu",
-  "/var/lib/app/data",
-  "/home/user/project/src",
-  "/proc/4242/task",
-];
-const NAMES = ["index", "libcrypto.so.3", "page-cache", "status", "segment_", "Makefile", "session"];
-const bytes = (text: string) => text as Bytes;
-const text = (value: string): Text => ({ bytes: bytes(value), fullSize: value.length });
-const NONE = text("");
-
-/** The first process, which all others come from. */
-const INIT: Actor = {
-  key: { startTime: 1n, tgid: 1, reserved: 0 },
-  parent: { startTime: 0n, tgid: 0, reserved: 0 },
-  comm: bytes("systemd"),
-  exe: bytes("/usr/lib/systemd/systemd"),
-  execId: 1,
-  threads: 1,
-};
-
-function actors(count: number): Actor[] {
-  return Array.from({ length: count }, (_, i) => {
-    const comm = bytes(COMMS[i % COMMS.length] ?? "");
-    return {
-      key: { startTime: 1_000_000_000n + BigInt(i) * 1_000_003n, tgid: 1000 + i, reserved: 0 },
-      parent: INIT.key,
-      comm,
-      exe: bytes(`/usr/bin/${comm}`),
-      execId: 2 + (i % 7),
-      threads: 1 + (i % 5 === 0 ? 8 : 0),
-    };
-  });
-}
-
-function headerOf(actor: Actor, kind: RecordKind, cpu: number, thread: number) {
-  const { key, parent, comm, execId } = actor;
-  const ids = { uid: 1000, gid: 1000, euid: 1000, egid: 1000 };
-  const tid = key.tgid + thread;
-  return { sequence: 0n, time: 0n, kind, cpu, flags: 0, process: key, parent, tid, execId, comm, ...ids };
-}
-
-function pathOf(random: Random, size: number): string {
-  const folder = FOLDERS[random(FOLDERS.length)] ?? "";
-  const path = `${folder}/${NAMES[random(NAMES.length)]}${random(100_000)}`;
-  return path.padEnd(size - 8 + random(16), "/deeper-still").replace(/\/$/, "_");
-}
-
-function execOf(actor: Actor, kind: "exec" | "snapshot", cpu: number, creator?: Actor): DecodedRecord {
-  const args = `${actor.comm}\0--config\0/etc/app/${actor.comm}.conf\0--verbose\0`;
-  return {
-    kind: RecordKind[kind],
-    header: headerOf(actor, RecordKind[kind], cpu, 0),
-    parentComm: creator?.comm ?? bytes("systemd"),
-    exePath: text(actor.exe),
-    parentExePath: text(creator?.exe ?? "/usr/lib/systemd/systemd"),
-    ...{ cwd: text("/home/user/project"), root: NONE, filename: text(actor.exe), interpreter: NONE },
-    cgroup: text("/system.slice/app.service"),
-    args: { head: bytes(args), tail: bytes(""), fullSize: args.length, count: 4 },
-    env: { head: bytes(""), tail: bytes(""), fullSize: 0, count: 0 },
-    ...{ capEffective: 0n, cgroupId: 4711n, inode: 1_234_567n, device: 2049n, nlink: 1, mode: 0o100755 },
-    ...{ ownerUid: 0, ownerGid: 0, fileless: 0, source: 1, auid: 1000, sessionId: 3 },
-    ...{
-      pidNamespace: 4026531836,
-      mntNamespace: 4026531841,
-      netNamespace: 4026531840,
-      userNamespace: 4026531837,
-    },
-  };
-}
-
-function anyAct(random: Random, pathSize: number): Act {
-  const which = random(100);
-  const { fileOpen, fileWrite, fileRename, fileUnlink } = RecordKind;
-  const kind = which < 80 ? fileOpen : which < 92 ? fileWrite : which < 96 ? fileRename : fileUnlink;
-  return [kind, pathOf(random, pathSize)];
-}
-
-function fileOf(random: Random, actor: Actor, cpu: number, [kind, path]: Act): DecodedRecord {
-  const facts = {
-    [RecordKind.fileOpen]: { call: Call.openat, flags: random(2) === 0 ? 0 : 0o102101, filename: text(path) },
-    [RecordKind.fileWrite]: { call: Call.write, count: BigInt(random(65536)) },
-    [RecordKind.fileRename]: { call: Call.renameat2, newPath: text(`${path}.old`) },
-    [RecordKind.fileUnlink]: { call: Call.unlinkat },
-  }[kind];
-  return {
-    kind,
-    header: headerOf(actor, kind, cpu, random(actor.threads)),
-    ...{ inode: BigInt(random(10_000_000)), device: 2049n, count: 0n, mode: 0o100644, nlink: 1 },
-    ...{ flags: 0, created: 0, call: 0, error: 0, path: text(path), newPath: NONE, filename: NONE },
-    ...facts,
-  };
-}
-
-function networkOf(
-  random: Random,
-  actor: Actor,
-  cpu: number,
-  kind: NetworkRecord["kind"] = random(4) === 0 ? RecordKind.accept : RecordKind.connect,
-): DecodedRecord {
-  const address = (last: number) => Uint8Array.from({ length: 16 }, (_, i) => [10, 0, 3, last][i] ?? 0);
-  return {
-    kind,
-    header: headerOf(actor, kind, cpu, random(actor.threads)),
-    ...{ family: 2, type: 1, protocol: 6, reserved: 0, backlog: 0, fd: 5 + random(100), error: 0 },
-    localPort: 32768 + random(28000),
-    remotePort: 443,
-    ...{ call: kind === RecordKind.accept ? Call.accept4 : Call.connect, requested: 0, path: NONE },
-    localAddr: address(2),
-    remoteAddr: address(random(256)),
-  };
-}
-
-/** One round of records, in order: lives of short processes between what the others do, and acts that are suspicious. */
-function roundOf(random: Random, others: Actor[], pathSize: number): DecodedRecord[] {
-  const records: DecodedRecord[] = [];
-  const act = (actor: Actor) => {
-    const cpu = random(CPUS);
-    const isFile = random(8) !== 0;
-    records.push(
-      isFile ? fileOf(random, actor, cpu, anyAct(random, pathSize)) : networkOf(random, actor, cpu),
-    );
-  };
-  const actAs = (actor: Actor, one: Act) => records.push(fileOf(random, actor, random(CPUS), one));
-  for (let life = 0; life < LIVES; life++) {
-    const creator = others[random(others.length)] as Actor;
-    const key = { startTime: START_NS + BigInt(records.length) * STEP_NS, tgid: 100_000 + life, reserved: 0 };
-    const child: Actor = { ...creator, key, parent: creator.key, threads: 1 };
-    const cpu = random(CPUS);
-    records.push({
-      kind: RecordKind.fork,
-      header: headerOf(child, RecordKind.fork, cpu, 0),
-      ...{ creator: creator.key, creatorTid: creator.key.tgid, reserved: 0, creatorComm: creator.comm },
-      ...{ parentComm: creator.comm, exePath: text(creator.exe) },
-    });
-    const program: Actor = { ...child, comm: bytes("cc1"), exe: bytes("/usr/libexec/gcc/cc1"), execId: 99 };
-    records.push(execOf(program, "exec", cpu, creator));
-    for (let i = 0; i < ACTS_OF_A_LIFE; i++) act(program);
-    for (let i = 0; i < ACTS_OF_OTHERS; i++) act(others[random(others.length)] as Actor);
-    if (life % LIVES_FOR_ONE_NEARLY === 0)
-      actAs(creator, NEARLY[(life / LIVES_FOR_ONE_NEARLY) % NEARLY.length] as Act);
-    const header = headerOf(program, RecordKind.exit, cpu, 0);
-    records.push({ kind: RecordKind.exit, header, status: 0, reserved: 0, exePath: text(program.exe) });
-  }
-  const [first, last] = [others[0] as Actor, others.at(-1) as Actor];
-  for (const matching of MATCHING) actAs(first, matching);
-  records.push({ ...(networkOf(random, last, 0, RecordKind.connect) as NetworkRecord), remotePort: 4444 });
-  return records;
-}
-
-/** A frame whose records can be moved to the next round: places of 64-bit numbers, and what to add to each. */
-type Template = { bytes: Uint8Array; ring: Ring; position: bigint; places: Uint32Array; steps: Float64Array };
 
 /** Lays records out as frames of both rings; a frame of the process ring comes before activity that depends on it. */
 class Layout {
@@ -282,7 +113,6 @@ class Layout {
     }
     this.close(Ring.process);
     this.close(Ring.activity);
-    for (const frame of this.frames) this.findPlaces(frame);
   }
 
   private add(ring: Ring, record: Uint8Array): void {
@@ -304,37 +134,41 @@ class Layout {
     if (!open || open.size === 0) return;
     const position = BigInt(this.sizes[ring] ?? 0);
     const frame = frameOf(FrameType.records, Buffer.concat(open.parts), ring, position);
-    this.frames.push({
-      bytes: frame,
-      ring,
-      position,
-      places: new Uint32Array(0),
-      steps: new Float64Array(0),
-    });
+    this.frames.push({ bytes: frame, ring, position, ...this.placesIn(frame, ring) });
     this.sizes[ring] = (this.sizes[ring] ?? 0) + open.size;
     open.parts = [];
     open.size = 0;
   }
 
-  private findPlaces(frame: Template): void {
-    const view = new DataView(frame.bytes.buffer, frame.bytes.byteOffset, frame.bytes.byteLength);
-    const found: [number, number][] = [];
+  private placesIn(frame: Uint8Array, ring: Ring): Omit<Template, "bytes" | "ring" | "position"> {
+    const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+    const found: [place: number, step: number][] = [];
+    const turning: [key: number, tid: number][] = [];
+    const { process, parent, tid, kind, cpu, sequence, time } = RECORD_HEADER.at;
+    const { creator, creatorTid } = FORK_RECORD.at;
     for (let at: number = FRAME_HEADER.size; at < view.byteLength; ) {
       const record = at + RING_ENTRY.size;
-      const cpu = view.getUint16(record + RECORD_HEADER.at.cpu, true);
-      const starts: number[] = [RECORD_HEADER.at.process, RECORD_HEADER.at.parent];
-      if (view.getUint16(record + RECORD_HEADER.at.kind, true) === RecordKind.fork)
-        starts.push(FORK_RECORD.at.creator);
-      found.push([record + RECORD_HEADER.at.sequence, this.numbers[cpu]?.[frame.ring] ?? 0]);
-      for (const place of [RECORD_HEADER.at.time, ...starts]) {
+      const keys: [key: number, tid: number][] = [
+        [process, tid],
+        [parent, 0],
+      ];
+      if (view.getUint16(record + kind, true) === RecordKind.fork) keys.push([creator, creatorTid]);
+      const each = this.numbers[view.getUint16(record + cpu, true)]?.[ring] ?? 0;
+      found.push([record + sequence, each], [record + time, Number(this.durationNs)]);
+      for (const [key, thread] of keys) {
+        const start = view.getBigUint64(record + key + PROCESS_KEY.at.startTime, true);
         // A start time within the round is that of a short life: another process in every round.
-        if (view.getBigUint64(record + place, true) >= START_NS)
-          found.push([record + place, Number(this.durationNs)]);
+        if (start >= START_NS) found.push([record + key + PROCESS_KEY.at.startTime, Number(this.durationNs)]);
+        else if (start >= OTHERS.startNs) turning.push([record + key, thread && record + thread]);
       }
       at = record + ((view.getUint32(at, true) + 7) & ~7);
     }
-    frame.places = Uint32Array.from(found, ([place]) => place / 4);
-    frame.steps = Float64Array.from(found, ([, step]) => step);
+    return {
+      places: Uint32Array.from(found, ([place]) => place / 4),
+      steps: Float64Array.from(found, ([, step]) => step),
+      keys: Uint32Array.from(turning, ([key]) => key / 4),
+      tids: Uint32Array.from(turning, ([, thread]) => thread / 4),
+    };
   }
 }
 
@@ -348,14 +182,24 @@ function frameOf(type: FrameType, payload: Uint8Array, ring = 0, position = 0n):
 }
 
 /** Moves the frame's records to the next round, and the frame itself in its ring. */
-function advance(frame: Template, size: number): void {
+function advance(frame: Template, size: number, acting: number): void {
   const words = new Uint32Array(frame.bytes.buffer, frame.bytes.byteOffset, frame.bytes.byteLength >>> 2);
-  const { places, steps } = frame;
+  const { places, steps, keys, tids } = frame;
   for (let i = 0; i < places.length; i++) {
     const place = places[i] ?? 0;
     const low = (words[place] ?? 0) + (steps[i] ?? 0);
     words[place] = low;
     words[place + 1] = (words[place + 1] ?? 0) + Math.floor(low / 2 ** 32);
+  }
+  for (let i = 0; i < keys.length; i++) {
+    const [key, tid] = [keys[i] ?? 0, tids[i] ?? 0];
+    const before = (words[key + KEY.tgid] ?? 0) - OTHERS.tgid;
+    const after = (before + TURN) % acting;
+    const start = OTHERS.startNs + after * OTHERS.stepNs;
+    words[key + KEY.tgid] = OTHERS.tgid + after;
+    words[key + KEY.start] = start;
+    words[key + KEY.start + 1] = Math.floor(start / 2 ** 32);
+    if (tid > 0) words[tid] = (words[tid] ?? 0) + after - before;
   }
   frame.position += BigInt(size);
   new DataView(frame.bytes.buffer, frame.bytes.byteOffset).setBigUint64(
@@ -414,7 +258,8 @@ function* snapshotFrames(all: Actor[]): Generator<Uint8Array> {
 export function* makeStream(shape: StreamShape): Generator<Uint8Array> {
   const random = numbers(2_463_534_242);
   const others = actors(shape.processes);
-  const records = roundOf(random, others, shape.pathSize);
+  if (shape.acting % ALIKE_EVERY !== 0) throw new Error(`${shape.acting} processes: not a multiple of ten`);
+  const records = roundOf(random, others.slice(0, shape.acting), shape.pathSize);
   const durationNs = BigInt(records.length) * STEP_NS;
   const layout = new Layout(records, durationNs);
 
@@ -444,7 +289,7 @@ export function* makeStream(shape: StreamShape): Generator<Uint8Array> {
   for (let round = 1; round <= rounds; round++) {
     for (const frame of layout.frames) {
       yield checked(frame.bytes);
-      advance(frame, layout.sizes[frame.ring] ?? 0);
+      advance(frame, layout.sizes[frame.ring] ?? 0, shape.acting);
     }
     const time = START_NS + BigInt(round) * durationNs;
     if (time - counted < COUNTERS_EVERY_NS) continue;
@@ -462,6 +307,7 @@ if (import.meta.main) {
     options: {
       events: { type: "string", default: String(USUAL.events) },
       processes: { type: "string", default: String(USUAL.processes) },
+      acting: { type: "string" },
       "path-size": { type: "string", default: String(USUAL.pathSize) },
       "without-checksums": { type: "boolean", default: false },
     },
@@ -469,6 +315,7 @@ if (import.meta.main) {
   const pieces = makeStream({
     events: Number(values.events),
     processes: Number(values.processes),
+    acting: Number(values.acting ?? values.processes),
     pathSize: Number(values["path-size"]),
     checksums: !values["without-checksums"],
   });
