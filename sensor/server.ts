@@ -52,6 +52,8 @@ const TICK_MS = 1000;
 const ALONE_MS = 10_000;
 /** Between two looks at a ring that holds unacknowledged records: the kernel wakes nobody then, and neither does the reader. */
 const RECHECK_MS = 4;
+/** While a list of processes is made, the others that want something wait at most so long. */
+const LISTING_MS = 20;
 const SEND_BUFFER_SIZE = 4 * 1024 * 1024;
 /** A wall clock that moved by more than this was set, or has drifted enough to say so. */
 const CLOCK_STEP_NS = 10_000_000n;
@@ -87,12 +89,7 @@ export async function serve(
         await connection.end(stop.detached());
         return state.redeliverUntil;
       }
-      if (connection.closed) {
-        say(`evaluator pid ${connection.peer.pid} has gone: ${connection.closed}`);
-        connection.close();
-        connection = null;
-        service.watch.setEvaluator(null);
-      }
+      connection = unlessGone(service, connection);
     } else if (stopping) return state.redeliverUntil;
 
     const interests = [
@@ -101,13 +98,18 @@ export async function serve(
       { fd: connection?.fd ?? -1, events: connection?.interest ?? 0 },
       ...rings.map(({ fd }) => ({ fd: connection?.idle ? fd : -1, events: libc.POLLIN })),
     ];
-    libc.poll(interests, connection ? connection.waitMs : ALONE_MS);
+    const { arrival } = service.snapshots;
+    // Another thread's work wakes the runtime and not us.
+    if (arrival) await Promise.race([arrival, Bun.sleep(LISTING_MS)]);
+    else libc.poll(interests, connection ? connection.waitMs : ALONE_MS);
     await setImmediate(); // the runtime's turn: timers, and what waits for standard error
 
     for (let i = 0; i < libc.BACKLOG; i++) {
       const accepted = libc.acceptUnix(service.listener);
       if (!accepted) break;
-      connection = admit(service, accepted, connection, state);
+      // The one before may have gone just now.
+      connection?.receive();
+      connection = admit(service, accepted, connection && unlessGone(service, connection), state);
     }
   }
 }
@@ -127,6 +129,15 @@ function beginDrain(rings: Ring[], detached: boolean): { isOver: () => boolean }
       return performance.now() > Math.min(deadline, end);
     },
   };
+}
+
+/** The connection, or null when it is over: then it is closed. */
+function unlessGone(service: Service, connection: Connection): Connection | null {
+  if (!connection.closed) return connection;
+  service.say(`evaluator pid ${connection.peer.pid} has gone: ${connection.closed}`);
+  connection.close();
+  service.watch.setEvaluator(null);
+  return null;
 }
 
 function admit(
@@ -241,8 +252,7 @@ class Connection {
 
   get waitMs(): number {
     const tick = this.isBetweenRounds ? Math.max(0, Math.ceil(this.nextTick - performance.now())) : TICK_MS;
-    if (this.blocked) return tick;
-    return Math.min(tick, this.service.snapshots.waitMs ?? (this.idle ? tick : RECHECK_MS));
+    return this.blocked || this.idle ? tick : Math.min(tick, RECHECK_MS);
   }
 
   /** Has the peer acknowledged everything: what is in the ring (`all`), or what was sent? */
@@ -345,7 +355,7 @@ class Connection {
   }
 
   /** Takes one inbox full: a peer that never stops acknowledging must not keep the rest waiting. */
-  private receive(): void {
+  receive(): void {
     const size = libc.receive(this.fd, this.inbox.subarray(this.inboxSize));
     if (size < 0) return;
     if (size === 0) {

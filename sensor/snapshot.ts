@@ -11,8 +11,6 @@ import type { OwnProcesses } from "./own.ts";
 
 const CHUNK_SIZE = 512 * 1024;
 /** A read takes some 50 µs, or more where pages have to be fetched. */
-const USUAL_MS = 20;
-const RECHECK_MS = 4;
 const HANG_MS = 2000;
 
 /** The records of running processes, for one reader at a time. */
@@ -20,8 +18,8 @@ export class Snapshots {
   private fd = -1;
   private chunk = new Uint8Array(0);
   private size = 0;
-  /** Since when another thread reads, and what it has brought. Nobody else may read with arguments meanwhile. */
-  private readingSince: number | null = null;
+  /** What another thread reads. Nobody else may read with arguments meanwhile. */
+  private reading: { fd: number; since: number; end: Promise<void> } | null = null;
   private brought: number | Error | null = null;
 
   /** `link`: of the iterator. */
@@ -35,9 +33,9 @@ export class Snapshots {
   begin(): void {
     this.end();
     this.fd = createIterator(this.link);
-    this.brought = null;
     this.renew(0);
-    if (this.readingSince !== null) this.own.setBare(true);
+    // Maybe it is an earlier sensor, that was killed, whose read has not come back: it is in the memory where ours would be made.
+    this.own.setBare(this.reading !== null || this.own.reading() !== 0);
   }
 
   /** The next records, which end where one ends; null when there are no more, undefined when they are not there yet. */
@@ -58,23 +56,27 @@ export class Snapshots {
     return null;
   }
 
-  /** When to ask again: what is read wakes nobody. Null: it need not be. */
-  get waitMs(): number | null {
-    if (this.fd < 0 || this.readingSince === null) return null;
-    return performance.now() - this.readingSince < USUAL_MS ? 0 : RECHECK_MS;
+  /** Comes when there is something to ask for again; null: it need not be waited for. */
+  get arrival(): Promise<void> | null {
+    return this.fd >= 0 && this.reading?.fd === this.fd ? this.reading.end : null;
   }
 
-  /** Gives the descriptor back. */
+  /** Gives descriptor and memory back. */
   end(): void {
-    if (this.fd >= 0) libc.closeFd(this.fd);
+    // A read that has not begun must not meet another file of the same number: whose read is under way is closed behind it.
+    if (this.fd >= 0 && this.fd !== this.reading?.fd) libc.closeFd(this.fd);
     this.fd = -1;
+    this.brought = null;
+    this.size = 0;
+    this.chunk = new Uint8Array(0);
   }
 
   /** Takes new memory, for an earlier read may still come; what is behind `end` goes over. */
   private renew(end: number): void {
     const chunk = new Uint8Array(CHUNK_SIZE + FRAME_SIZE_MAX / 4);
     chunk.set(this.chunk.subarray(end, this.size));
-    [this.size, this.chunk] = [Math.max(0, this.size - end), chunk];
+    this.size -= end;
+    this.chunk = chunk;
   }
 
   /** What another thread has read: bytes, 0 at the end; undefined: nothing yet. */
@@ -83,18 +85,21 @@ export class Snapshots {
     this.brought = null;
     if (brought instanceof Error) throw brought;
     if (brought !== null) return brought;
-    if (this.readingSince === null) this.beginReading();
-    else if (performance.now() - this.readingSince > HANG_MS) this.giveUp();
+    if (this.reading === null) this.beginReading();
+    else if (performance.now() - this.reading.since > HANG_MS) this.giveUp();
     return undefined;
   }
 
   private beginReading(): void {
-    const { chunk, size } = this;
-    this.readingSince = performance.now();
-    read(this.fd, chunk, size, chunk.length - size, null, (error, count) => {
-      this.readingSince = null;
+    const { fd, chunk, size } = this;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.reading = { fd, since: performance.now(), end: promise };
+    read(fd, chunk, size, chunk.length - size, null, (error, count) => {
+      this.reading = null;
       this.own.setBare(false);
-      if (chunk === this.chunk) this.brought = error ?? count;
+      if (fd === this.fd) this.brought = error ?? count;
+      else libc.closeFd(fd);
+      resolve();
     });
   }
 
