@@ -163,3 +163,21 @@ test("a round that has no end is held back up to a bound, and is all there when 
   read(next, portions);
   expect(next[Ring.process]).toBe(BigInt(count * size));
 });
+
+test("a round of frames that hold nothing ends, and of very many small ones few are held back", () => {
+  const rounds = new Rounds();
+  const next = [0n, 0n];
+  const bytesOfOne = framed([new Uint8Array(0)]);
+  const frameOf = (ring: number, position: bigint, bytes: Uint8Array, more: boolean): Frame => ({
+    ...{ type: "records", ring, position, more, bytes, raw: bytes },
+  });
+  read(next, rounds.portions(frameOf(Ring.process, 0n, new Uint8Array(0), true)));
+  const record = framed([bytesOf({ id: 1, ring: Ring.activity, stamped: 1, reserved: 1 }, 0)]);
+  expect(read(next, rounds.portions(frameOf(Ring.activity, 0n, record, false)))).toEqual([1]);
+  const count = 20_000;
+  for (let i = 0; i < count; i++)
+    read(next, rounds.portions(frameOf(Ring.process, BigInt(8 * i), bytesOfOne, true)));
+  expect(count - Number(next[Ring.process]) / 8).toBeLessThanOrEqual(HELD_SIZE_MAX / 4096);
+  read(next, rounds.rest());
+  expect(next[Ring.process]).toBe(BigInt(8 * count));
+});

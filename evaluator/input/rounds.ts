@@ -14,6 +14,8 @@ import { type Frame, nextEntry, wordsOf } from "./records.ts";
 export const PORTION_SIZE = 64 * 1024;
 /** Of a longer round of the process ring, the beginning is not held back any longer. */
 export const HELD_SIZE_MAX = 16 * 1024 * 1024;
+/** What a frame that is held counts beside its bytes: of few bytes each, there may be very many, and dropping one moves the others. */
+const HELD_FRAME_COST = 4096;
 
 type RecordsFrame = Extract<Frame, { type: "records" }>;
 
@@ -53,10 +55,11 @@ export class Rounds {
   }
 
   private hold(frame: RecordsFrame): void {
+    if (frame.bytes.length === 0) return; // no entry of it could be waited for
     const bytes = frame.bytes.slice();
     if (this.held.length === 0) this.latestHeld = timeAt(wordsOf(bytes), 0);
     this.held.push({ ...frame, bytes, raw: bytes });
-    this.heldSize += bytes.length;
+    this.heldSize += bytes.length + HELD_FRAME_COST;
   }
 
   /** The first frame that is held, without what has been given of it. */
@@ -70,7 +73,7 @@ export class Rounds {
 
   private drop(): void {
     const first = this.held.shift();
-    this.heldSize -= first?.bytes.length ?? 0;
+    if (first) this.heldSize -= first.bytes.length + HELD_FRAME_COST;
     this.given = 0;
     const [next] = this.held;
     if (next) this.latestHeld = Math.max(this.latestHeld, timeAt(wordsOf(next.bytes), 0));
