@@ -213,9 +213,9 @@ class Connection {
     this.sentUntil = service.rings.map((ring) => ring.consumerPosition());
     this.limits = [...this.sentUntil];
     this.queue.push({ bytes: service.preamble });
+    service.snapshots.begin();
     this.tick();
     this.enqueue(FrameType.coverage, Buffer.from(JSON.stringify(service.coverage)));
-    service.snapshots.begin();
   }
 
   /** Takes acknowledgements, then sends what the socket takes. With `finish`, no new round begins. */
@@ -223,7 +223,7 @@ class Connection {
     this.receive();
     if (this.isBetweenRounds) {
       if (performance.now() >= this.nextTick) this.tick();
-      if (!finish) this.takeLimits();
+      if (!finish && !this.isListing) this.takeLimits();
     }
     while (!this.closed) {
       this.flush();

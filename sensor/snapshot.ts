@@ -12,6 +12,8 @@ import type { OwnProcesses } from "./own.ts";
 const CHUNK_SIZE = 512 * 1024;
 /** A read takes some 50 µs, or more where pages have to be fetched. */
 const HANG_MS = 2000;
+/** For all reads: one process after the other may keep one waiting for less. */
+const LIST_MS_MAX = 10_000;
 
 /** The records of running processes, for one reader at a time. */
 export class Snapshots {
@@ -21,6 +23,7 @@ export class Snapshots {
   /** What another thread reads. Nobody else may read with arguments meanwhile. */
   private reading: { fd: number; since: number; end: Promise<void> } | null = null;
   private brought: number | Error | null = null;
+  private begun = 0;
 
   /** `link`: of the iterator. */
   constructor(
@@ -29,13 +32,14 @@ export class Snapshots {
     private readonly say: (line: string) => void,
   ) {}
 
-  /** Begins anew, for another reader. */
-  begin(): void {
+  /** Begins anew, for another reader: with arguments, as long as nothing else is known. */
+  begin(isBare = false): void {
     this.end();
     this.fd = createIterator(this.link);
+    this.begun = performance.now();
     this.renew(0);
-    // Maybe it is an earlier sensor, that was killed, whose read has not come back: it is in the memory where ours would be made.
-    this.own.setBare(this.reading !== null || this.own.reading() !== 0);
+    // Of an earlier sensor that was killed, a read may not have come back: it is in the memory where ours would be made.
+    this.own.setBare(isBare || (this.reading === null && this.own.reading() !== 0));
   }
 
   /** The next records, which end where one ends; null when there are no more, undefined when they are not there yet. */
@@ -58,7 +62,7 @@ export class Snapshots {
 
   /** Comes when there is something to ask for again; null: it need not be waited for. */
   get arrival(): Promise<void> | null {
-    return this.fd >= 0 && this.reading?.fd === this.fd ? this.reading.end : null;
+    return this.fd < 0 || this.own.isBare() ? null : (this.reading?.end ?? null);
   }
 
   /** Gives descriptor and memory back. */
@@ -82,11 +86,12 @@ export class Snapshots {
   /** What another thread has read: bytes, 0 at the end; undefined: nothing yet. */
   private readAside(): number | undefined {
     const { brought } = this;
+    const now = performance.now();
     this.brought = null;
     if (brought instanceof Error) throw brought;
     if (brought !== null) return brought;
     if (this.reading === null) this.beginReading();
-    else if (performance.now() - this.reading.since > HANG_MS) this.giveUp();
+    else if (now - this.reading.since > HANG_MS || now - this.begun > LIST_MS_MAX) this.giveUp();
     return undefined;
   }
 
@@ -96,7 +101,6 @@ export class Snapshots {
     this.reading = { fd, since: performance.now(), end: promise };
     read(fd, chunk, size, chunk.length - size, null, (error, count) => {
       this.reading = null;
-      this.own.setBare(false);
       if (fd === this.fd) this.brought = error ?? count;
       else libc.closeFd(fd);
       resolve();
@@ -104,11 +108,9 @@ export class Snapshots {
   }
 
   private giveUp(): void {
-    const pid = this.own.reading();
-    this.say(
-      `pid ${pid} keeps its arguments where reading them does not end: the list of processes is sent without arguments`,
-    );
-    this.begin();
+    const where = `pid ${this.own.reading()} keeps its arguments where reading them does not end`;
+    this.say(`${where}: the list of processes is sent without arguments`);
+    this.begin(true);
   }
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A file system whose one file never answers a read(2), and a process that keeps its arguments there. Run it in a mount
+ * A file system whose one file never answers a read(2), or late, and a process that keeps its arguments there. Run it in a mount
  * namespace of its own.
  *
  *   hang FOLDER SECONDS         mounts it at FOLDER, starts the process, and ends both after SECONDS: all who wait are freed
+ *   hang FOLDER SECONDS MS      the same, but it answers after MS
  *
  * Prints the process's id when its arguments are there. Protocol: kernel, include/uapi/linux/fuse.h.
  */
@@ -24,6 +25,7 @@
 enum { ROOT_NODE = 1, FILE_NODE = 2, PAGE = 4096, FILE_SIZE = 1 << 20, ARGUMENT_SIZE = 5 * PAGE, VALID_SECONDS = 100 };
 
 static int device;
+static int answer_ms = -1;
 
 static int fail(const char *what)
 {
@@ -78,6 +80,18 @@ static struct fuse_attr attributes(uint64_t node)
 	return attr;
 }
 
+static void answer_late(const struct fuse_in_header *request)
+{
+	static char zeros[1 << 17];
+	const struct fuse_read_in *wanted = (const void *)(request + 1);
+
+	if (answer_ms < 0 || fork())
+		return;
+	usleep(answer_ms * 1000);
+	answer(request, 0, zeros, wanted->size < sizeof(zeros) ? wanted->size : sizeof(zeros));
+	_exit(0);
+}
+
 static void handle(const struct fuse_in_header *request, const char *folder, char *seconds)
 {
 	const struct fuse_init_in *theirs = (const void *)(request + 1);
@@ -107,7 +121,9 @@ static void handle(const struct fuse_in_header *request, const char *folder, cha
 	case FUSE_RELEASE:
 		answer(request, 0, 0, 0);
 		break;
-	case FUSE_READ:		/* never */
+	case FUSE_READ:
+		answer_late(request);
+		break;
 	case FUSE_FORGET:	/* these want no answer */
 	case FUSE_BATCH_FORGET:
 	case FUSE_INTERRUPT:
@@ -124,8 +140,10 @@ int main(int argc, char **argv)
 
 	if (argc == 4 && !strcmp(argv[1], "keep"))
 		return keep(argv[0], argv[2], argv[3]);
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return 2;
+	if (argc == 4)
+		answer_ms = atoi(argv[3]);
 	device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (device < 0)
 		return fail("/dev/fuse");

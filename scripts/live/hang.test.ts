@@ -3,12 +3,17 @@
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync } from "node:fs";
+import { connect } from "node:net";
+import { Tamper } from "../../bpf/event.gen.ts";
+import { FrameReader } from "../../evaluator/input/records.ts";
 import { Bench, compileTools, notLive, until } from "./pair.ts";
 
 const reason = notLive() ?? (existsSync("/dev/fuse") ? null : "no /dev/fuse");
 if (reason !== null) console.error(`skipped: a file system that never answers (${reason})`);
 
 const HANGS_S = 15;
+/** Somewhat longer than the sensor waits. */
+const LATE_MS = 2100;
 
 describe.skipIf(reason !== null)("arguments that nobody can read", () => {
   test("cost the list of processes its arguments, and nothing else", async () => {
@@ -57,6 +62,35 @@ describe.skipIf(reason !== null)("arguments that nobody can read", () => {
       });
       expect(last.lines().some((line) => line.event_type === "tampered")).toBe(false);
       await next.end("SIGTERM");
+    } finally {
+      await hanging.exited;
+      await bench.close();
+    }
+  }, 60_000);
+
+  test("in time are a list without arguments that is told, although it ends, and the counters go on", async () => {
+    const bench = new Bench();
+    const { hang } = compileTools(bench.folder, ["hang"]);
+    const folder = bench.path("fs");
+    mkdirSync(folder);
+    const command = ["unshare", "--mount", hang, folder, String(HANGS_S), String(LATE_MS)];
+    const hanging = Bun.spawn(command, { stdout: "pipe" });
+    try {
+      await hanging.stdout.getReader().read();
+      const sensor = await bench.sensor("--no-pin");
+      const socket = connect(bench.socket);
+      const seen: string[] = [];
+      const reader = new FrameReader();
+      socket.on("data", (piece: Buffer) => {
+        for (const frame of reader.push(piece)) {
+          if (frame.type === "counters") seen.push(`counters ${frame.counters.tampered}`);
+        }
+      });
+      await until("the word of it", () => seen.includes(`counters ${Tamper.args}`));
+      // One when it connected, one a second later, while the list was waited for.
+      expect(seen.filter((word) => word === "counters 0").length).toBeGreaterThanOrEqual(2);
+      socket.destroy();
+      await sensor.end("SIGTERM");
     } finally {
       await hanging.exited;
       await bench.close();
