@@ -32,6 +32,7 @@ export type Handover = Omit<Programs, "lock"> & {
 declare const handover: Handover;
 
 const say = talker((line) => process.stderr.write(`warder-sensor: ${line}\n`));
+process.on("exit", () => libc.closeAllFds()); // behind what the talker has kept for the end
 
 /** One of STOP_SIGNALS wakes the server; as soon as it looks, programs that are not pinned are detached. */
 function stopSignal(): { fd: number; requested: () => boolean; detached: () => boolean } {
@@ -91,7 +92,6 @@ async function main(): Promise<void> {
 
 try {
   await main();
-  libc.closeAllFds();
   process.exit(0);
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));
