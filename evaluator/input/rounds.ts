@@ -12,8 +12,8 @@ import { type Frame, nextEntry, wordsOf } from "./records.ts";
 
 /** Bytes of a frame's records that are handled at once. */
 export const PORTION_SIZE = 64 * 1024;
-/** Of a longer round of the process ring, the beginning is not held back any longer. */
-export const HELD_SIZE_MAX = 16 * 1024 * 1024;
+/** Of a round of the process ring that is longer, the beginning is not held back: than a ring of 16 MiB, with its frames. */
+export const HELD_SIZE_MAX = 17 * 1024 * 1024;
 /** What a frame that is held counts beside its bytes: of few bytes each, there may be very many, and dropping one moves the others. */
 const HELD_FRAME_COST = 4096;
 
