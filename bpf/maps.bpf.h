@@ -77,8 +77,8 @@ struct {
 } scratches SEC(".maps");
 
 /*
- * The snapshot's own: its program may sleep, and would hold a CPU's scratch meanwhile. The second is for snapshots without
- * arguments: one with them may hold the first for ever.
+ * The snapshot's own: its program may sleep, and would hold a CPU's scratch meanwhile. The first is the sensor's first thread's,
+ * which reads without arguments; one with them may hold the second for ever, and go on at any moment.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -289,15 +289,15 @@ int on_snapshot(struct bpf_iter__task *ctx)
 	struct own_processes *own;
 	struct scratch *scratch;
 	struct exec_record *record;
-	__u32 zero = 0, bare;
+	__u64 reader = bpf_get_current_pid_tgid();
+	__u32 zero = 0, aside = (__u32)reader != reader >> 32;
 	__u64 padding = 0;
 	__u64 size;
 
 	own = bpf_map_lookup_elem(&own_processes, &zero);
 	if (!own || !task || task->tgid != task->pid)
 		return 0;
-	bare = own->bare & 1;
-	scratch = bpf_map_lookup_elem(&snapshot_scratch, &bare);
+	scratch = bpf_map_lookup_elem(&snapshot_scratch, &aside);
 	if (!scratch)
 		return 0;
 	scratch->size = sizeof(*record);
@@ -306,7 +306,7 @@ int on_snapshot(struct bpf_iter__task *ctx)
 	fill_header(&record->header, RECORD_SNAPSHOT, task);
 	fill_image(scratch, record, task);
 	append_cgroup(scratch, &record->cgroup, READ(task, cgroups, dfl_cgrp, kn));
-	if (bare) {
+	if (own->bare) {
 		record->header.flags |= FLAG_ARGS_UNREADABLE;
 	} else if (settings.collect_args && READ(task, mm)) {
 		own->reading = task->tgid;
