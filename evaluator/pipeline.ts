@@ -64,6 +64,7 @@ class Pipeline {
   private readonly notices: Notice[] = [];
   private readonly noticed = new Map<NoticeType, number>();
   private readonly exposition = new Exposition();
+  private readonly rounds = new Rounds();
 
   constructor(
     loaded: Loaded,
@@ -173,7 +174,7 @@ class Pipeline {
     leaves: AbortSignal | null = null,
   ): Promise<Outcome> {
     const reader = new FrameReader();
-    const rounds = new Rounds();
+    const { rounds } = this;
     let ended = false;
     const handled = new Handled();
     let told = 0n;
@@ -226,12 +227,20 @@ class Pipeline {
     if (ended) return "end";
     if (acknowledge && reader.offset === 0) return "nothing";
     await recording?.cut();
-    // Who leaves on purpose leaves the next one what is held back.
-    if (!leaves?.aborted) await handle(rounds.rest());
+    if (!acknowledge) await handle(rounds.rest());
     this.add(leaves?.aborted ? this.core.leave() : this.core.cut());
     await this.flush();
     if (!acknowledge) reader.finish();
     return "cut";
+  }
+
+  /**
+   * The rest of a round that was cut does not come: writes what was held back for it. Otherwise the next sensor sends that again.
+   * @throws Failure
+   */
+  async release(): Promise<void> {
+    for (const portion of this.rounds.rest()) this.add(this.core.handle(portion));
+    await this.flush().catch(failureOf("output"));
   }
 
   /**

@@ -25,6 +25,8 @@ export type RunOptions = OutputOptions & {
 
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
+/** A sensor that is started again serves sooner. */
+const LATE_MS = 5000;
 const REFUSALS_MAX = 5;
 /** After a signal, how long the end of the stream is waited for. */
 const END_MS = 3000;
@@ -62,7 +64,7 @@ export async function run(load: () => Loaded, options: RunOptions, reload: () =>
   let refusals = 0;
   let failure: Failure | null = null;
   while (!failure) {
-    connection ??= await waitForSensor(socket, stop);
+    connection ??= await waitForSensor(socket, stop, () => pipeline.release());
     if (!connection) break;
     const { signal } = stop;
     const { close } = connection;
@@ -93,6 +95,8 @@ export async function run(load: () => Loaded, options: RunOptions, reload: () =>
       failure = new Failure(Exit.io, `${socket}: ${REFUSED}`);
     await Bun.sleep(RETRY_MS_MIN * refusals);
   }
+  // Who leaves on purpose leaves the next one what is held back.
+  if (!stop.signal.aborted) await pipeline.release();
   await pipeline.finish(stop.signal.aborted);
   metrics?.close();
   await recording?.close();
@@ -215,16 +219,20 @@ function isOther(socket: string): boolean {
   }
 }
 
+/** `late`: what to do when none has come for a while. */
 async function waitForSensor(
   socket: string,
   stop: { signal: AbortSignal },
+  late: () => Promise<void>,
 ): Promise<SensorConnection | null> {
+  const begun = performance.now();
   let told = false;
   for (let wait = RETRY_MS_MIN; !stop.signal.aborted; wait = Math.min(wait * 2, RETRY_MS_MAX)) {
     const connection = await tryConnect(socket, true);
     if (connection) return connection;
     if (!told) say(`no sensor serves at ${socket} yet ("warder-sensor run" starts one); waiting`);
     told = true;
+    if (performance.now() - begun > LATE_MS) await late();
     await Bun.sleep(wait);
   }
   return null;

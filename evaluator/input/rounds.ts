@@ -7,7 +7,7 @@
 // the other one's time. Merging two rings by these latest times puts the two in the right order, whatever the other CPUs do
 // meanwhile. And a round ends at one moment, so that nothing in it can be later than something in the next one.
 
-import { RECORD_HEADER, RING_ENTRY, Ring } from "../../bpf/event.gen.ts";
+import { RECORD_HEADER, RING_ENTRY, Ring, type StreamPreamble } from "../../bpf/event.gen.ts";
 import { type Frame, nextEntry, wordsOf } from "./records.ts";
 
 /** Bytes of a frame's records that are handled at once. */
@@ -30,6 +30,8 @@ export class Rounds {
   /** The latest time of the round in the process ring, up to the first record that is held; in the other ring, up to here. */
   private latestHeld = 0;
   private latest = 0;
+  /** Which ring buffers the stream is of. */
+  private origin = "";
 
   /**
    * What can be handled when this frame has come: other frames, and frames of records that are parts of those that came, each
@@ -41,11 +43,19 @@ export class Rounds {
       while (this.heldSize > HELD_SIZE_MAX) yield* portionsOf(this.takeFirst());
       return;
     }
+    if (frame.type === "preamble") this.begin(frame.preamble);
     let rest = 0;
     if (frame.type === "records" && frame.ring === Ring.activity) rest = yield* this.merge(frame);
     if (frame.type !== "records" || frame.ring === Ring.process) yield* this.rest();
     yield* portionsOf(frame, rest);
     if (frame.type === "records" && !frame.more) yield* this.rest();
+  }
+
+  /** What is held back has not been acknowledged: another stream of the same rings has it again, and what belongs between. */
+  private begin({ bootId, instance }: StreamPreamble): void {
+    const origin = `${Buffer.from(bootId).toString("hex")} ${instance}`;
+    if (origin === this.origin) while (this.held.length > 0) this.drop();
+    this.origin = origin;
   }
 
   /** What is held back when nothing comes any more. */
