@@ -40,6 +40,13 @@ const KERNEL_CHECKS = [
   COUNTED,
   test("scripts/live/activity.test.ts"),
 ];
+const EVALUATOR_CHECKS = [
+  test("evaluator/core.test.ts"),
+  test("evaluator"),
+  test("scripts/live/metrics.test.ts"),
+  test("scripts/live/live.test.ts"),
+  ...KERNEL_CHECKS,
+];
 const CHECKS: Record<string, string[][]> = {
   // Not every kernel takes these programs; that of the virtual machine does.
   "bpf/objects.bpf.h": [test("scripts/live/vm.test.ts")],
@@ -54,12 +61,8 @@ const CHECKS: Record<string, string[][]> = {
     ...KERNEL_CHECKS.filter((check) => check !== COUNTED),
     test("scripts/live/host.test.ts"),
   ],
-  "evaluator/": [
-    test("evaluator"),
-    test("scripts/live/metrics.test.ts"),
-    test("scripts/live/live.test.ts"),
-    ...KERNEL_CHECKS,
-  ],
+  "evaluator/output/": [test("evaluator/output"), ...EVALUATOR_CHECKS],
+  "evaluator/": EVALUATOR_CHECKS,
 };
 
 function test(part: string): string[] {
