@@ -122,7 +122,7 @@ const WITHOUT: Record<string, string> = { "++": "", "+=": "??=", "-=": "??=", "+
 const NO_COUNT = [
   /\b(?:at|back|body|end|high|low|number|taken|text|used|weight|word|\w*(?:[oO]ffset|[sS]tart|[wW]all\w*)) [+-]=/,
   /\b(?:errors|frames|limited\.count|links|refusals|versions) \+=/,
-  /[sS]ize [+-]= (?!1;)|\+= size|\b(?:address|column|length): /,
+  /[sS]ize [+-]= (?!1;)|\+= size|\b(?:address|column|length|position): /,
   /sum \+ (?:ancestor\.length|ring\.consumerPosition|\(sharers|size|some)\b/,
 ];
 
