@@ -139,6 +139,20 @@ test("no more than half of the memory is lent", () => {
   expect(lent).toBe(Math.floor((32 * 1024) / store.sizeAt(findIn(store, at(1)))));
 });
 
+test("no more are lent than may wait, and one that is given back or dropped makes room for another", () => {
+  const store = new ColdStore(100, 64 * 1024, SHAPE);
+  const at = (tgid: number): ColdKey => ({ tgid, startLow: 7, startHigh: 0 });
+  const lends = (tgid: number) => store.lend(findIn(store, at(tgid)));
+  for (let tgid = 1; tgid <= 102; tgid++) {
+    store.put(at(tgid), ofText(""));
+    expect(lends(tgid)).toBe(tgid <= 100);
+  }
+  store.giveBack(at(1));
+  expect([lends(101), lends(102)]).toEqual([true, false]);
+  store.drop(at(2));
+  expect([lends(102), lends(1)]).toEqual([true, false]);
+});
+
 test("keys that were chosen to meet in one bucket take places from one another, and from nobody else", () => {
   const store = new ColdStore(16_384, 1024 * 1024, SHAPE);
   const at = (tgid: number): ColdKey => ({ tgid, startLow: 0, startHigh: 0 });
