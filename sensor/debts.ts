@@ -47,7 +47,7 @@ export function debtsOf({ programs, rings, counters, memory }: Left, cpus: numbe
 }
 
 /** Where the records of hooks that did not run would have been. Programs that serve several kinds have the second ring. */
-function missedByRing(missed: bigint[]): bigint[] {
+export function missedByRing(missed: bigint[]): bigint[] {
   const rings = Array.from({ length: RINGS_MAX }, () => 0n);
   missed.forEach((count, kind) => {
     const ring = ringOf(kind || KINDS_MAX);
