@@ -191,8 +191,9 @@ function usualMs(folder: string, command: string[]): number {
   return ms;
 }
 
-/** A check may take so many times what it takes without a change, and is run so often. */
+/** A check may take so many times what it takes without a change, and so long at least; it is run so often. */
 const PATIENCE = 4;
+const LIMIT_MIN_MS = 20_000;
 const TRIES_MAX = 3;
 
 /** What notices that the line is gone, in words; null when nothing does. */
@@ -221,7 +222,8 @@ function noticedBy(folder: string, { file, line, without }: Mutation): string | 
         usualMs(folder, command);
         put(changed);
       }
-      const { failure } = run(folder, command, Math.ceil(PATIENCE * usualMs(folder, command)));
+      const limitMs = Math.ceil(Math.max(LIMIT_MIN_MS, PATIENCE * usualMs(folder, command)));
+      const { failure } = run(folder, command, limitMs);
       if (failure !== null) return `${name}: ${failure}`;
     }
     return null;
