@@ -129,6 +129,7 @@ export async function replay(
     if (outcome instanceof Failure) failure = outcome;
     if (failure || pipeline.closed) break;
   }
+  await pipeline.release();
   progress.end();
   // Of a file that is no capture, there is nothing to sum up.
   const rules = failure && !pipeline.begun ? null : loaded.rules;

@@ -264,10 +264,11 @@ class Connection {
     );
   }
 
-  /** Sends the last counters and says that the stream ends on purpose; with `detached`, for good. */
+  /** Sends the last counters, where a round has ended, and says that the stream ends on purpose; with `detached`, for good. */
   async end(detached: boolean): Promise<void> {
     const deadline = performance.now() + (detached ? DRAIN_MS : LEAVE_MS);
-    this.tick(detached);
+    // In the middle of a round, the next sensor sends what is left of it, and its counters.
+    if (detached || this.isBetweenRounds) this.tick(detached);
     this.enqueue(FrameType.end, new Uint8Array(0));
     let isOut = false;
     while (!this.closed && performance.now() < deadline) {

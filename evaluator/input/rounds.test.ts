@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { RECORD_HEADER, RECORD_SIZE_MAX, Ring } from "../../bpf/event.gen.ts";
+import { type Bytes, RECORD_HEADER, RECORD_SIZE_MAX, Ring } from "../../bpf/event.gen.ts";
 import { entryOf, recordsOf, sampleCapture } from "../../scripts/fuzz/stream.ts";
 import { framed } from "../../scripts/records.ts";
 import type { Frame } from "./records.ts";
@@ -108,6 +108,40 @@ test("a record that was complete before another one began comes before it, which
     }),
     { numRuns: 300 },
   );
+});
+
+/** What begins a stream of these rings. */
+function preambleOf(instance: bigint): Frame {
+  const preamble = {
+    magic: NONE,
+    abi: NONE,
+    bootId: new Uint8Array(16),
+    hostId: new Uint8Array(16),
+    instance,
+  };
+  return { type: "preamble", preamble: { ...preamble, attached: 0n, cpus: 1, checksums: 0 }, raw: RAW };
+}
+
+const RAW = new Uint8Array();
+const NONE = "" as Bytes;
+const END: Frame = { type: "end", raw: RAW };
+
+test.each([
+  ["of the same rings gives it again, and gives it once", 1n, ""],
+  ["of other rings does not: it comes before that", 2n, "0"],
+])("what is held back when a stream ends waits for the next one: one %s", (_, instance, before) => {
+  const rounds = new Rounds();
+  const next = [0n, 0n];
+  const exit = { id: 0, ring: Ring.process, stamped: 9, reserved: 10 };
+  const { frames } = framesOf([exit], Ring.process, 0n, true, 1);
+  const first = [preambleOf(1n), ...frames, END];
+  expect(first.flatMap((frame) => read(next, rounds.portions(frame)))).toEqual([]);
+  expect(read(next, rounds.portions(preambleOf(instance))).join()).toBe(before);
+  const open = { id: 1, ring: Ring.activity, stamped: 7, reserved: 8 };
+  const second = framesOf([open], Ring.activity, 0n, false, 1).frames;
+  const again = [0n, 0n];
+  expect([...frames, ...second].flatMap((frame) => read(again, rounds.portions(frame)))).toEqual([1, 0]);
+  expect(read(again, rounds.rest())).toEqual([]);
 });
 
 test("portions of a frame are all of it, in order, at their positions, each of whole entries", () => {

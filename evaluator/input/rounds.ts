@@ -46,7 +46,9 @@ export class Rounds {
     if (frame.type === "preamble") this.begin(frame.preamble);
     let rest = 0;
     if (frame.type === "records" && frame.ring === Ring.activity) rest = yield* this.merge(frame);
-    if (frame.type !== "records" || frame.ring === Ring.process) yield* this.rest();
+    // The end of a stream is not that of its round: another one may go on with it.
+    const isBehind = frame.type === "records" ? frame.ring === Ring.process : frame.type !== "end";
+    if (isBehind) yield* this.rest();
     yield* portionsOf(frame, rest);
     if (frame.type === "records" && !frame.more) yield* this.rest();
   }

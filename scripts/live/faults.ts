@@ -297,40 +297,55 @@ function mount(...args: string[]): void {
   if (exitCode !== 0) throw new Error(`mount ${args.join(" ")}: ${stderr.toString()}`);
 }
 
-/** Sensor, evaluator, or both are killed at random moments under load, and started again. */
+/** So far behind, in ms, is an evaluator that has to be: the rings hold the middle of what processes do. */
+const BEHIND_MS = 300;
+
+/**
+ * Sensor, evaluator, or both are killed at random moments under load, and started again. `losing`: rings that are too small;
+ * `behind`: the evaluator has been stopped for a while then.
+ */
 export async function killed(
   tools: Tools,
   { kills }: Extent,
   who: "evaluator" | "sensor" | "both",
-  losing = false,
+  { losing = false, behind = false } = {},
 ): Promise<Outcome> {
   const pair = new Pair(losing ? SMALL_RING : "");
   try {
     writeFileSync(pair.config, readFileSync(pair.config, "utf8") + KILL_RULE.replace("FOLDER", pair.folder));
+    writeFileSync(join(pair.folder, "flooded"), "");
     await pair.startSensor();
     let evaluator = await pair.startEvaluator();
     let loading = true;
-    const load = losing
-      ? floodUntil(() => loading, tools, pair.folder)
-      : generateUntil(() => loading, tools, pair.folder);
+    const load = Promise.all([
+      ...(losing || behind ? [floodUntil(() => loading, tools, pair.folder)] : []),
+      ...(losing ? [] : [generateUntil(() => loading, tools, pair.folder)]),
+    ]);
     for (let i = 0; i < kills; i++) {
       await Bun.sleep(50 + Math.random() * 300);
+      if (behind) {
+        evaluator.signal("SIGSTOP");
+        await Bun.sleep(BEHIND_MS);
+      }
       if (who !== "evaluator") pair.sensor?.signal("SIGKILL");
       if (who !== "sensor") evaluator.signal("SIGKILL");
       if (who !== "evaluator") {
         await pair.sensor?.exited;
         await pair.startSensor();
       }
+      if (behind) evaluator.signal("SIGCONT");
       if (who !== "sensor") {
         await evaluator.exited;
         evaluator = await pair.startEvaluator();
       }
     }
     loading = false;
-    const generated = await load;
+    const generated = new Map<string, number>();
+    for (const [type, count] of (await load).flatMap((one) => [...one]))
+      generated.set(type, (generated.get(type) ?? 0) + count);
     // A reader that has waited for long looks for its sensor every two seconds only.
     await until("the last connection", () => pair.sensor?.stderr.includes(") connected") === true);
-    const fault = `E60 kill -9: ${who}${losing ? ", while losing" : ""}`;
+    const fault = `E60 kill -9: ${who}${losing ? ", while losing" : ""}${behind ? ", reader behind" : ""}`;
     const deadline = performance.now() + REST_MAX_MS;
     do await Bun.sleep(LAST_COUNTERS_MS);
     while (judge(fault, kills, generated, pair.tally()).problems.length > 0 && performance.now() < deadline);
@@ -347,7 +362,6 @@ export async function killed(
 /** Floods in short turns, until it is told to stop. */
 async function floodUntil(goesOn: () => boolean, tools: Tools, folder: string): Promise<Map<string, number>> {
   const flooded = join(folder, "flooded");
-  writeFileSync(flooded, "");
   let opens = 0;
   for (; goesOn(); opens += FLOOD_TURN) await generate(tools.generate, "flood", flooded, String(FLOOD_TURN));
   return new Map([["file_open", opens]]);

@@ -2,8 +2,8 @@
 /*
  * Makes events for a while, and says how many of each: one "TYPE COUNT" a line.
  *
- *   load mix FOLDER SECONDS RATE       RATE times a second: a file that is opened, written, renamed, removed; a program
- *                                      that is run (this one, with its number); each tenth time a connection
+ *   load mix FOLDER SECONDS RATE       RATE times a second: a program that is run (this one, with its number), which opens,
+ *                                      writes, renames and removes a file; each tenth time a connection
  *   load opens FILE SECONDS THREADS    opens and closes one file, as fast as it can
  *   load preempted FILE SECONDS        opens and closes one file on one CPU: threads that run while nobody else wants to,
  *                                      and one that keeps taking the CPU from them
@@ -46,18 +46,6 @@ static void pause_until(double when)
 		usleep(rest * 1e6);
 }
 
-static void run_leaf(const char *self, int number)
-{
-	char text[16];
-	char *arguments[] = { "load", "leaf", text, NULL }, *environment[] = { NULL };
-	pid_t child;
-
-	snprintf(text, sizeof(text), "%d", number);
-	errno = posix_spawn(&child, self, NULL, NULL, arguments, environment);
-	if (errno || waitpid(child, NULL, 0) != child)
-		fail("posix_spawn");
-}
-
 static void handle_file(const char *folder, int number)
 {
 	char name[512], other[512];
@@ -68,6 +56,19 @@ static void handle_file(const char *folder, int number)
 	fd = open(name, O_CREAT | O_WRONLY | O_EXCL, 0644);
 	if (fd < 0 || write(fd, "load", 4) != 4 || close(fd) || rename(name, other) || unlink(other))
 		fail(name);
+}
+
+/* A program of its own, which ends at once; with a folder, it has handled a file there by then. */
+static void run_leaf(const char *self, int number, const char *folder)
+{
+	char text[16];
+	char *arguments[] = { "load", "leaf", text, (char *)folder, NULL }, *environment[] = { NULL };
+	pid_t child;
+
+	snprintf(text, sizeof(text), "%d", number);
+	errno = posix_spawn(&child, self, NULL, NULL, arguments, environment);
+	if (errno || waitpid(child, NULL, 0) != child)
+		fail("posix_spawn");
 }
 
 static void call(const struct sockaddr_in *address, int listener)
@@ -93,8 +94,7 @@ static int mix(const char *self, const char *folder, double seconds, double rate
 	    getsockname(listener, (void *)&address, &size))
 		fail("listen");
 	for (; now() - begin < seconds; count++) {
-		handle_file(folder, count);
-		run_leaf(self, count);
+		run_leaf(self, count, folder);
 		if (count % 10 == 0) {
 			call(&address, listener);
 			calls++;
@@ -178,7 +178,7 @@ static int runs(const char *self, int seconds)
 	double begin = now();
 
 	for (int i = 0; i < seconds; i++) {
-		run_leaf(self, i);
+		run_leaf(self, i, NULL);
 		pause_until(begin + i + 1);
 	}
 	printf("process_start %d\n", seconds);
@@ -187,8 +187,11 @@ static int runs(const char *self, int seconds)
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && !strcmp(argv[1], "leaf"))
+	if (argc >= 3 && !strcmp(argv[1], "leaf")) {
+		if (argc == 4)
+			handle_file(argv[3], atoi(argv[2]));
 		return 0;
+	}
 	if (argc == 5 && !strcmp(argv[1], "mix"))
 		return mix(argv[0], argv[2], atof(argv[3]), atof(argv[4]));
 	if (argc == 5 && !strcmp(argv[1], "opens"))

@@ -48,6 +48,7 @@ try {
 
 async function tryFaults(tools: faults.Tools): Promise<void> {
   const begun = performance.now();
+  const some = { ...extent, kills: Math.ceil(extent.kills / 2) };
   const trials: Record<string, () => Promise<faults.Outcome>> = {
     rest: () => faults.atRest(tools, extent),
     stalled: () => faults.slowReader(tools, extent, "stalled"),
@@ -58,8 +59,10 @@ async function tryFaults(tools: faults.Tools): Promise<void> {
     evaluator: () => faults.killed(tools, extent, "evaluator"),
     sensor: () => faults.killed(tools, extent, "sensor"),
     both: () => faults.killed(tools, extent, "both"),
-    losing: () => faults.killed(tools, { ...extent, kills: Math.ceil(extent.kills / 2) }, "evaluator", true),
-    losing_both: () => faults.killed(tools, { ...extent, kills: Math.ceil(extent.kills / 2) }, "both", true),
+    behind: () =>
+      faults.killed(tools, { ...extent, kills: Math.ceil(extent.kills / 10) }, "sensor", { behind: true }),
+    losing: () => faults.killed(tools, some, "evaluator", { losing: true }),
+    losing_both: () => faults.killed(tools, some, "both", { losing: true }),
     disk: () => faults.fullDisk(tools, 0),
     disk_killed: () => faults.fullDisk(tools, 2),
     producer: () => faults.superProducer(tools, extent),
