@@ -3,7 +3,10 @@
 //
 // The memory is a ring. Its hand goes past the oldest entry when room is needed: one that nobody has asked for since the hand came
 // by is forgotten, any other goes on as the newest. Who only reads an entry borrows it: it stays where it is, and to give it back
-// writes one word. So where more processes act by turns than can be objects, an event costs no text that is made or written.
+// writes one byte. So where more processes act by turns than can be objects, an event costs no text that is made or written.
+//
+// An entry is known by its place in a table of buckets, which stays the same wherever the hand moves the bytes to. What is asked at
+// each look-up lies there, too: the memory itself is too large for the processor's caches, and is looked at once.
 
 import type { Bytes } from "../event/text.ts";
 
@@ -13,15 +16,18 @@ export type ColdKey = { readonly tgid: number; readonly startLow: number; readon
 /** Numbers of 32 bits and texts, of which some may be missing. */
 export type Cold = { numbers: readonly number[]; texts: readonly (Bytes | null)[] };
 
-/** Words of 32 bits before each entry's numbers: its bucket + 1 (0: nobody's), its size in bytes, its state, its key. */
-const HEAD = { bucket: 0, size: 1, state: 2, tgid: 3, startLow: 4, startHigh: 5, length: 6 };
+/** Words of 32 bits before each entry's numbers: its bucket + 1 (0: nobody's), its size in bytes, its key. */
+const HEAD = { bucket: 0, size: 1, tgid: 2, startLow: 3, startHigh: 4, length: 5 };
 const State = { waits: 0, asked: 1, lent: 2 };
 const WORD_SIZE = 4;
 const ALIGNMENT = 8;
 /** Places in a bucket. There are so many for each entry that a full bucket is rare; then one of its entries makes room. */
 const BUCKET_SIZE = 8;
 const PLACES_PER_ENTRY = 4;
-/** No entry. */
+/** Bytes of an entry that is lent, at most: longer ones are few, and those that are lent may not fill the memory. */
+const LENT_SIZE_MAX = 2048;
+const EMPTY = "" as Bytes;
+/** No place. */
 export const NOWHERE = -1;
 
 /** A bounded store of entries that all have as many numbers and texts. Whatever the keys are, none costs more than its bucket. */
@@ -37,12 +43,15 @@ export class ColdStore {
   private readonly places: Uint32Array;
   /** A part of the hash of what is in each place, so that memory is seldom looked at in vain: that costs 100 ns. */
   private readonly tags: Uint8Array;
+  /** Of what is in each place: `State`. */
+  private readonly states: Uint8Array;
   private readonly buckets: number;
   /** Where the oldest entry is in the memory, and where the next one will be, with so many bytes between them. */
   private oldest = 0;
   private next = 0;
   private used = 0;
-  private lent = { count: 0, size: 0 };
+  private lent = 0;
+  private readonly lentMax: number;
 
   /** At most `entriesMax` entries that wait, in `memorySize` bytes. */
   constructor(
@@ -55,6 +64,9 @@ export class ColdStore {
     this.buckets = Math.ceil((entriesMax * PLACES_PER_ENTRY) / BUCKET_SIZE);
     this.places = new Uint32Array(this.buckets * BUCKET_SIZE);
     this.tags = new Uint8Array(this.places.length);
+    this.states = new Uint8Array(this.places.length);
+    // Half of the memory, and as many as may wait.
+    this.lentMax = Math.min(entriesMax, this.memory.length / 2 / LENT_SIZE_MAX);
   }
 
   /** Keeps an entry under a key that has none. One that takes more than a quarter of the memory counts as evicted. */
@@ -72,7 +84,6 @@ export class ColdStore {
     let word = start / WORD_SIZE;
     words[word + HEAD.bucket] = bucket + 1;
     words[word + HEAD.size] = size;
-    words[word + HEAD.state] = State.waits;
     words[word + HEAD.tgid] = key.tgid;
     words[word + HEAD.startLow] = key.startLow;
     words[word + HEAD.startHigh] = key.startHigh;
@@ -88,7 +99,7 @@ export class ColdStore {
     this.keepBound();
   }
 
-  /** Where the entry of a key is, until anything is put or given back; NOWHERE when there is none. */
+  /** The place of a key's entry, until that may be forgotten; NOWHERE when there is none. */
   find(tgid: number, startLow: number, startHigh: number): number {
     const { tags, places, words } = this;
     if (tags.length === 0) return NOWHERE;
@@ -105,71 +116,68 @@ export class ColdStore {
         words[word + HEAD.tgid] === tgid &&
         words[word + HEAD.startHigh] === startHigh
       )
-        return start;
+        return place;
     }
     return NOWHERE;
   }
 
   /** One of the numbers of an entry. */
-  numberAt(start: number, number: number): number {
-    return this.words[start / WORD_SIZE + HEAD.length + number] ?? 0;
+  numberAt(place: number, number: number): number {
+    return this.words[this.wordOf(place) + HEAD.length + number] ?? 0;
   }
 
   /** Is this text of an entry there? */
-  hasTextAt(start: number, text: number): boolean {
-    return this.numberAt(start, this.shape.numbers + text) > 0;
+  hasTextAt(place: number, text: number): boolean {
+    return this.numberAt(place, this.shape.numbers + text) > 0;
   }
 
   /** All texts of an entry. */
-  textsAt(start: number): (Bytes | null)[] {
+  textsAt(place: number): (Bytes | null)[] {
     const { memory, words } = this;
-    let word = start / WORD_SIZE + HEAD.length + this.shape.numbers;
+    let word = this.wordOf(place) + HEAD.length + this.shape.numbers;
     let at = (word + this.shape.texts) * WORD_SIZE;
     const texts: (Bytes | null)[] = [];
     // A loop, not a list made of a view: where many processes act by turns and all is written, each event comes by here.
     for (let i = 0; i < this.shape.texts; i++) {
       const size = (words[word++] ?? 0) - 1;
-      texts.push(size < 0 ? null : (memory.toString("latin1", at, at + size) as Bytes));
-      if (size > 0) at += size;
+      if (size > 0) texts.push(memory.toString("latin1", at, at + size) as Bytes);
+      else texts.push(size < 0 ? null : EMPTY);
+      at += Math.max(0, size);
     }
     return texts;
   }
 
   /** Bytes of an entry. */
-  sizeAt(start: number): number {
-    return this.words[start / WORD_SIZE + HEAD.size] ?? 0;
+  sizeAt(place: number): number {
+    return this.words[this.wordOf(place) + HEAD.size] ?? 0;
   }
 
-  /**
-   * Lends an entry that waits: it is not forgotten before it is given back or dropped. Returns false, and lends nothing, when that
-   * would be too many, or more than half of the memory.
-   */
-  lend(start: number): boolean {
-    const size = this.sizeAt(start);
-    if (this.lent.count >= this.entriesMax || this.lent.size + size > this.memory.length / 2) return false;
-    this.words[start / WORD_SIZE + HEAD.state] = State.lent;
-    this.lent.count += 1;
-    this.lent.size += size;
+  private wordOf(place: number): number {
+    return ((this.places[place] ?? 0) - 1) * (ALIGNMENT / WORD_SIZE);
+  }
+
+  /** Lends an entry that waits: it keeps its place until it is given back or dropped. Returns whether that can be. */
+  lend(place: number): boolean {
+    if (this.lent >= this.lentMax || this.sizeAt(place) > LENT_SIZE_MAX) return false;
+    this.states[place] = State.lent;
+    this.lent += 1;
     this.size -= 1;
     return true;
   }
 
   /** Takes back what was lent. */
-  giveBack({ tgid, startLow, startHigh }: ColdKey): void {
-    const start = this.find(tgid, startLow, startHigh);
-    this.return(start);
-    this.words[start / WORD_SIZE + HEAD.state] = State.asked;
+  giveBack(place: number): void {
+    this.states[place] = State.asked;
+    this.lent -= 1;
     this.size += 1;
     this.keepBound();
   }
 
   /** Forgets an entry, which may be lent. */
-  drop({ tgid, startLow, startHigh }: ColdKey): void {
-    const start = this.find(tgid, startLow, startHigh);
-    const word = start / WORD_SIZE;
-    if (this.words[word + HEAD.state] === State.lent) this.return(start);
+  drop(place: number): void {
+    if (this.states[place] === State.lent) this.lent -= 1;
     else this.size -= 1;
-    this.places[this.placeOf((this.words[word + HEAD.bucket] ?? 0) - 1, start / ALIGNMENT + 1)] = 0;
+    this.places[place] = 0;
   }
 
   /** Forgets everything; nothing of it counts as evicted. */
@@ -178,12 +186,7 @@ export class ColdStore {
     this.size = 0;
     this.oldest = this.next;
     this.used = 0;
-    this.lent = { count: 0, size: 0 };
-  }
-
-  private return(start: number): void {
-    this.lent.count -= 1;
-    this.lent.size -= this.sizeAt(start);
+    this.lent = 0;
   }
 
   private sizeOf(texts: Cold["texts"]): number {
@@ -202,6 +205,7 @@ export class ColdStore {
     }
     this.places[place] = value;
     this.tags[place] = tag;
+    this.states[place] = State.waits;
     this.size += 1;
   }
 
@@ -213,9 +217,8 @@ export class ColdStore {
   private makeRoom(size: number): void {
     const { length } = this.memory;
     for (;;) {
-      const rest = length - this.next;
-      if (this.used + Math.min(rest, size) > length) this.passOldest();
-      else if (rest < size) this.skip();
+      if (this.used + size > length) this.passOldest();
+      else if (length - this.next < size) this.skip();
       else return;
     }
   }
@@ -249,7 +252,7 @@ export class ColdStore {
     // What was dropped is in no bucket any more.
     const place = bucket < 0 ? NOWHERE : this.placeOf(bucket, oldest / ALIGNMENT + 1);
     if (place < 0) return;
-    if (words[word + HEAD.state] !== State.waits) return this.renew(oldest, size, place);
+    if (this.states[place] !== State.waits) return this.renew(oldest, size, place);
     this.places[place] = 0;
     this.size -= 1;
     this.evicted += 1;
@@ -259,8 +262,7 @@ export class ColdStore {
   private renew(start: number, size: number, place: number): void {
     if (this.memory.length - this.next < size) this.skip();
     this.memory.copyWithin(this.next, start, start + size);
-    const state = this.next / WORD_SIZE + HEAD.state;
-    if (this.words[state] === State.asked) this.words[state] = State.waits;
+    if (this.states[place] === State.asked) this.states[place] = State.waits;
     this.places[place] = this.next / ALIGNMENT + 1;
     this.append(size);
   }
@@ -279,8 +281,7 @@ export class ColdStore {
     let best = NOWHERE;
     let least: number = State.lent;
     for (let place = first; place < first + BUCKET_SIZE; place++) {
-      const start = ((this.places[place] ?? 0) - 1) * ALIGNMENT;
-      const state = this.words[start / WORD_SIZE + HEAD.state] ?? State.lent;
+      const state = this.states[place] ?? State.lent;
       if (state >= least) continue;
       best = place;
       least = state;

@@ -3,7 +3,7 @@
 import { RECORD_HEADER } from "../../bpf/event.gen.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
-import type { Cold, ColdStore } from "./cold.ts";
+import { type Cold, type ColdStore, NOWHERE } from "./cold.ts";
 import type { Entry } from "./table.ts";
 
 /** What an object costs beside its longest texts, with its ancestors and its identity, bytes. */
@@ -43,8 +43,8 @@ export class Process implements Entry {
   slot = -1;
   /** Null while it waits. */
   known: Known | null = null;
-  /** Is what is known kept by those that wait, too? Then it has to be forgotten there before it changes. */
-  isLent = false;
+  /** Where what is known is lent from, and has to be dropped before it changes; NOWHERE when it is the object's own. */
+  place = NOWHERE;
   hasAncestors = false;
   /** Another number whenever comm, image or ancestors change; no two processes ever have the same. */
   version = 0;
@@ -123,18 +123,18 @@ export class Process implements Entry {
   }
 
   /** Takes over the numbers of one that waits. */
-  warm(store: ColdStore, start: number): void {
-    this.creatorTgid = store.numberAt(start, 0);
-    this.creatorLow = store.numberAt(start, 1);
-    this.creatorHigh = store.numberAt(start, 2);
-    this.execId = store.hasTextAt(start, ARGS_HEAD) ? store.numberAt(start, 3) : NO_IMAGE;
-    this.word0 = store.numberAt(start, 4);
-    this.word1 = store.numberAt(start, 5);
-    this.word2 = store.numberAt(start, 6);
-    this.word3 = store.numberAt(start, 7);
-    this.hasAncestors = store.hasTextAt(start, NAMES);
-    this.hasExe = store.hasTextAt(start, EXE_PATH);
-    this.weight = ENTRY_SIZE + store.sizeAt(start);
+  warm(store: ColdStore, place: number): void {
+    this.creatorTgid = store.numberAt(place, 0);
+    this.creatorLow = store.numberAt(place, 1);
+    this.creatorHigh = store.numberAt(place, 2);
+    this.execId = store.hasTextAt(place, ARGS_HEAD) ? store.numberAt(place, 3) : NO_IMAGE;
+    this.word0 = store.numberAt(place, 4);
+    this.word1 = store.numberAt(place, 5);
+    this.word2 = store.numberAt(place, 6);
+    this.word3 = store.numberAt(place, 7);
+    this.hasAncestors = store.hasTextAt(place, NAMES);
+    this.hasExe = store.hasTextAt(place, EXE_PATH);
+    this.weight = ENTRY_SIZE + store.sizeAt(place);
   }
 
   /** What these texts of one that waits say. */

@@ -2,7 +2,7 @@
 // the heap until somebody asks for them again. Of one that is asked for only its numbers are read: what else is known of it stays
 // where it is, until a rule, a line or a child wants to know it. So most of those that act by turns come and go as a few words.
 
-import { ColdStore } from "./cold.ts";
+import { ColdStore, NOWHERE } from "./cold.ts";
 import { COLD_SHAPE, type Known, Process } from "./process.ts";
 import { Table } from "./table.ts";
 
@@ -89,27 +89,28 @@ export class ProcessStore {
   /** What is known of a process, to be changed. */
   ownOf(process: Process): Known {
     const known = this.knownOf(process);
-    if (process.isLent) this.cold.drop(process);
-    process.isLent = false;
+    if (process.place !== NOWHERE) this.cold.drop(process.place);
+    process.place = NOWHERE;
     return known;
   }
 
   private recollect(process: Process): Known {
-    const { tgid, startLow, startHigh } = process;
-    const start = this.cold.find(tgid, startLow, startHigh);
-    return process.tell(start < 0 ? [] : this.cold.textsAt(start));
+    // One that has had to make room, but is still looked at, is among those that wait.
+    const { tgid, startLow, startHigh, place } = process;
+    const from = place === NOWHERE ? this.cold.find(tgid, startLow, startHigh) : place;
+    return process.tell(from === NOWHERE ? [] : this.cold.textsAt(from));
   }
 
   private fetch(tgid: number, startLow: number, startHigh: number): Process | undefined {
     const { cold } = this;
-    const start = cold.find(tgid, startLow, startHigh);
-    if (start < 0) return undefined;
+    const place = cold.find(tgid, startLow, startHigh);
+    if (place === NOWHERE) return undefined;
     const process = new Process(tgid, startLow, startHigh, 0, 0, 0);
-    process.warm(cold, start);
-    process.isLent = cold.lend(start);
-    if (!process.isLent) {
-      process.known = process.tell(cold.textsAt(start));
-      cold.drop(process);
+    process.warm(cold, place);
+    if (cold.lend(place)) process.place = place;
+    else {
+      process.known = process.tell(cold.textsAt(place));
+      cold.drop(place);
     }
     this.touch(process);
     this.hot.add(process);
@@ -118,8 +119,8 @@ export class ProcessStore {
 
   /** A process has to make room for others. */
   private letWait(process: Process): void {
-    if (process.isLent) this.cold.giveBack(process);
+    if (process.place !== NOWHERE) this.cold.giveBack(process.place);
     else this.cold.put(process, process.cold(this.knownOf(process)));
-    process.isLent = false;
+    process.place = NOWHERE;
   }
 }
