@@ -209,6 +209,12 @@ export class ColdStore {
     this.size += 1;
   }
 
+  /** Forgets the oldest of those that wait and that nobody has asked for; there must be one that waits. */
+  forgetOldest(): void {
+    const { evicted } = this;
+    while (this.evicted === evicted) this.passOldest();
+  }
+
   private keepBound(): void {
     while (this.size > this.entriesMax) this.passOldest();
   }

@@ -46,6 +46,7 @@ export class Process implements Entry {
   /** Where what is known is lent from, and has to be dropped before it changes; NOWHERE when it is the object's own. */
   place = NOWHERE;
   hasAncestors = false;
+  hasEnded = false;
   /** Another number whenever comm, image or ancestors change; no two processes ever have the same. */
   version = 0;
   /** Null until it is asked for. */

@@ -5,6 +5,7 @@ import {
   type DecodedRecord,
   type ExecRecord,
   type ExitRecord,
+  type FileRecord,
   type ForkRecord,
   type ProcessKey,
   RECORD_HEADER,
@@ -110,6 +111,15 @@ function exit(process: ProcessKey, parent: ProcessKey, comm: string, execId: num
   };
 }
 
+function open(process: ProcessKey, parent: ProcessKey, comm: string, execId: number): FileRecord {
+  return {
+    kind: RecordKind.fileOpen,
+    header: headerOf(RecordKind.fileOpen, process, parent, comm, execId),
+    ...{ inode: 1n, device: 1n, count: 0n, mode: 0, nlink: 1, flags: 0, created: 0, call: 0, error: 0 },
+    ...{ path: text("/a"), newPath: NONE, filename: NONE },
+  };
+}
+
 function observe(processes: Processes, record: DecodedRecord): Lineage {
   const view = viewOf(record);
   return processes.lineageOf(view, processes.observe(view));
@@ -181,16 +191,11 @@ describe("the executable", () => {
 
   test("is counted as not known for each event of a thread, also when nothing about it has changed", () => {
     const processes = new Processes("boot", LIMITS);
-    const open = viewOf({
-      kind: RecordKind.fileOpen,
-      header: headerOf(RecordKind.fileOpen, key(10), key(1), "x", 7),
-      ...{ inode: 1n, device: 1n, count: 0n, mode: 0, nlink: 1, flags: 0, created: 0, call: 0, error: 0 },
-      ...{ path: text("/a"), newPath: NONE, filename: NONE },
-    });
-    for (let i = 0; i < 3; i++) processes.observe(open);
+    const opened = viewOf(open(key(10), key(1), "x", 7));
+    for (let i = 0; i < 3; i++) processes.observe(opened);
     expect(processes.unattributed).toBe(3);
     observe(processes, exec(key(10), key(1), "/bin/x", 7));
-    for (let i = 0; i < 3; i++) processes.observe(open);
+    for (let i = 0; i < 3; i++) processes.observe(opened);
     expect(processes.unattributed).toBe(3);
   });
 
@@ -252,6 +257,25 @@ test("what comes back from the cold is what went there", () => {
     containerId: container,
   });
   expect(child?.image).toMatchObject({ args: ["inner", "--all"], cwd: "/cwd" });
+});
+
+test("those that live are known however many end, and the oldest of them go when all live", () => {
+  const processes = new Processes("boot", { ...LIMITS, hotMax: 50 });
+  const idle = Array.from({ length: 600 }, (_, i) => 10 + i);
+  for (const pid of idle) observe(processes, exec(key(pid), key(1), `/bin/${pid}`, 1));
+  for (let pid = 10_000; pid < 20_000; pid++) {
+    observe(processes, fork(key(pid), key(10), "x", 1));
+    observe(processes, exec(key(pid), key(10), "/bin/true", 2));
+    observe(processes, exit(key(pid), key(10), "true", 2));
+  }
+  // Of those that wait, 237 have ended.
+  expect(processes.size).toBe(50 + 600 - 1 + 237);
+  const exeOf = (pid: number) => String(observe(processes, open(key(pid), key(1), String(pid), 1)).exePath);
+  expect(idle.map(exeOf)).toEqual(idle.map((pid) => `/bin/${pid}`));
+  expect(processes.unattributed).toBe(0);
+  for (let pid = 30_000; pid < 32_000; pid++) observe(processes, fork(key(pid), key(31), "31", 1));
+  expect(processes.size).toBe(1000);
+  expect([exeOf(11), exeOf(31)]).toEqual(["null", "/bin/31"]);
 });
 
 test("what is too much to be lent comes back from the cold all the same", () => {

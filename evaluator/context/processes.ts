@@ -255,7 +255,7 @@ export class Processes {
       case RecordKind.exit:
         // Kept for its children's sake; its arguments serve nobody any more. Image objects are shared, hence the copy.
         this.ancestorsOf(process);
-        this.forgetArgs(process);
+        this.end(process);
         break;
       default:
         // A snapshot without arguments says nothing new of a program that is known.
@@ -265,9 +265,10 @@ export class Processes {
     }
   }
 
-  private forgetArgs(process: Process): void {
+  private end(process: Process): void {
     const known = this.store.ownOf(process);
     known.image = known.image && withoutArgs(known.image);
+    process.hasEnded = true;
   }
 
   private readImage(record: RecordView): Image {

@@ -1,6 +1,9 @@
 // All processes that are known, by key. Those that something happens to are objects; the others, which are most, wait outside of
 // the heap until somebody asks for them again. Of one that is asked for only its numbers are read: what else is known of it stays
 // where it is, until a rule, a line or a child wants to know it. So most of those that act by turns come and go as a few words.
+//
+// Those that have ended wait apart from those that live, and make room first: a host that starts a thousand programs a second
+// would else forget within a minute who the others are.
 
 import { ColdStore, NOWHERE } from "./cold.ts";
 import { COLD_SHAPE, type Known, Process } from "./process.ts";
@@ -12,11 +15,16 @@ const HOT_SIZE_MAX = 6 * 1024 * 1024;
 /** Bytes of memory for each process that waits: most need as much. Some with long arguments must fit into the smallest table. */
 const COLD_ENTRY_SIZE = 384;
 const COLD_SIZE_MIN = 1024 * 1024;
+/** Of those that wait, so many at most have ended: records that came late may be about them. */
+const ENDED_PART = 1 / 4;
 
 /** Processes by key, at most so many. */
 export class ProcessStore {
   private hot: Table<Process>;
-  private readonly cold: ColdStore;
+  /** Those that wait. */
+  private readonly living: ColdStore;
+  private readonly ended: ColdStore;
+  private readonly coldMax: number;
   private versions = 0;
 
   /** `hotMax`: as many are objects. */
@@ -24,23 +32,25 @@ export class ProcessStore {
     private readonly entriesMax: number,
     private readonly hotMax = HOT_MAX,
   ) {
-    const coldMax = Math.max(0, entriesMax - hotMax);
-    this.cold = new ColdStore(coldMax, Math.max(coldMax * COLD_ENTRY_SIZE, COLD_SIZE_MIN), COLD_SHAPE);
+    this.coldMax = Math.max(0, entriesMax - hotMax);
+    this.living = coldStore(this.coldMax);
+    this.ended = coldStore(Math.floor(this.coldMax * ENDED_PART));
     this.hot = this.makeHot();
   }
 
   get size(): number {
-    return this.hot.size + this.cold.size;
+    return this.hot.size + this.living.size + this.ended.size;
   }
 
   /** Processes that were given up for newer ones. */
   get evicted(): number {
-    return this.cold.evicted;
+    return this.living.evicted + this.ended.evicted;
   }
 
   clear(): void {
     this.hot = this.makeHot();
-    this.cold.clear();
+    this.living.clear();
+    this.ended.clear();
   }
 
   private makeHot(): Table<Process> {
@@ -51,7 +61,7 @@ export class ProcessStore {
 
   get(tgid: number, startLow: number, startHigh: number): Process | undefined {
     const process = this.hot.get(tgid, startLow, startHigh);
-    return process || this.cold.size === 0 ? process : this.fetch(tgid, startLow, startHigh);
+    return process ?? this.fetch(tgid, startLow, startHigh);
   }
 
   /** The object in a slot: another one, or none, once it waits. */
@@ -89,7 +99,7 @@ export class ProcessStore {
   /** What is known of a process, to be changed. */
   ownOf(process: Process): Known {
     const known = this.knownOf(process);
-    if (process.place !== NOWHERE) this.cold.drop(process.place);
+    if (process.place !== NOWHERE) this.coldOf(process).drop(process.place);
     process.place = NOWHERE;
     return known;
   }
@@ -97,15 +107,25 @@ export class ProcessStore {
   private recollect(process: Process): Known {
     // One that has had to make room, but is still looked at, is among those that wait.
     const { tgid, startLow, startHigh, place } = process;
-    const from = place === NOWHERE ? this.cold.find(tgid, startLow, startHigh) : place;
-    return process.tell(from === NOWHERE ? [] : this.cold.textsAt(from));
+    const cold = this.coldOf(process);
+    const from = place === NOWHERE ? cold.find(tgid, startLow, startHigh) : place;
+    return process.tell(from === NOWHERE ? [] : cold.textsAt(from));
+  }
+
+  private coldOf({ hasEnded }: Process): ColdStore {
+    return hasEnded ? this.ended : this.living;
   }
 
   private fetch(tgid: number, startLow: number, startHigh: number): Process | undefined {
-    const { cold } = this;
-    const place = cold.find(tgid, startLow, startHigh);
+    let cold = this.living;
+    let place = cold.find(tgid, startLow, startHigh);
+    if (place === NOWHERE) {
+      cold = this.ended;
+      place = cold.find(tgid, startLow, startHigh);
+    }
     if (place === NOWHERE) return undefined;
     const process = new Process(tgid, startLow, startHigh, 0, 0, 0);
+    process.hasEnded = cold === this.ended;
     process.warm(cold, place);
     if (cold.lend(place)) process.place = place;
     else {
@@ -119,8 +139,15 @@ export class ProcessStore {
 
   /** A process has to make room for others. */
   private letWait(process: Process): void {
-    if (process.place !== NOWHERE) this.cold.giveBack(process.place);
-    else this.cold.put(process, process.cold(this.knownOf(process)));
+    const { living, ended } = this;
+    const cold = this.coldOf(process);
+    if (process.place !== NOWHERE) cold.giveBack(process.place);
+    else cold.put(process, process.cold(this.knownOf(process)));
     process.place = NOWHERE;
+    while (living.size + ended.size > this.coldMax) (ended.size > 0 ? ended : living).forgetOldest();
   }
+}
+
+function coldStore(entriesMax: number): ColdStore {
+  return new ColdStore(entriesMax, Math.max(entriesMax * COLD_ENTRY_SIZE, COLD_SIZE_MIN), COLD_SHAPE);
 }
