@@ -7,6 +7,8 @@ import type { Curve } from "./plot.ts";
 import { type Extent, type Goal, median, type Row, rowOf } from "./row.ts";
 
 const REPLAYED = 1_000_000;
+/** Where there are many processes, each has to be taken in first. */
+const REPLAYED_LONG = 2_000_000;
 const PRODUCED = 2_000_000;
 const PROCESSES = [100, 1000, 10_000, 100_000];
 /** More processes than there are at once, and those that have ended. */
@@ -42,8 +44,8 @@ export async function growthRows(
   tools: Tools,
   { runs, scale }: Extent,
 ): Promise<{ rows: Row[]; curves: Curve[] }> {
-  const replayed = async (rules: number, processes = 500, acting = processes) => {
-    const capture = await captureOf(tools, REPLAYED * scale, processes, acting);
+  const replayed = async (rules: number, processes = 500, acting = processes, length = REPLAYED) => {
+    const capture = await captureOf(tools, length * scale, processes, acting);
     const { events, seconds, unattributed } = await replay(tools, capture, rules, { settings: LARGE_TABLE });
     if (unattributed > events / 1000)
       throw new Error(`growth: of ${events} events, ${unattributed} are of programs that nobody knows`);
@@ -56,10 +58,10 @@ export async function growthRows(
   );
   const title = "Replay, 1,000 rules, alerts only";
   const acting = await curve({ title, x: "processes that all act", points: PROCESSES }, runs, (count) =>
-    replayed(1000, count),
+    replayed(1000, count, count, REPLAYED_LONG),
   );
   const living = await curve({ title, x: "live processes, 100 act", points: PROCESSES }, runs, (count) =>
-    replayed(1000, count, 100),
+    replayed(1000, count, 100, REPLAYED_LONG),
   );
   const pair = await LivePair.start(tools, { settings: ONLY_PRODUCED, rules: 1000 });
   await pair.produce("exec", 500);
