@@ -46,7 +46,8 @@ export class Process implements Entry {
   /** Where what is known is lent from, and has to be dropped before it changes; NOWHERE when it is the object's own. */
   place = NOWHERE;
   hasAncestors = false;
-  hasEnded = false;
+  /** Can it be spared before others? It has ended, or no more is known of it than its next record says again. */
+  isSpare = true;
   /** Another number whenever comm, image or ancestors change; no two processes ever have the same. */
   version = 0;
   /** Null until it is asked for. */
@@ -103,6 +104,7 @@ export class Process implements Entry {
   run(known: Known, image: Image): void {
     this.execId = image.execId;
     this.hasExe = image.exePath !== null;
+    this.isSpare = false;
     known.image = image;
   }
 

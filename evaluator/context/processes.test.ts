@@ -278,6 +278,19 @@ test("those that live are known however many end, and the oldest of them go when
   expect([exeOf(11), exeOf(31)]).toEqual(["null", "/bin/31"]);
 });
 
+test("where more act than there is room for, those that were forgotten push out nobody", () => {
+  const processes = new Processes("boot", { ...LIMITS, hotMax: 50 });
+  for (let pid = 1; pid <= 1500; pid++) observe(processes, exec(key(pid), key(1), "/bin/x", 1));
+  const unknown = () => {
+    const before = processes.unattributed;
+    for (let pid = 1; pid <= 1500; pid++) observe(processes, open(key(pid), key(1), "x", 1));
+    return processes.unattributed - before;
+  };
+  const first = unknown();
+  expect(first).toBeLessThan(750);
+  for (let turn = 0; turn < 10; turn++) expect(unknown()).toBeLessThanOrEqual(first + 50);
+});
+
 test("what is too much to be lent comes back from the cold all the same", () => {
   const processes = new Processes("boot", { ...LIMITS, hotMax: 20 });
   const argsOf = (pid: number) => `${pid}`.repeat(30_000);

@@ -268,7 +268,7 @@ export class Processes {
   private end(process: Process): void {
     const known = this.store.ownOf(process);
     known.image = known.image && withoutArgs(known.image);
-    process.hasEnded = true;
+    process.isSpare = true;
   }
 
   private readImage(record: RecordView): Image {
@@ -306,6 +306,7 @@ export class Processes {
     process.creatorLow = startLow;
     process.creatorHigh = startHigh;
     const known = this.store.ownOf(process);
+    process.isSpare = false;
     // A child runs its creator's program until it executes its own.
     const image = creatorProcess && this.imageFor(record, creatorProcess);
     if (image) process.run(known, image);

@@ -3,7 +3,8 @@
 // where it is, until a rule, a line or a child wants to know it. So most of those that act by turns come and go as a few words.
 //
 // Those that have ended wait apart from those that live, and make room first: a host that starts a thousand programs a second
-// would else forget within a minute who the others are.
+// would else forget within a minute who the others are. So do those of which neither beginning nor program is known: where more
+// processes act than there is room for, those that were forgotten would else push out the rest.
 
 import { ColdStore, NOWHERE } from "./cold.ts";
 import { COLD_SHAPE, type Known, Process } from "./process.ts";
@@ -15,15 +16,15 @@ const HOT_SIZE_MAX = 6 * 1024 * 1024;
 /** Bytes of memory for each process that waits: most need as much. Some with long arguments must fit into the smallest table. */
 const COLD_ENTRY_SIZE = 384;
 const COLD_SIZE_MIN = 1024 * 1024;
-/** Of those that wait, so many at most have ended: records that came late may be about them. */
-const ENDED_PART = 1 / 4;
+/** Of those that wait, so many at most can be spared: records that came late may be about them. */
+const SPARE_PART = 1 / 4;
 
 /** Processes by key, at most so many. */
 export class ProcessStore {
   private hot: Table<Process>;
   /** Those that wait. */
   private readonly living: ColdStore;
-  private readonly ended: ColdStore;
+  private readonly spare: ColdStore;
   private readonly coldMax: number;
   private versions = 0;
 
@@ -34,23 +35,23 @@ export class ProcessStore {
   ) {
     this.coldMax = Math.max(0, entriesMax - hotMax);
     this.living = coldStore(this.coldMax);
-    this.ended = coldStore(Math.floor(this.coldMax * ENDED_PART));
+    this.spare = coldStore(Math.floor(this.coldMax * SPARE_PART));
     this.hot = this.makeHot();
   }
 
   get size(): number {
-    return this.hot.size + this.living.size + this.ended.size;
+    return this.hot.size + this.living.size + this.spare.size;
   }
 
   /** Processes that were given up for newer ones. */
   get evicted(): number {
-    return this.living.evicted + this.ended.evicted;
+    return this.living.evicted + this.spare.evicted;
   }
 
   clear(): void {
     this.hot = this.makeHot();
     this.living.clear();
-    this.ended.clear();
+    this.spare.clear();
   }
 
   private makeHot(): Table<Process> {
@@ -112,21 +113,21 @@ export class ProcessStore {
     return process.tell(from === NOWHERE ? [] : cold.textsAt(from));
   }
 
-  private coldOf({ hasEnded }: Process): ColdStore {
-    return hasEnded ? this.ended : this.living;
+  private coldOf({ isSpare }: Process): ColdStore {
+    return isSpare ? this.spare : this.living;
   }
 
   private fetch(tgid: number, startLow: number, startHigh: number): Process | undefined {
     let cold = this.living;
     let place = cold.find(tgid, startLow, startHigh);
     if (place === NOWHERE) {
-      cold = this.ended;
+      cold = this.spare;
       place = cold.find(tgid, startLow, startHigh);
     }
     if (place === NOWHERE) return undefined;
     const process = new Process(tgid, startLow, startHigh, 0, 0, 0);
-    process.hasEnded = cold === this.ended;
     process.warm(cold, place);
+    process.isSpare = cold === this.spare;
     if (cold.lend(place)) process.place = place;
     else {
       process.known = process.tell(cold.textsAt(place));
@@ -139,12 +140,12 @@ export class ProcessStore {
 
   /** A process has to make room for others. */
   private letWait(process: Process): void {
-    const { living, ended } = this;
+    const { living, spare } = this;
     const cold = this.coldOf(process);
     if (process.place !== NOWHERE) cold.giveBack(process.place);
     else cold.put(process, process.cold(this.knownOf(process)));
     process.place = NOWHERE;
-    while (living.size + ended.size > this.coldMax) (ended.size > 0 ? ended : living).forgetOldest();
+    while (living.size + spare.size > this.coldMax) (spare.size > 0 ? spare : living).forgetOldest();
   }
 }
 
