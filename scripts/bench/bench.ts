@@ -10,7 +10,7 @@
 //   --plot      where the curves of cost as work grows are drawn (default build/bench.svg)
 //
 // Needs root, and a machine that does nothing else: the load of the last minute stands above the table. Rows that could not be
-// measured because something broke say so, and the exit code is 1.
+// measured because something broke, or that did less than they say, say so, and the exit code is 1.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
