@@ -144,16 +144,16 @@ test("no more than half of the memory is lent, and nothing long", () => {
 });
 
 test("no more are lent than may wait, and one that is given back or dropped makes room for another", () => {
-  const store = new ColdStore(100, 64 * 1024, SHAPE);
+  const store = new ColdStore(100, 1024 * 1024, SHAPE);
   const at = (tgid: number): ColdKey => ({ tgid, startLow: 7, startHigh: 0 });
   const lends = (tgid: number) => store.lend(findIn(store, at(tgid)));
   for (let tgid = 1; tgid <= 102; tgid++) {
     store.put(at(tgid), ofText(""));
     expect(lends(tgid)).toBe(tgid <= 100);
   }
-  store.giveBack(at(1));
+  store.giveBack(findIn(store, at(1)));
   expect([lends(101), lends(102)]).toEqual([true, false]);
-  store.drop(at(2));
+  store.drop(findIn(store, at(2)));
   expect([lends(102), lends(1)]).toEqual([true, false]);
 });
 
