@@ -261,7 +261,7 @@ struct cpu_counters {
 
 /*
  * A stream is one preamble, then frames. Records come in rounds: of each ring what was in it at one moment, first all of
- * RING_PROCESS, then all of RING_ACTIVITY. Only between two rounds come other frames.
+ * RING_PROCESS, then all of RING_ACTIVITY.
  */
 struct stream_preamble {
 	char magic[8];		/* STREAM_MAGIC */

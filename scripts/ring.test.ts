@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { mapRing } from "../sensor/ring.ts";
+import { mapRing, positionsAtOnce } from "../sensor/ring.ts";
 
 const PAGE_SIZE = 4096;
 const SIZE = 2 * PAGE_SIZE;
@@ -43,4 +43,19 @@ test("a ring is counted to its end, however far it reaches", () => {
   const ring = ringWith(5 * SIZE - 96, Array<number>(SIZE / 32).fill(RECORD_SIZE));
   expect(ring.count()).toBe(SIZE / 32);
   expect(ring.count(ring.producerPosition())).toBe(0);
+});
+
+test("the positions of two rings are of one moment, and of very many tries the last has all starts", () => {
+  /** A ring that has got so far each time when somebody looks. */
+  const ring = (...positions: number[]) => ({
+    producerPosition: () => (positions.length > 1 ? positions.shift() : positions[0]) ?? 0,
+  });
+  expect(positionsAtOnce([ring(8, 8), ring(80)])).toEqual([8, 80]);
+  // A record of a process, and what belongs to it, came between two looks; and then two more.
+  expect(positionsAtOnce([ring(8, 16, 24, 24), ring(80, 88)])).toEqual([24, 88]);
+  let now = 0;
+  const clock = { producerPosition: () => (now += 8) };
+  const [processes = 0, activity = 0] = positionsAtOnce([clock, clock]);
+  expect(processes).toBe(now);
+  expect(activity).toBe(now - 8);
 });

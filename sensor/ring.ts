@@ -31,6 +31,23 @@ export type Ring = {
   count(from?: number): number;
 };
 
+const TRIES_MAX = 1000;
+
+/**
+ * How far the ring of processes and the other one have got at one moment: no record of a process came between two looks, and the
+ * other ring was read in between. Of very many tries the last one stands: no start of a process is missing from it, maybe an end.
+ */
+export function positionsAtOnce([processes, activity]: Pick<Ring, "producerPosition">[]): number[] {
+  if (!processes || !activity) throw new Error("two rings were expected");
+  let [before, other, after] = [-1, 0, 0];
+  for (let i = 0; i < TRIES_MAX && (i === 0 || before !== after); i++) {
+    before = processes.producerPosition();
+    other = activity.producerPosition();
+    after = processes.producerPosition();
+  }
+  return [after, other];
+}
+
 /**
  * Where committed records end that begin at `start`: before one that is not, or that ends behind `endMax`. Without a JIT, names
  * for its numbers and a check of each element would double the time of this loop (96 ns a record, not 49).

@@ -18,7 +18,7 @@ import { type CounterMemory, lostByRing } from "./counters.ts";
 import { NO_DEBTS } from "./debts.ts";
 import * as libc from "./libc.ts";
 import { type Memory, payloadOf, type Taken } from "./memory.ts";
-import type { Ring, Span } from "./ring.ts";
+import { positionsAtOnce, type Ring, type Span } from "./ring.ts";
 import type { Snapshots } from "./snapshot.ts";
 import type { Watch } from "./watch.ts";
 
@@ -63,7 +63,6 @@ const DRAIN_MS_MAX = 22_000;
 /** For each of two steps: one whose programs stay attached leaves the rest to the next one. */
 const LEAVE_MS = 1500;
 const QUEUE_LENGTH_MAX = 8;
-const TRIES_MAX = 1000;
 const PENDING_MAX = 16; // each is as large as all CPUs' counters
 /** Nobody owes more. */
 const UNWRITTEN_MAX = 2n ** 48n;
@@ -183,7 +182,10 @@ class Connection {
   closed: string | null = null;
   /** Position of each ring up to which records were sent, or wait in the queue. */
   private readonly sentUntil: number[];
-  /** Up to where each ring may be sent now: see `takeLimits`. */
+  /**
+   * How far this round goes, and with it what is sent before this process waits again: a producer that is as fast as we are would
+   * get a frame for each handful of records.
+   */
   private limits: number[];
   private readonly queue: Chunk[] = [];
   private queueOffset = 0;
@@ -221,10 +223,8 @@ class Connection {
   /** Takes acknowledgements, then sends what the socket takes. With `finish`, no new round begins. */
   advance(finish: boolean): void {
     this.receive();
-    if (this.isBetweenRounds) {
-      if (performance.now() >= this.nextTick) this.tick();
-      if (!finish && !this.isListing) this.takeLimits();
-    }
+    if (performance.now() >= this.nextTick) this.tick();
+    if (!finish && !this.isListing && this.isBetweenRounds) this.limits = positionsAtOnce(this.service.rings);
     while (!this.closed) {
       this.flush();
       if (this.queue.length > 0 || !this.produce()) return;
@@ -251,7 +251,7 @@ class Connection {
   }
 
   get waitMs(): number {
-    const tick = this.isBetweenRounds ? Math.max(0, Math.ceil(this.nextTick - performance.now())) : TICK_MS;
+    const tick = Math.max(0, Math.ceil(this.nextTick - performance.now()));
     return this.blocked || this.idle ? tick : Math.min(tick, RECHECK_MS);
   }
 
@@ -264,11 +264,10 @@ class Connection {
     );
   }
 
-  /** Sends the last counters, where a round has ended, and says that the stream ends on purpose; with `detached`, for good. */
+  /** Sends the last counters and says that the stream ends on purpose; with `detached`, for good. */
   async end(detached: boolean): Promise<void> {
     const deadline = performance.now() + (detached ? DRAIN_MS : LEAVE_MS);
-    // In the middle of a round, the next sensor sends what is left of it, and its counters.
-    if (detached || this.isBetweenRounds) this.tick(detached);
+    this.tick(detached);
     this.enqueue(FrameType.end, new Uint8Array(0));
     let isOut = false;
     while (!this.closed && performance.now() < deadline) {
@@ -300,20 +299,6 @@ class Connection {
   /** Is everything in the queue that was to be sent before the limits are taken again? */
   private get isBetweenRounds(): boolean {
     return this.sentUntil.every((sent, i) => sent >= (this.limits[i] ?? 0));
-  }
-
-  /**
-   * Begins a round: how far the rings are sent before this process waits again. A producer that is as fast as we are would get a
-   * frame for each handful of records. The limits are of one moment: no record of a process came between two looks, and the
-   * other ring was read in between. Of very many, the last try stands: no start of a process is missing from it, maybe an end.
-   */
-  private takeLimits(): void {
-    const [processes, activity] = this.service.rings;
-    if (!processes || !activity) return;
-    for (let i = 0, before = -1; i < TRIES_MAX && before !== this.limits[0]; i++) {
-      before = processes.producerPosition();
-      this.limits = [activity.producerPosition(), processes.producerPosition()].toReversed();
-    }
   }
 
   /** Puts the next frame of the snapshot or of the ring into the queue. Returns false when there is none. */

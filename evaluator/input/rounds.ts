@@ -18,6 +18,7 @@ export const HELD_SIZE_MAX = 17 * 1024 * 1024;
 const HELD_FRAME_COST = 4096;
 
 type RecordsFrame = Extract<Frame, { type: "records" }>;
+type CountersFrame = Extract<Frame, { type: "counters" }>;
 
 const U32 = 2 ** 32;
 
@@ -46,11 +47,18 @@ export class Rounds {
     if (frame.type === "preamble") this.begin(frame.preamble);
     let rest = 0;
     if (frame.type === "records" && frame.ring === Ring.activity) rest = yield* this.merge(frame);
-    // The end of a stream is not that of its round: another one may go on with it.
-    const isBehind = frame.type === "records" ? frame.ring === Ring.process : frame.type !== "end";
-    if (isBehind) yield* this.rest();
-    yield* portionsOf(frame, rest);
+    if (isBehindAll(frame)) yield* this.rest();
+    yield* portionsOf(frame.type === "counters" ? this.asHandled(frame) : frame, rest);
     if (frame.type === "records" && !frame.more) yield* this.rest();
+  }
+
+  /** What is held back has come, and is not yet among what can be counted. */
+  private asHandled(frame: CountersFrame): CountersFrame {
+    const [first] = this.held;
+    if (!first) return frame;
+    const sentPosition = [...frame.counters.sentPosition];
+    sentPosition[Ring.process] = first.position + BigInt(this.given);
+    return { ...frame, counters: { ...frame.counters, sentPosition } };
   }
 
   /** What is held back has not been acknowledged: another stream of the same rings has it again, and what belongs between. */
@@ -127,6 +135,12 @@ export class Rounds {
       if (at === frame.bytes.length) this.drop();
     }
   }
+}
+
+/** Does it come behind all that is held back? The end of a stream is not that of its round: another one may go on with it. */
+function isBehindAll(frame: Frame): boolean {
+  if (frame.type === "records") return frame.ring === Ring.process;
+  return frame.type === "preamble" || (frame.type === "counters" && frame.counters.abandoned !== 0);
 }
 
 /** A frame of records in portions, from one of its entries on. Any other frame is one portion. */
