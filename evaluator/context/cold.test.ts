@@ -4,7 +4,8 @@ import type { Bytes } from "../event/text.ts";
 import { type Cold, type ColdKey, ColdStore, hashOf, NOWHERE } from "./cold.ts";
 
 const ENTRIES_MAX = 12;
-const MEMORY_SIZE = 4096;
+/** What is full before there are as many entries; what never is; and what lends three at once, while bytes are short too. */
+const memorySize = fc.constantFrom(4096, 32 * 1024, 9 * 1024 + 8);
 
 /** Few keys, so that they meet again, and halves of start times that only differ in one of them. */
 const key: fc.Arbitrary<ColdKey> = fc.record({
@@ -15,7 +16,6 @@ const key: fc.Arbitrary<ColdKey> = fc.record({
 const SHAPE = { numbers: 2, texts: 3 };
 const text: fc.Arbitrary<Bytes | null> = fc.oneof(
   fc.constant(null),
-
   fc.nat(300).map((size) => "x".repeat(size) as Bytes),
   fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes).toString("latin1") as Bytes),
 );
@@ -53,9 +53,10 @@ test("whatever is put, lent, dropped and forgotten: what is there is what was pu
   let dropped = 0;
   let evicted = 0;
   let lends = 0;
+  let lentAtOnce = 0;
   fc.assert(
-    fc.property(fc.array(step, { minLength: 50, maxLength: 300 }), (steps) => {
-      const store = new ColdStore(ENTRIES_MAX, MEMORY_SIZE, SHAPE);
+    fc.property(memorySize, fc.array(step, { minLength: 50, maxLength: 300 }), (size, steps) => {
+      const store = new ColdStore(ENTRIES_MAX, size, SHAPE);
       const put = new Map<string, Cold>();
       const lent = new Set<string>();
       let [puts, drops, cleared] = [0, 0, 0];
@@ -78,6 +79,7 @@ test("whatever is put, lent, dropped and forgotten: what is there is what was pu
         else if (what === "lend" && start >= 0 && !lent.has(name) && store.lend(start)) {
           lent.add(name);
           lends += 1;
+          lentAtOnce = Math.max(lentAtOnce, lent.size);
         } else if (what === "give back" && lent.delete(name)) store.giveBack(start);
         else if (what === "put") {
           drop(where);
@@ -95,11 +97,12 @@ test("whatever is put, lent, dropped and forgotten: what is there is what was pu
       dropped += drops;
       evicted += store.evicted;
     }),
-    { numRuns: 500 },
+    { numRuns: 600 },
   );
   expect(dropped).toBeGreaterThan(500);
   expect(evicted).toBeGreaterThan(1000);
   expect(lends).toBeGreaterThan(500);
+  expect(lentAtOnce).toBeGreaterThan(3);
 });
 
 test("the oldest go first, one after the other, and what is too large is not kept at all", () => {
