@@ -117,6 +117,18 @@ test("the oldest go first, one after the other, and what is too large is not kep
   expect(textOf(store, at(1))).toBeNull();
 });
 
+test("who takes what has to go gets all of it, the oldest first", () => {
+  const gone: [ColdKey, Cold][] = [];
+  const store = new ColdStore(10, 64 * 1024, SHAPE, (of, entry) => gone.push([of, entry]));
+  const all = Array.from({ length: 30 }, (_, i): [ColdKey, Cold] => [
+    { tgid: i, startLow: 0xffff_ffff - i, startHigh: i % 3 },
+    { numbers: [i, 0xffff_ffff], texts: [null, String(i) as Bytes, "" as Bytes] },
+  ]);
+  for (const [of, entry] of all) store.put(of, entry);
+  expect(gone).toEqual(all.slice(0, 20));
+  expect([store.size, store.evicted]).toEqual([10, 20]);
+});
+
 test("what is asked for again and again stays, however many come and go, and what was asked for once goes", () => {
   const store = new ColdStore(1000, 1024 * 1024, SHAPE);
   const at = (tgid: number): ColdKey => ({ tgid, startLow: 7, startHigh: 0 });

@@ -16,6 +16,9 @@ export type ColdKey = { readonly tgid: number; readonly startLow: number; readon
 /** Numbers of 32 bits and texts, of which some may be missing. */
 export type Cold = { numbers: readonly number[]; texts: readonly (Bytes | null)[] };
 
+/** Somebody who gets what a store has no room for any more. */
+export type Forgotten = (key: ColdKey, entry: Cold) => void;
+
 /** Words of 32 bits before each entry's numbers: its bucket + 1 (0: nobody's), its size in bytes, its key. */
 const HEAD = { bucket: 0, size: 1, tgid: 2, startLow: 3, startHigh: 4, length: 5 };
 const State = { waits: 0, asked: 1, lent: 2 };
@@ -53,11 +56,12 @@ export class ColdStore {
   private lent = 0;
   private readonly lentMax: number;
 
-  /** At most `entriesMax` entries that wait, in `memorySize` bytes. */
+  /** At most `entriesMax` entries that wait, in `memorySize` bytes. `forgotten` gets the oldest, which have to go. */
   constructor(
     private readonly entriesMax: number,
     memorySize: number,
     private readonly shape: { numbers: number; texts: number },
+    private readonly forgotten?: Forgotten,
   ) {
     this.memory = Buffer.alloc(entriesMax === 0 ? 0 : memorySize & -ALIGNMENT);
     this.words = new Uint32Array(this.memory.buffer, this.memory.byteOffset, this.memory.length / WORD_SIZE);
@@ -259,9 +263,20 @@ export class ColdStore {
     const place = bucket < 0 ? NOWHERE : this.placeOf(bucket, oldest / ALIGNMENT + 1);
     if (place < 0) return;
     if (this.states[place] !== State.waits) return this.renew(oldest, size, place);
+    this.forgotten?.(this.keyAt(word), this.entryAt(place));
     this.places[place] = 0;
     this.size -= 1;
     this.evicted += 1;
+  }
+
+  private keyAt(word: number): ColdKey {
+    const [tgid = 0, startLow = 0, startHigh = 0] = this.words.subarray(word + HEAD.tgid, word + HEAD.length);
+    return { tgid, startLow, startHigh };
+  }
+
+  private entryAt(place: number): Cold {
+    const numbers = Array.from({ length: this.shape.numbers }, (_, i) => this.numberAt(place, i));
+    return { numbers, texts: this.textsAt(place) };
   }
 
   /** What was the oldest entry, of which the memory is free now, becomes the newest. There is room: at least its own. */

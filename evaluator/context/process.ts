@@ -8,6 +8,8 @@ import type { Entry } from "./table.ts";
 
 /** What an object costs beside its longest texts, with its ancestors and its identity, bytes. */
 const ENTRY_SIZE = 1024;
+/** Longest texts of more bytes than this are long. */
+const LONG_SIZE = 1024;
 
 const HEADER = RECORD_HEADER.at;
 
@@ -70,6 +72,11 @@ export class Process implements Entry {
     public creatorLow: number,
     public creatorHigh: number,
   ) {}
+
+  /** Are its texts so long that few like it would take the place of all others? */
+  get isLong(): boolean {
+    return this.weight > ENTRY_SIZE + LONG_SIZE;
+  }
 
   /** Does it still run the program that the record is about? */
   hasImageOf(record: RecordView): boolean {
@@ -164,9 +171,18 @@ export function weightOf({ image }: Known): number {
 export const COLD_SHAPE = { numbers: 8, texts: 7 };
 const NAMES = 1;
 const ARGS_HEAD = 2;
+const ARGS_TAIL = 3;
 const EXE_PATH = 4;
+const CWD = 5;
 /** No name of a process contains it. */
 const BETWEEN = "\0";
+
+/** One that waits, without its longest texts. */
+export function shortened({ numbers, texts }: Cold): Cold {
+  const without = (text: Bytes | null, i: number) =>
+    i === CWD ? null : text !== null && (i === ARGS_HEAD || i === ARGS_TAIL) ? NONE : text;
+  return { numbers, texts: texts.map(without) };
+}
 
 function listOf(names: Bytes): Bytes[] {
   return names === "" ? [] : (names.split(BETWEEN) as Bytes[]);

@@ -220,12 +220,32 @@ test("a million processes keep the table at its bound, and evictions are counted
   expect(processes.evicted).toBe(999_000);
 }, 120_000);
 
-test("long argument lists are bounded by their bytes", () => {
+test("long argument lists are bounded by their bytes: those of the oldest go, are counted, and nothing else of them goes", () => {
   const processes = new Processes("boot", { ...LIMITS, entriesMax: 100_000 });
   const args = "a".repeat(32_000);
-  for (let pid = 1; pid <= 5000; pid++) observe(processes, exec(key(pid), key(1), "/x", 1, "/", args));
-  expect(processes.size).toBeLessThan(2500);
-  expect(processes.evicted).toBe(5000 - processes.size);
+  for (let pid = 1; pid <= 5000; pid++) observe(processes, exec(key(pid), key(1), `/${pid}`, 1, "/", args));
+  expect(processes.size).toBe(5000);
+  const seen = Array.from({ length: 5000 }, (_, i) => {
+    const view = viewOf(open(key(i + 1), key(1), String(i + 1), 1));
+    const process = processes.observe(view);
+    expect(processes.lineageOf(view, process).exePath as string).toBe(`/${i + 1}`);
+    const { args: itsArgs, cwd } = processes.imageOf(process) ?? {};
+    return `${itsArgs?.join()} ${cwd}`;
+  });
+  const whole = seen.filter((one) => one === `${args} /cwd`).length;
+  expect(seen.filter((one) => one === " null").length).toBe(5000 - whole);
+  expect(whole).toBeWithin(200, 600);
+  expect(processes.evicted).toBeGreaterThanOrEqual(5000 - whole);
+});
+
+test("children with long arguments push out nobody", () => {
+  const processes = new Processes("boot", { ...LIMITS, entriesMax: 65_536 });
+  const idle = Array.from({ length: 300 }, (_, i) => 10 + i);
+  for (const pid of idle) observe(processes, exec(key(pid), key(1), `/bin/${pid}`, 1));
+  observe(processes, exec(key(1000), key(1), "/bin/many", 2, "/", "a".repeat(32_000)));
+  for (let pid = 2000; pid < 7000; pid++) observe(processes, fork(key(pid), key(1000), "many", 2));
+  const exeOf = (pid: number) => String(observe(processes, open(key(pid), key(1), String(pid), 1)).exePath);
+  expect(idle.map(exeOf)).toEqual(idle.map((pid) => `/bin/${pid}`));
 });
 
 test("what comes back from the cold is what went there", () => {
@@ -265,7 +285,7 @@ test("those that live are known however many end, and the oldest of them go when
   for (const pid of idle) observe(processes, exec(key(pid), key(1), `/bin/${pid}`, 1));
   for (let pid = 10_000; pid < 20_000; pid++) {
     observe(processes, fork(key(pid), key(10), "x", 1));
-    observe(processes, exec(key(pid), key(10), "/bin/true", 2));
+    observe(processes, exec(key(pid), key(10), pid % 2 ? "/bin/true" : `/${"deep/".repeat(300)}true`, 2));
     observe(processes, exit(key(pid), key(10), "true", 2));
   }
   // Of those that wait, 237 have ended.
@@ -291,9 +311,9 @@ test("where more act than there is room for, those that were forgotten push out 
   for (let turn = 0; turn < 10; turn++) expect(unknown()).toBeLessThanOrEqual(first + 50);
 });
 
-test("what is too much to be lent comes back from the cold all the same", () => {
+test.each([600, 30_000])("long arguments come back from the cold all the same (%p)", (size) => {
   const processes = new Processes("boot", { ...LIMITS, hotMax: 20 });
-  const argsOf = (pid: number) => `${pid}`.repeat(30_000);
+  const argsOf = (pid: number) => `${pid}`.repeat(size);
   const pids = Array.from({ length: 12 }, (_, i) => 10 + i);
   for (const pid of pids) observe(processes, exec(key(pid), key(1), "/x", 1, "/", argsOf(pid)));
   for (let pid = 100; pid < 200; pid++) observe(processes, fork(key(pid), key(1), "x", 1));
@@ -306,6 +326,19 @@ test("what is too much to be lent comes back from the cold all the same", () => 
   });
   expect(seen).toEqual(pids.map(argsOf) as Bytes[]);
   expect([processes.evicted, processes.size]).toEqual([0, 12 + 100 + 1 + 12]);
+});
+
+test("another boot knows nothing of the processes before, wherever they waited", () => {
+  const processes = new Processes("boot", { ...LIMITS, hotMax: 20 });
+  const pids = Array.from({ length: 300 }, (_, i) => 10 + i);
+  for (const pid of pids) {
+    observe(processes, exec(key(pid), key(1), "/x", 1, "/", pid % 3 ? "x" : "x".repeat(2000)));
+    if (pid % 3 === 1) observe(processes, exit(key(pid), key(1), "x", 1));
+  }
+  expect(processes.size).toBe(300);
+  processes.restart("another");
+  expect(processes.size).toBe(0);
+  for (const pid of pids) expect(observe(processes, open(key(pid), key(1), "x", 1)).exePath).toBeNull();
 });
 
 test("the container is that of the cgroup's name", () => {

@@ -5,9 +5,12 @@
 // Those that have ended wait apart from those that live, and make room first: a host that starts a thousand programs a second
 // would else forget within a minute who the others are. So do those of which neither beginning nor program is known: where more
 // processes act than there is room for, those that were forgotten would else push out the rest.
+//
+// And those with long arguments wait apart, where they take room from one another only: a thousand children of one program with
+// arguments of 32 kB would else push out all others. Of one that has no room there, all but arguments and directory is kept.
 
-import { ColdStore, NOWHERE } from "./cold.ts";
-import { COLD_SHAPE, type Known, Process } from "./process.ts";
+import { ColdStore, type Forgotten, NOWHERE } from "./cold.ts";
+import { COLD_SHAPE, type Known, Process, shortened } from "./process.ts";
 import { Table } from "./table.ts";
 
 /** Processes that are objects, and bytes that these may hold. */
@@ -18,6 +21,9 @@ const COLD_ENTRY_SIZE = 384;
 const COLD_SIZE_MIN = 1024 * 1024;
 /** Of those that wait, so many at most can be spared: records that came late may be about them. */
 const SPARE_PART = 1 / 4;
+/** And so many at most have long arguments, of so many bytes each. */
+const LONG_PART = 1 / 8;
+const LONG_ENTRY_SIZE = 768;
 
 /** Processes by key, at most so many. */
 export class ProcessStore {
@@ -25,6 +31,8 @@ export class ProcessStore {
   /** Those that wait. */
   private readonly living: ColdStore;
   private readonly spare: ColdStore;
+  /** Nothing of it is lent. */
+  private readonly long: ColdStore;
   private readonly coldMax: number;
   private versions = 0;
 
@@ -34,24 +42,32 @@ export class ProcessStore {
     private readonly hotMax = HOT_MAX,
   ) {
     this.coldMax = Math.max(0, entriesMax - hotMax);
-    this.living = coldStore(this.coldMax);
-    this.spare = coldStore(Math.floor(this.coldMax * SPARE_PART));
+    this.living = coldStore(this.coldMax, COLD_ENTRY_SIZE);
+    this.spare = coldStore(Math.floor(this.coldMax * SPARE_PART), COLD_ENTRY_SIZE);
+    this.long = coldStore(Math.floor(this.coldMax * LONG_PART), LONG_ENTRY_SIZE, (key, entry) =>
+      this.living.put(key, shortened(entry)),
+    );
     this.hot = this.makeHot();
   }
 
   get size(): number {
-    return this.hot.size + this.living.size + this.spare.size;
+    return this.hot.size + this.coldSize;
   }
 
-  /** Processes that were given up for newer ones. */
+  private get coldSize(): number {
+    return this.living.size + this.spare.size + this.long.size;
+  }
+
+  /** Processes that were given up for newer ones, or their arguments. */
   get evicted(): number {
-    return this.living.evicted + this.spare.evicted;
+    return this.living.evicted + this.spare.evicted + this.long.evicted;
   }
 
   clear(): void {
     this.hot = this.makeHot();
     this.living.clear();
     this.spare.clear();
+    this.long.clear();
   }
 
   private makeHot(): Table<Process> {
@@ -124,11 +140,15 @@ export class ProcessStore {
       cold = this.spare;
       place = cold.find(tgid, startLow, startHigh);
     }
+    if (place === NOWHERE) {
+      cold = this.long;
+      place = cold.find(tgid, startLow, startHigh);
+    }
     if (place === NOWHERE) return undefined;
     const process = new Process(tgid, startLow, startHigh, 0, 0, 0);
     process.warm(cold, place);
     process.isSpare = cold === this.spare;
-    if (cold.lend(place)) process.place = place;
+    if (cold !== this.long && cold.lend(place)) process.place = place;
     else {
       process.known = process.tell(cold.textsAt(place));
       cold.drop(place);
@@ -140,15 +160,15 @@ export class ProcessStore {
 
   /** A process has to make room for others. */
   private letWait(process: Process): void {
-    const { living, spare } = this;
+    const { living, spare, long } = this;
     const cold = this.coldOf(process);
     if (process.place !== NOWHERE) cold.giveBack(process.place);
-    else cold.put(process, process.cold(this.knownOf(process)));
+    else (process.isLong && !process.isSpare ? long : cold).put(process, process.cold(this.knownOf(process)));
     process.place = NOWHERE;
-    while (living.size + spare.size > this.coldMax) (spare.size > 0 ? spare : living).forgetOldest();
+    while (this.coldSize > this.coldMax) (spare.size > 0 ? spare : living).forgetOldest();
   }
 }
 
-function coldStore(entriesMax: number): ColdStore {
-  return new ColdStore(entriesMax, Math.max(entriesMax * COLD_ENTRY_SIZE, COLD_SIZE_MIN), COLD_SHAPE);
+function coldStore(entriesMax: number, entrySize: number, forgotten?: Forgotten): ColdStore {
+  return new ColdStore(entriesMax, Math.max(entriesMax * entrySize, COLD_SIZE_MIN), COLD_SHAPE, forgotten);
 }

@@ -185,7 +185,10 @@ export const NOTICE_FIELDS = {
     userspace_output_failures: ["number", "lines that could not be written"],
     process_table_size: ["number", "processes that are remembered"],
     pending_exec_source_size: ["number", "always 0: an exec record says itself who asked for it"],
-    process_records_evicted: ["number", "processes that were forgotten because the table was full"],
+    process_records_evicted: [
+      "number",
+      "processes that were forgotten because the table was full, or their arguments",
+    ],
     pending_sources_evicted: ["number", "always 0"],
     unattributed: ["number", "events whose process was not known"],
     uptime_secs: ["number", "how long this stream has been read, in seconds of its own clock"],
