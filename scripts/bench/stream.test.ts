@@ -5,6 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FRAME_HEADER, FrameType, RECORD_HEADER, RecordKind } from "../../bpf/event.gen.ts";
+import { FrameReader } from "../../evaluator/input/records.ts";
+import { Rounds } from "../../evaluator/input/rounds.ts";
 import { RecordView } from "../../evaluator/input/view.ts";
 import { compileFilter } from "../../evaluator/rule/filter.ts";
 import { collectRules, readDocument } from "../../evaluator/rule/load.ts";
@@ -39,6 +41,21 @@ test.each([true, false])(
     expect(health.process_table_size).toBe(1 + 300 + starts);
   },
 );
+
+test("comes in rounds, as a sensor's does: put in order, each record is later than the one before", () => {
+  const [reader, rounds, view] = [new FrameReader(), new Rounds(), new RecordView()];
+  const times: number[] = [];
+  const shape = { events: 20_000, processes: 300, acting: 300, pathSize: 45, checksums: false };
+  for (const piece of makeStream(shape))
+    for (const frame of reader.push(Buffer.from(piece)))
+      for (const portion of rounds.portions(frame)) {
+        if (portion.type !== "records") continue;
+        view.open(portion.bytes);
+        while (view.advance()) times.push(view.u64(RECORD_HEADER.at.time));
+      }
+  expect(times.length).toBe(20_020);
+  expect(times).toEqual(times.toSorted((a, b) => a - b));
+});
 
 test("one record in a hundred of files or network is none of a rule's, but only the rules can tell", () => {
   const folder = mkdtempSync(join(tmpdir(), "warder-bench-"));

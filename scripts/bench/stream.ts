@@ -87,7 +87,7 @@ type Template = {
   tids: Uint32Array;
 };
 
-/** Lays records out as frames of both rings; a frame of the process ring comes before activity that depends on it. */
+/** Lays records out as a sensor sends them, in rounds: first what is in the process ring, then what is in the other one. */
 class Layout {
   readonly frames: Template[] = [];
   /** Records of a round by CPU and kind, and by CPU and ring; bytes by ring. */
@@ -133,7 +133,8 @@ class Layout {
     const open = this.open[ring];
     if (!open || open.size === 0) return;
     const position = BigInt(this.sizes[ring] ?? 0);
-    const frame = frameOf(FrameType.records, Buffer.concat(open.parts), ring, position);
+    const more = Number(ring === Ring.process);
+    const frame = frameOf(FrameType.records, Buffer.concat(open.parts), { ring, position, more });
     this.frames.push({ bytes: frame, ring, position, ...this.placesIn(frame, ring) });
     this.sizes[ring] = (this.sizes[ring] ?? 0) + open.size;
     open.parts = [];
@@ -172,11 +173,15 @@ class Layout {
   }
 }
 
-function frameOf(type: FrameType, payload: Uint8Array, ring = 0, position = 0n): Uint8Array {
+function frameOf(
+  type: FrameType,
+  payload: Uint8Array,
+  { ring = 0, position = 0n, more = 0 } = {},
+): Uint8Array {
   const frame = new Uint8Array(FRAME_HEADER.size + payload.length);
   frame.set(payload, FRAME_HEADER.size);
   const size = payload.length;
-  const header = { type, ring, size, position, checksum: 0, more: 0 };
+  const header = { type, ring, size, position, checksum: 0, more };
   writeFrameHeader(new DataView(frame.buffer), 0, header);
   return frame;
 }
