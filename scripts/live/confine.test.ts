@@ -270,20 +270,38 @@ describe.skipIf(reason !== null)("the running sensor", () => {
     expect(open()).toEqual(expected);
   }, 60_000);
 
-  test("waits in its first thread: nothing that it does wakes another of its own", async () => {
+  test("waits in its first thread: once the processes are listed, nothing that it does wakes another of its own", async () => {
     const sensor = await bench.sensor("--no-pin");
     const evaluator = await bench.evaluator();
-    await until("the evaluator", () => sensor.stderr.includes("connected"));
-    const threads = readdirSync(`/proc/${sensor.pid}/task`).map((thread) =>
-      readFileSync(`/proc/${sensor.pid}/task/${thread}/comm`, "latin1").trim(),
-    );
-    // Beside it there are at most those that collect garbage.
-    expect(threads.filter((name) => !["mi-scavenger", "HeapHelper"].includes(name))).toEqual([
+    await until("the stream", () => evaluator.stdout.includes('"event_type":"coverage"'));
+    await Bun.sleep(LISTED_MS);
+    const before = threadsOf(sensor.pid);
+    await Bun.sleep(THREE_COUNTERS_MS);
+    const after = threadsOf(sensor.pid);
+    // Beside it there are those that collect garbage, which have their own reasons, and those that have read the list.
+    const own = [...before].filter(([, { name }]) => !["mi-scavenger", "HeapHelper"].includes(name));
+    const woken = own.filter(([id, { switches }]) => after.get(id)?.switches !== switches);
+    expect(woken.map(([, { name }]) => name)).toEqual(["warder-sensor"]);
+    expect(own.map(([, { name }]) => name).filter((name) => !name.startsWith("Bun Pool"))).toEqual([
       "warder-sensor",
     ]);
     await evaluator.end("SIGTERM");
   }, 60_000);
 });
+
+/** The list of processes is made by then. */
+const LISTED_MS = 1000;
+const THREE_COUNTERS_MS = 3500;
+
+/** The threads of a process, and how often each has gone to sleep. */
+function threadsOf(pid: number): Map<string, { name: string; switches: number }> {
+  const facts = readdirSync(`/proc/${pid}/task`).map((id) => {
+    const status = readFileSync(`/proc/${pid}/task/${id}/status`, "latin1");
+    const name = /^Name:\s+(.*)$/m.exec(status)?.[1] ?? "";
+    return [id, { name, switches: Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1]) }] as const;
+  });
+  return new Map(facts);
+}
 
 /** How many descriptors a process has of each file. */
 function descriptorsOf(pid: number): Record<string, number> {
