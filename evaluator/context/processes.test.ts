@@ -298,6 +298,30 @@ test("those that live are known however many end, and the oldest of them go when
   expect([exeOf(11), exeOf(31)]).toEqual(["null", "/bin/31"]);
 });
 
+test("the creator of one that a snapshot had is known when that one acts, however long ago it ended", () => {
+  const processes = new Processes("boot", { ...LIMITS, hotMax: 50 });
+  for (const pid of [12, 11, 10]) {
+    const record = exec(key(pid), key(pid - 1), `/bin/${pid}`, 1);
+    processes.remember(viewOf({ ...record, kind: RecordKind.snapshot }));
+  }
+  observe(processes, exit(key(11), key(10), "11", 1));
+  const short = (from: number) => {
+    for (let pid = from; pid < from + 5000; pid++) {
+      observe(processes, fork(key(pid), key(20), "x", 1));
+      observe(processes, exit(key(pid), key(20), "x", 1));
+    }
+  };
+  short(10_000);
+  const { ancestors } = observe(processes, open(key(12), key(1), "12", 1));
+  expect(names(ancestors)).toEqual(["11(11)", "10(10)"]);
+  // In another boot, that list says nothing.
+  processes.restart("another");
+  observe(processes, exec(key(11), key(10), "/bin/11", 1));
+  observe(processes, exit(key(11), key(10), "11", 1));
+  short(20_000);
+  expect(String(observe(processes, open(key(11), key(1), "11", 1)).exePath)).toBe("null");
+});
+
 test("where more act than there is room for, those that were forgotten push out nobody", () => {
   const processes = new Processes("boot", { ...LIMITS, hotMax: 50 });
   for (let pid = 1; pid <= 1500; pid++) observe(processes, exec(key(pid), key(1), "/bin/x", 1));

@@ -45,6 +45,8 @@ export class Processes {
   /** Where the thread of that record is among these, once it is known. */
   private actor = NOWHERE;
   private readonly store: ProcessStore;
+  /** When the last process began that a snapshot had, ns of boot clock, as near as a double comes to it. */
+  private listedUntil = -1;
   /** Names, executables, working directories: many processes have the same ones. */
   private readonly texts = new Map<Bytes, Bytes>();
 
@@ -69,13 +71,14 @@ export class Processes {
     this.bootId = bootId;
     this.parent = undefined;
     this.names = null;
+    this.listedUntil = -1;
     this.store.clear();
     this.actors.clear();
   }
 
   /** Takes in a record of a snapshot. Its lineage is asked for later: a snapshot may name a child before its parent. */
   remember(record: RecordView): void {
-    this.update(record);
+    this.listedUntil = Math.max(this.listedUntil, startOf(this.update(record)));
   }
 
   /** Takes in what a record says, and tells what is known of its process now. */
@@ -268,7 +271,8 @@ export class Processes {
   private end(process: Process): void {
     const known = this.store.ownOf(process);
     known.image = known.image && withoutArgs(known.image);
-    process.isSpare = true;
+    // Of those that ran when a snapshot came, some may be the creators of others whose lineage nobody has asked for yet.
+    process.isSpare = startOf(process) > this.listedUntil;
   }
 
   private readImage(record: RecordView): Image {
@@ -378,6 +382,10 @@ const IDENTITY_SIZE = 16;
 const U32 = 2 ** 32;
 /** Numbers of 64 bits whose upper half is below this are exact in a double. */
 const EXACT_HIGH = 2 ** 21;
+
+function startOf({ startLow, startHigh }: Pick<Process, "startLow" | "startHigh">): number {
+  return startHigh * U32 + startLow;
+}
 
 function keyAt(record: RecordView, at: number): { tgid: number; startLow: number; startHigh: number } {
   return {
