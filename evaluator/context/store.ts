@@ -21,6 +21,8 @@ const COLD_ENTRY_SIZE = 384;
 const COLD_SIZE_MIN = 1024 * 1024;
 /** Of those that wait, so many at most can be spared: records that came late may be about them. */
 const SPARE_PART = 1 / 4;
+/** Of such a one: it has no arguments. */
+const SPARE_ENTRY_SIZE = 192;
 /** And so many at most have long arguments, of so many bytes each. */
 const LONG_PART = 1 / 8;
 const LONG_ENTRY_SIZE = 768;
@@ -43,7 +45,7 @@ export class ProcessStore {
   ) {
     this.coldMax = Math.max(0, entriesMax - hotMax);
     this.living = coldStore(this.coldMax, COLD_ENTRY_SIZE);
-    this.spare = coldStore(Math.floor(this.coldMax * SPARE_PART), COLD_ENTRY_SIZE);
+    this.spare = coldStore(Math.floor(this.coldMax * SPARE_PART), SPARE_ENTRY_SIZE);
     this.long = coldStore(Math.floor(this.coldMax * LONG_PART), LONG_ENTRY_SIZE, (key, entry) =>
       this.living.put(key, shortened(entry)),
     );
