@@ -98,6 +98,7 @@ export class Core {
   private counted = 0n;
   private nextHealth: bigint | null = null;
   private readonly record = new RecordView();
+  private readonly ofProcesses = new RecordView();
 
   constructor(
     private readonly settings: CoreSettings,
@@ -259,7 +260,9 @@ export class Core {
   }
 
   private handleRecords(bytes: Uint8Array, ring: number, position: bigint): void {
-    const { record, ledger } = this;
+    const { ledger } = this;
+    // One for each ring: where they take turns, each stays in its memory.
+    const record = ring === Ring.process ? this.ofProcesses : this.record;
     const repeatedSize = sizeBelow(this.positions[ring], position);
     const redeliveredSize = sizeBelow(this.redeliverUntil[ring], position);
     let end = 0;
@@ -268,11 +271,11 @@ export class Core {
       const kind = record.hasHeader ? record.u16(HEADER.kind) : UNKNOWN_KIND;
       const totals = ledger.of(kind);
       totals.received += 1;
-      if (record.next <= repeatedSize) {
+      if (record.passed <= repeatedSize) {
         totals.repeated += 1;
         continue;
       }
-      end = record.next;
+      end = record.passed;
       if (record.hasHeader) ledger.arrive(kind, record.u16(HEADER.cpu), record.u64(HEADER.sequence));
       else ledger.arrive(UNKNOWN_KIND, 0, 0);
       if (entryOf(kind) === UNKNOWN_KIND || !record.isWhole()) {
@@ -283,19 +286,18 @@ export class Core {
       totals.decoded += 1;
       if (record.u32(HEADER.flags) & RecordFlag.canary) {
         totals.canaries += 1;
-        this.canaries.arrive(kind, ring, position + BigInt(record.next));
-      } else if (this.decider.decide(record, record.next <= redeliveredSize)) {
+        this.canaries.arrive(kind, ring, position + BigInt(record.passed));
+      } else if (this.decider.decide(record, record.passed <= redeliveredSize)) {
         lastEvent = record.start + HEADER.time;
         if (firstEvent < 0) firstEvent = lastEvent;
       }
     }
     if (end > 0) this.positions[ring] = position + BigInt(end);
-    if (firstEvent >= 0) this.passTime(bytes, firstEvent, lastEvent);
+    if (firstEvent >= 0) this.passTime(record, firstEvent, lastEvent);
   }
 
-  /** Events came whose times are at these places of a frame. */
-  private passTime(bytes: Uint8Array, first: number, last: number): void {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  /** Events came whose times are at these places. */
+  private passTime({ view }: RecordView, first: number, last: number): void {
     const wallOf = (time: bigint) => time + this.decider.origin.wallOffset;
     const time = view.getBigUint64(last, true);
     // Counters may be ahead of records that still waited when they were read.

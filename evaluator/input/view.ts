@@ -36,14 +36,17 @@ const U32 = 2 ** 32;
 
 /** A frame's records, one at a time. Offsets are those of the layouts, texts are numbered as in their `variable`. */
 export class RecordView {
-  /** Where the record begins in `bytes`, how long it is, and where the next entry is. */
+  /** Where the record begins in `bytes`, and how long it is. */
   start = 0;
   size = 0;
-  next = 0;
   /** Is a text shorter than the kernel had it, or were arguments or environment not readable? Known with `isWhole`. */
   isCut = false;
-  /** The frame's memory. Its first byte is at a multiple of 8, as the first of every record. */
+  /** The memory that the frame is in. The first byte of every record is at a multiple of 8. */
   bytes: Uint8Array = new Uint8Array(0);
+  /** Where the frame begins and ends in it, and where the next entry is. */
+  private begin = 0;
+  private end = 0;
+  private next = 0;
   private words: Uint32Array = new Uint32Array(0);
   private base = 0;
   private buffer: Buffer = Buffer.alloc(0);
@@ -52,18 +55,26 @@ export class RecordView {
   /** Where the bytes of each text begin, once `isWhole` has looked. */
   private readonly starts = new Int32Array(TEXTS_MAX + 1);
 
-  /** Looks at the frame of which these are the entries. */
-  open(bytes: Uint8Array): void {
-    this.bytes = bytes;
-    this.words = wordsOf(bytes);
-    this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.next = 0;
+  /** Looks at the frame, or part of one, of which these are the entries. Next to nothing is made for parts of the same memory. */
+  open({ buffer, byteOffset, byteLength }: Uint8Array): void {
+    if (buffer !== this.bytes.buffer) {
+      this.bytes = new Uint8Array(buffer);
+      this.words = wordsOf(this.bytes);
+      this.buffer = Buffer.from(buffer);
+      this.view = new DataView(buffer);
+    }
+    this.begin = this.next = byteOffset;
+    this.end = byteOffset + byteLength;
+  }
+
+  /** Bytes of the frame up to the end of the record's entry. */
+  get passed(): number {
+    return this.next - this.begin;
   }
 
   /** Goes on to the next record, past entries that were discarded. Returns false at the frame's end. */
   advance(): boolean {
-    while (this.next < this.bytes.length) {
+    while (this.next < this.end) {
       const at = this.next;
       const length = this.words[at >>> 2] ?? 0;
       this.size = length & ~DISCARDED;

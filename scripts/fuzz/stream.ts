@@ -135,7 +135,7 @@ export function recordsOf(capture: Uint8Array): Map<number, Buffer[]> {
   for (const frame of new FrameReader().push(capture)) {
     if (frame.type !== "records" && frame.type !== "snapshot") continue;
     for (view.open(frame.bytes); view.advance(); ) {
-      const record = Buffer.from(frame.bytes.subarray(view.start, view.start + view.size));
+      const record = Buffer.from(view.bytes.subarray(view.start, view.start + view.size));
       const kind = record.readUInt16LE(RECORD_HEADER.at.kind);
       records.set(kind, [...(records.get(kind) ?? []), record]);
     }

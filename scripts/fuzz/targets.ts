@@ -67,8 +67,9 @@ function decoder(seeds: Seeds): Target {
       const record = decodes(view, bytes, at, size);
       const isWhole = typeof record === "object";
       bytes.writeUInt32LE(size, at - RING_ENTRY.size);
-      where.open(bytes.subarray(at - RING_ENTRY.size, (at + size + 7) & ~7));
-      const isThere = where.advance() && where.size === size && where.next === where.bytes.length;
+      const entry = bytes.subarray(at - RING_ENTRY.size, (at + size + 7) & ~7);
+      where.open(entry);
+      const isThere = where.advance() && where.size === size && where.passed === entry.length;
       law(isThere, "a record that is not found where it lies");
       law(where.isWhole() === isWhole, "one of the two ways to read a record takes it, the other does not");
       const held = isWhole ? checkTexts(record, where) : 0;
