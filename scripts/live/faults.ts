@@ -148,7 +148,7 @@ export async function atRest(tools: Tools, { seconds }: Extent): Promise<Outcome
   try {
     const sensor = await pair.startSensor("--no-pin");
     const evaluator = await pair.startEvaluator("--once");
-    const generated = await generate(tools.load, "mix", pair.folder, String(Math.ceil(seconds / 4)), "500");
+    const generated = await generate(tools.load, "mix", pair.folder, String(Math.ceil(seconds / 8)), "500");
     await sensor.end("SIGTERM");
     await evaluator.exited;
     const outcome = judge("none", 1, generated, pair.tally());
@@ -322,7 +322,7 @@ export async function killed(
       ...(losing ? [] : [generateUntil(() => loading, tools, pair.folder)]),
     ]);
     for (let i = 0; i < kills; i++) {
-      await Bun.sleep(50 + Math.random() * 300);
+      await Bun.sleep(30 + Math.random() * 200);
       if (behind) {
         evaluator.signal("SIGSTOP");
         await Bun.sleep(BEHIND_MS);

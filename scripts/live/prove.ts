@@ -55,7 +55,7 @@ async function tryFaults(tools: faults.Tools): Promise<void> {
     slow: () => faults.slowReader(tools, extent, "slow"),
     stopped: () => faults.stopped(tools, extent, "evaluator"),
     stopped_sensor: () =>
-      faults.stopped(tools, { ...extent, rounds: Math.ceil(extent.rounds / 3) }, "sensor"),
+      faults.stopped(tools, { ...extent, rounds: Math.ceil(extent.rounds / 5) }, "sensor"),
     evaluator: () => faults.killed(tools, extent, "evaluator"),
     sensor: () => faults.killed(tools, extent, "sensor"),
     both: () => faults.killed(tools, extent, "both"),
