@@ -83,8 +83,12 @@ export class Program {
     return readFileSync(this.stderrPath, "utf8");
   }
 
+  /** What it has written; of a line that it is writing, nothing. */
   lines(): Line[] {
-    return parseLines(this.stdout);
+    const { exitCode, signalCode } = this.process;
+    const isRunning = exitCode === null && signalCode === null;
+    const { stdout } = this;
+    return parseLines(isRunning ? stdout.slice(0, stdout.lastIndexOf("\n") + 1) : stdout);
   }
 
   /** Sends a signal, and does not wait. */
