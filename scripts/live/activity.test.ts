@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { asGenerated, Bench, compileTools, type Line, notLive } from "./pair.ts";
+import { asGenerated, Bench, compileTools, fileRule, type Line, notLive } from "./pair.ts";
 
 const reason = notLive();
 if (reason !== null) console.error(`skipped: live tests of files and network (${reason})`);
@@ -282,17 +282,7 @@ describe.skipIf(reason !== null)("files and network", () => {
   }, 60_000);
 
   test("processes of excluded names do nothing to files that is reported, and the limit holds back all but alerts", async () => {
-    const rule = `
-[[rules]]
-id = "FILE-001"
-name = "Touched"
-enabled = true
-type = "file"
-severity = "low"
-action = "alert"
-paths = ["${folder}/alarm"]
-operations = ["open"]
-`;
+    const rule = fileRule("FILE-001", `${folder}/alarm`, "open");
     const config = `[file]\nwatch_paths = ["${folder}"]\nexclude_comms = ["touch"]\nhooks = ["openat"]\n[performance]\nmax_events_per_second = 5\n${rule}`;
     const lines = await observe(config, async () => {
       await Bun.spawn(["touch", join(folder, "by-touch")]).exited;

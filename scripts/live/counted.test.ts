@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, mkdirSync, openSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Bench, compileTools, type Line, notLive } from "./pair.ts";
+import { Bench, compileTools, fileRule, type Line, notLive } from "./pair.ts";
 import { rebuilt } from "./rebuilt.ts";
 
 const reason = notLive();
@@ -178,16 +178,7 @@ describe.skipIf(reason !== null)("what is no event", () => {
   test("what an evaluator could not write is told to the next one of other programs, too", async () => {
     const config = bench.path("full.toml");
     const settings = `${onlyWatched()}[process]\nenabled = false\n`;
-    const rule = `[[rules]]
-id = "COUNTED-001"
-name = "Written"
-enabled = true
-type = "file"
-severity = "low"
-action = "alert"
-paths = ["${watched}"]
-operations = ["write"]
-`;
+    const rule = fileRule("COUNTED-001", watched, "write");
     writeFileSync(config, settings + rule);
     const sensor = await bench.sensor("--config", config);
     const evaluator = await bench.evaluatorTo(openSync("/dev/full", "w"), "--config", config);

@@ -2,7 +2,7 @@
 
 import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Bench, type Line, type Program, until } from "./pair.ts";
+import { Bench, fileRule, type Line, type Program, until } from "./pair.ts";
 import { type Account, accountsOf, linesOf, type Tally, tally, untold } from "./tally.ts";
 
 /** The compiled programs. */
@@ -72,6 +72,11 @@ async function generate(...command: string[]): Promise<Map<string, number>> {
   if ((await program.exited) !== 0) throw new Error(`${command.join(" ")} failed`);
   const lines = text.split("\n").filter((line) => line !== "");
   return new Map(lines.map((line) => line.split(" ")).map(([type = "", count]) => [type, Number(count)]));
+}
+
+/** Adds what was done to what had been. */
+function addTo(sum: Map<string, number>, more: ReadonlyMap<string, number>): void {
+  for (const [type, count] of more) sum.set(type, (sum.get(type) ?? 0) + count);
 }
 
 /** Puts the accounts of all types together, and looks for what must not be. */
@@ -234,17 +239,6 @@ function withMemory(outcome: Outcome, grownKib: number): Outcome {
 export const LAST_COUNTERS_MS = 2500;
 /** So long may the last evaluator take for what others left it, on a host that has more to do than this. */
 const REST_MAX_MS = 30_000;
-const KILL_RULE = `
-[[rules]]
-id = "PROVE-001"
-name = "Written"
-enabled = true
-type = "file"
-severity = "low"
-action = "alert"
-paths = ["FOLDER"]
-operations = ["write"]
-`;
 
 /** The disk that the output is on fills up, and has room again later. `kills`: evaluators that are killed while it is full. */
 export async function fullDisk(tools: Tools, kills: number): Promise<Outcome> {
@@ -257,7 +251,7 @@ export async function fullDisk(tools: Tools, kills: number): Promise<Outcome> {
     const sensor = await pair.startSensor("--no-pin");
     writeFileSync(
       pair.config,
-      `${readFileSync(pair.config, "utf8")}[output]\ntype = "file"\npath = "${file}"\n${KILL_RULE.replace("FOLDER", pair.folder)}`,
+      `${readFileSync(pair.config, "utf8")}[output]\ntype = "file"\npath = "${file}"\n${fileRule("PROVE-001", pair.folder, "write")}`,
     );
     let evaluator = await pair.bench.evaluatorTo(null, "--once", "--config", pair.config);
     const generated = await generate(tools.load, "mix", pair.folder, "4", "500");
@@ -266,11 +260,11 @@ export async function fullDisk(tools: Tools, kills: number): Promise<Outcome> {
       await evaluator.exited;
       evaluator = await pair.bench.evaluatorTo(null, "--once", "--config", pair.config);
       const more = await generate(tools.load, "mix", pair.folder, "1", "500");
-      for (const [type, count] of more) generated.set(type, (generated.get(type) ?? 0) + count);
+      addTo(generated, more);
     }
     mount("-o", "remount,size=64m", disk);
     const more = await generate(tools.load, "mix", pair.folder, "1", "500");
-    for (const [type, count] of more) generated.set(type, (generated.get(type) ?? 0) + count);
+    addTo(generated, more);
     await sensor.end("SIGTERM");
     await evaluator.exited;
     const fault = kills > 0 ? "E72 disk full, evaluators killed" : "E72 disk full, then not";
@@ -312,7 +306,10 @@ export async function killed(
 ): Promise<Outcome> {
   const pair = new Pair(losing ? SMALL_RING : "");
   try {
-    writeFileSync(pair.config, readFileSync(pair.config, "utf8") + KILL_RULE.replace("FOLDER", pair.folder));
+    writeFileSync(
+      pair.config,
+      readFileSync(pair.config, "utf8") + fileRule("PROVE-001", pair.folder, "write"),
+    );
     writeFileSync(join(pair.folder, "flooded"), "");
     await pair.startSensor();
     let evaluator = await pair.startEvaluator();
@@ -341,8 +338,7 @@ export async function killed(
     }
     loading = false;
     const generated = new Map<string, number>();
-    for (const [type, count] of (await load).flatMap((one) => [...one]))
-      generated.set(type, (generated.get(type) ?? 0) + count);
+    for (const one of await load) addTo(generated, one);
     // A reader that has waited for long looks for its sensor every two seconds only.
     await until("the last connection", () => pair.sensor?.stderr.includes(") connected") === true);
     const fault = `E60 kill -9: ${who}${losing ? ", while losing" : ""}${behind ? ", reader behind" : ""}`;
@@ -378,8 +374,7 @@ export async function generateUntil(
   for (let turn = 0; goesOn(); turn++) {
     const own = join(folder, String(turn));
     mkdirSync(own);
-    for (const [type, count] of await generate(tools.load, "mix", own, "1", String(rate)))
-      sum.set(type, (sum.get(type) ?? 0) + count);
+    addTo(sum, await generate(tools.load, "mix", own, "1", String(rate)));
   }
   return sum;
 }

@@ -39,6 +39,21 @@ export function parseLines(text: string): Line[] {
     .map((line) => JSON.parse(line) as Line);
 }
 
+/** A rule for what is done to a file, or in a folder, as settings hold it. */
+export function fileRule(id: string, path: string, operation: "open" | "write"): string {
+  return `
+[[rules]]
+id = "${id}"
+name = "Touched"
+enabled = true
+type = "file"
+severity = "low"
+action = "alert"
+paths = ["${path}"]
+operations = ["${operation}"]
+`;
+}
+
 /** An event of a file or a socket in the words of generate.c: with the inode, the call, or neither. */
 export function asGenerated(line: Line, detail?: "inode" | "syscall"): string {
   const remote = line.event_type === "network_connect" || line.event_type === "network_accept";

@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { chmodSync, cpSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Bench, notLive, Program, ROOT, until } from "./pair.ts";
+import { Bench, fileRule, notLive, Program, ROOT, until } from "./pair.ts";
 
 const reason = notLive();
 if (reason !== null) console.error(`skipped: a reload beside a live sensor (${reason})`);
@@ -14,17 +14,7 @@ beforeEach(() => {
 });
 afterEach(() => bench.close());
 
-const rule = (id: string, path: string) => `
-[[rules]]
-id = "${id}"
-name = "Touched"
-enabled = true
-type = "file"
-severity = "low"
-action = "alert"
-paths = ["${path}"]
-operations = ["open"]
-`;
+const rule = (id: string, path: string) => fileRule(id, path, "open");
 
 test.skipIf(reason !== null)(
   "a reload exchanges rules and limits at once, keeps the old ones when the new are wrong, and says what has to wait",

@@ -21,7 +21,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { Bench, compileTools, notLive } from "./pair.ts";
+import { Bench, compileTools, fileRule, notLive } from "./pair.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const NOBODY = 65534;
@@ -32,18 +32,6 @@ const FLOOD_MS = 500;
 const FLOODS_MIN = 6;
 const MOVE_MS = 400;
 const FILES = ["events", "alerts"];
-const RULES = `[file]
-watch_paths = ["FOLDER"]
-[[rules]]
-id = "ROTATION-001"
-name = "Written"
-enabled = true
-type = "file"
-severity = "low"
-action = "alert"
-paths = ["FOLDER"]
-operations = ["write"]
-`;
 
 /** Lines of a file: those about an event by their hashes, the others by their number. */
 class Pile {
@@ -146,7 +134,7 @@ async function rotate(tools: Record<"generate" | "load", string>, seconds: numbe
     for (const folder of [watched, output]) mkdirSync(folder);
     chownSync(output, NOBODY, NOBODY);
     const [config, capture] = [bench.path("config.toml"), bench.path("all.capture")];
-    const rules = RULES.replaceAll("FOLDER", watched);
+    const rules = `[file]\nwatch_paths = ["${watched}"]\n${fileRule("ROTATION-001", watched, "write")}`;
     const [events, alerts] = FILES.map((file) => join(output, `${file}.ndjson`));
     const files = `[output]\ntype = "file"\npath = "${events}"\nalerts_path = "${alerts}"\n`;
     writeFileSync(config, `${rules}${files}rotate_size_mb = ${ROTATE_SIZE_MB}\n`);
