@@ -29,7 +29,7 @@ export function compileIndex(rules: readonly Rule[]): Candidates {
   const lists = listsOf(rules);
   const pathSizes = new Set(lists.path.keys().map((path) => String(path).length));
   const endingSizes = new Set(lists.ending.keys().map((ending) => String(ending).length));
-  const partSizes = new Set(lists.part.keys().map((part) => String(part).length));
+  const partSizes = sizesByEnd(lists.part.keys());
 
   return (event) => {
     const found: CompiledRule[] = [];
@@ -42,7 +42,7 @@ export function compileIndex(rules: readonly Rule[]): Candidates {
       for (const path of pathsOf(event)) {
         for (const prefix of prefixesOf(path, pathSizes)) take("path", prefix);
         for (const size of endingSizes) take("ending", path.slice(-size));
-        for (const size of partSizes) for (const part of partsOf(path, size)) take("part", part);
+        for (const part of partsOf(path, partSizes)) take("part", part);
       }
     } else if (isNetworkEvent(event)) take("port", portOf(event).port);
     else {
@@ -105,6 +105,27 @@ function* prefixesOf(path: Bytes, sizes: ReadonlySet<number>): Generator<Bytes> 
     if (sizes.has(at)) yield path.slice(0, at) as Bytes;
 }
 
-function* partsOf(path: Bytes, size: number): Generator<Bytes> {
-  for (let at = 0; at + size <= path.length; at++) yield path.slice(at, at + size) as Bytes;
+/** Sizes of parts, by their last two bytes. */
+function sizesByEnd(parts: Iterable<string | number>): Map<number, Set<number>> {
+  const sizes = new Map<number, Set<number>>();
+  for (const part of parts) {
+    const text = String(part);
+    const end = lastTwo(text, text.length);
+    sizes.set(end, new Set(sizes.get(end)).add(text.length));
+  }
+  return sizes;
+}
+
+/**
+ * The pieces of a path that may be parts: those with the last two bytes and the size of one. To cut a path of 4,096 bytes at each
+ * place for each size would cost a millisecond, and anybody may open such a path.
+ */
+function* partsOf(path: Bytes, sizes: ReadonlyMap<number, ReadonlySet<number>>): Generator<Bytes> {
+  for (let end = 2; end <= path.length; end++)
+    for (const size of sizes.get(lastTwo(path, end)) ?? [])
+      if (size <= end) yield path.slice(end - size, end) as Bytes;
+}
+
+function lastTwo(text: string, end: number): number {
+  return (text.charCodeAt(end - 2) << 8) | text.charCodeAt(end - 1);
 }

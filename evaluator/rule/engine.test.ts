@@ -283,6 +283,21 @@ describe("paths and patterns", () => {
     expect(patternFits(b(pattern), b(path))).toBe(fits);
   });
 
+  test("a part is found at either end of a path, and beside another one that ends alike", () => {
+    const patterns = ["*/et*", "*d/x*", "*cron.d/x*"];
+    const rules = patterns.map((pattern) =>
+      ruleOf({ type: "file", paths: [], patterns: [pattern], operations: ["file_open"] }, pattern),
+    );
+    const found = (path: string) =>
+      compileRules(rules)
+        .evaluate(opened(path))
+        .map(({ rule }) => rule.id);
+    expect(found("/etc/cron.d/x")).toEqual(patterns);
+    expect(found("/et")).toEqual(["*/et*"]);
+    expect(found("d/x")).toEqual(["*d/x*"]);
+    expect(found("/e")).toEqual([]);
+  });
+
   test("E70: a path of very many folders is decided", () => {
     expect(searching.evaluate(opened("/a".repeat(MANY))).length).toBe(0);
     expect(searching.evaluate(opened(`${"/a".repeat(MANY)}/b.so`)).length).toBe(0);
