@@ -219,4 +219,19 @@ describe.skipIf(reason !== null)("at the sensor's socket", () => {
     expect(taken).toMatchObject({ time: counters, unwrittenEvents: 3n });
     expect(await sensor.end("SIGTERM")).toBe(0);
   }, 60_000);
+
+  test("who connects right behind a reader that goes is served, not refused", async () => {
+    const sensor = await bench.sensor("--no-pin");
+    const isCounters = (frame: Frame) => frame.type === "counters";
+    const first = await readUntil(bench.socket, isCounters);
+    // The sensor sees both at the same time.
+    process.kill(sensor.pid, "SIGSTOP");
+    first.destroy();
+    const next = readUntil(bench.socket, isCounters);
+    await Bun.sleep(100);
+    process.kill(sensor.pid, "SIGCONT");
+    (await next).destroy();
+    expect(await sensor.end("SIGTERM")).toBe(0);
+    expect(sensor.stderr).not.toContain("refused");
+  }, 20_000);
 });
