@@ -74,8 +74,6 @@ export class Core {
   positions: bigint[] = RINGS.map(() => 0n);
   malformed = 0;
   unsupported = 0;
-  /** Stretches of time of which nothing is known. */
-  gaps = 0;
   /** First and last time of a record, ns of wall time. */
   span: { from: bigint; to: bigint } | null = null;
   private readonly decider: Decider;
@@ -221,7 +219,6 @@ export class Core {
     if (!sameBoot || before?.instance === preamble.instance || preamble.attached <= stopped) return outputs;
     // Nobody can say what happened between the last word of the old programs and the first of the new ones.
     const [from, to] = [this.wall(stopped), this.wall(preamble.attached)];
-    this.gaps += 1;
     outputs.push(this.notice("gap", { from, to, duration_ns: preamble.attached - stopped }));
     return outputs;
   }

@@ -254,7 +254,7 @@ class Pipeline {
     const { shortfalls } = this.outputs;
     for (const line of rules ? replaySummary(this.core, rules) : []) say(line);
     say(summary(this.core, shortfalls, performance.now() - this.started));
-    if (this.strict && !isWhole(this.core.ledger.statement(), shortfalls, this.core.gaps)) {
+    if (this.strict && !isWhole(this.core.ledger.statement(), shortfalls, this.noticed)) {
       throw new Failure(Exit.lost, "--strict: not everything that happened is in the output");
     }
   }

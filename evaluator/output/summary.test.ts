@@ -15,19 +15,22 @@ function booksWith(change: Partial<Totals>) {
 
 const whole = { ...booksWith({}), balanced: true };
 
+const nothing = new Map();
+
 test("all is there when nothing is gone", () => {
-  expect(isWhole(whole, [{ path: "a", failed: 0 }], 0)).toBe(true);
+  expect(isWhole(whole, [{ path: "a", failed: 0 }], new Map([["coverage", 1]]))).toBe(true);
 });
 
 test.each([
   ...(["lost", "discarded", "missed", "abandoned", "malformed"] as const),
   ...(["write_failed", "alert_write_failed"] as const),
 ])("what is %s is gone", (key) => {
-  expect(isWhole({ ...booksWith({ [key]: 1 }), balanced: true }, [], 0)).toBe(false);
+  expect(isWhole({ ...booksWith({ [key]: 1 }), balanced: true }, [], nothing)).toBe(false);
 });
 
-test("so is what an output lacks, what does not balance, and what was in a gap", () => {
-  expect(isWhole(whole, [{ path: "a", failed: 1 }], 0)).toBe(false);
-  expect(isWhole({ ...whole, balanced: false }, [], 0)).toBe(false);
-  expect(isWhole(whole, [], 1)).toBe(false);
+test("so is what an output lacks, what does not balance, what did not add up, and what was in a gap", () => {
+  expect(isWhole(whole, [{ path: "a", failed: 1 }], nothing)).toBe(false);
+  expect(isWhole({ ...whole, balanced: false }, [], nothing)).toBe(false);
+  expect(isWhole(whole, [], new Map([["ledger_mismatch", 1]]))).toBe(false);
+  expect(isWhole(whole, [], new Map([["gap", 1]]))).toBe(false);
 });

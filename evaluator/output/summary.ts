@@ -5,6 +5,7 @@ import { fromUtf8 } from "../event/text.ts";
 import { type Rule, SEVERITIES } from "../rule/schema.ts";
 import { shown } from "./compact.ts";
 import type { Ledger } from "./ledger.ts";
+import type { NoticeType } from "./notice.ts";
 import type { Shortfall } from "./outputs.ts";
 import { type Statement, type Totals as Sums, typeOf, UNKNOWN_KIND } from "./totals.ts";
 
@@ -37,10 +38,17 @@ const GONE = [
   ...(["write_failed", "alert_write_failed"] as const),
 ];
 
-/** Is everything that happened in the output, or left out on purpose? `gaps`: stretches of time of which nothing is known. */
-export function isWhole(ledger: Statement, outputs: Shortfall[], gaps: number): boolean {
+/** What was said of stretches of time of which nothing is known, and of books that did not add up, though they may now. */
+const NOT_WHOLE = ["gap", "ledger_mismatch"] as const;
+
+/** Is everything that happened in the output, or left out on purpose? `said`: how often what was said of the stream. */
+export function isWhole(
+  ledger: Statement,
+  outputs: Shortfall[],
+  said: ReadonlyMap<NoticeType, number>,
+): boolean {
   return (
-    gaps === 0 &&
+    !NOT_WHOLE.some((type) => said.has(type)) &&
     ledger.balanced &&
     GONE.every((key) => ledger[key] === 0) &&
     outputs.every(({ failed }) => failed === 0)

@@ -64,8 +64,8 @@ export async function endlessRows(tools: Tools, { scale }: Extent): Promise<Row[
   const events = ENDLESS * scale * scale;
   const rules = join(tools.folder, "rules-endless.toml");
   await Bun.write(rules, makeRules(1000));
-  const evaluator = `"$0" evaluator/main.ts replay - --rules ${rules} --alerts-only -o json`;
-  const script = `"$0" scripts/bench/stream.ts --events ${events} | ${evaluator} | ${tools.reader} last`;
+  const evaluator = `"$0" evaluator/main.ts replay - --rules ${rules} --alerts-only --strict -o json`;
+  const script = `set -o pipefail; "$0" scripts/bench/stream.ts --events ${events} | ${evaluator} | ${tools.reader} last`;
   const shell = Bun.spawn(["bash", "-c", script, process.execPath], {
     cwd: ROOT,
     stdout: "pipe",

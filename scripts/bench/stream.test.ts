@@ -42,18 +42,27 @@ test.each([true, false])(
   },
 );
 
-test("comes in rounds, as a sensor's does: put in order, each record is later than the one before", () => {
+test("comes in rounds, as a sensor's does: put in order, each record is later than the one before, and has the next number of its CPU and ring", () => {
   const [reader, rounds, view] = [new FrameReader(), new Rounds(), new RecordView()];
   const times: number[] = [];
+  const next = new Map<string, number>();
+  const strays: string[] = [];
   const shape = { events: 20_000, processes: 300, acting: 300, pathSize: 45, checksums: false };
   for (const piece of makeStream(shape))
     for (const frame of reader.push(Buffer.from(piece)))
       for (const portion of rounds.portions(frame)) {
         if (portion.type !== "records") continue;
         view.open(portion.bytes);
-        while (view.advance()) times.push(view.u64(RECORD_HEADER.at.time));
+        while (view.advance()) {
+          times.push(view.u64(RECORD_HEADER.at.time));
+          const place = `CPU ${view.u16(RECORD_HEADER.at.cpu)}, ring ${portion.ring}`;
+          const number = view.u64(RECORD_HEADER.at.sequence);
+          if (number !== (next.get(place) ?? 0)) strays.push(`${place}: ${number}`);
+          next.set(place, number + 1);
+        }
       }
   expect(times.length).toBe(20_020);
+  expect(strays).toEqual([]);
   expect(times).toEqual(times.toSorted((a, b) => a - b));
 });
 

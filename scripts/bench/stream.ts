@@ -89,11 +89,12 @@ type Template = {
 
 /** Lays records out as a sensor sends them, in rounds: first what is in the process ring, then what is in the other one. */
 class Layout {
-  readonly frames: Template[] = [];
+  readonly frames: Template[];
   /** Records of a round by CPU and kind, and by CPU and ring; bytes by ring. */
   readonly counts = Array.from({ length: CPUS }, () => zeros(KINDS_MAX));
   readonly numbers = Array.from({ length: CPUS }, () => zeros(RINGS_MAX));
   readonly sizes = zeros(RINGS_MAX);
+  private readonly closed: Pick<Template, "bytes" | "ring" | "position">[] = [];
   private readonly open = [Ring.process, Ring.activity].map(() => ({ parts: [] as Uint8Array[], size: 0 }));
 
   constructor(
@@ -113,6 +114,8 @@ class Layout {
     }
     this.close(Ring.process);
     this.close(Ring.activity);
+    // How many numbers a round takes is known by now.
+    this.frames = this.closed.map((frame) => ({ ...frame, ...this.placesIn(frame) }));
   }
 
   private add(ring: Ring, record: Uint8Array): void {
@@ -134,15 +137,18 @@ class Layout {
     if (!open || open.size === 0) return;
     const position = BigInt(this.sizes[ring] ?? 0);
     const more = Number(ring === Ring.process);
-    const frame = frameOf(FrameType.records, Buffer.concat(open.parts), { ring, position, more });
-    this.frames.push({ bytes: frame, ring, position, ...this.placesIn(frame, ring) });
+    const bytes = frameOf(FrameType.records, Buffer.concat(open.parts), { ring, position, more });
+    this.closed.push({ bytes, ring, position });
     this.sizes[ring] = (this.sizes[ring] ?? 0) + open.size;
     open.parts = [];
     open.size = 0;
   }
 
-  private placesIn(frame: Uint8Array, ring: Ring): Omit<Template, "bytes" | "ring" | "position"> {
-    const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+  private placesIn({
+    bytes,
+    ring,
+  }: Pick<Template, "bytes" | "ring">): Omit<Template, "bytes" | "ring" | "position"> {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const found: [place: number, step: number][] = [];
     const turning: [key: number, tid: number][] = [];
     const { process, parent, tid, kind, cpu, sequence, time } = RECORD_HEADER.at;
