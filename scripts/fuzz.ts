@@ -2,20 +2,19 @@
 // Feeds hostile bytes to the stream reader, the decoder and the whole core: good records and frames of a real capture, changed
 // in ways that know the layout and in ways that do not. Anything but a clear refusal is a finding.
 //
-//   bun run fuzz [--count N] [--seed S] [--target NAME] [--from I]
-//
-// The same seed gives the same inputs. A finding names seed, target and iteration: --from I --count 1 makes it again.
+// `bun run fuzz --help` says how. The same seed gives the same inputs. A finding names seed, target and iteration: --from I --count 1 makes it again.
 // Exit code 1 when there was a finding.
 
 import { readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import { zstdDecompressSync } from "node:zlib";
+import { Option } from "commander";
 import type { Target } from "./fuzz/law.ts";
 import { seedsOf } from "./fuzz/mutate.ts";
 import { Random } from "./fuzz/random.ts";
 import { targetsOf } from "./fuzz/targets.ts";
+import { tool, wholeNumber } from "./tool.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const CAPTURE = join(ROOT, "scripts/sample.capture.zst");
@@ -119,21 +118,21 @@ function shown(bytes: Uint8Array): string {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      count: { type: "string" },
-      seed: { type: "string" },
-      target: { type: "string" },
-      from: { type: "string" },
-    },
-  });
-  const seed = numberOf("seed", values.seed) ?? Date.now() % 1_000_000;
-  const count = numberOf("count", values.count) ?? COUNT;
-  const from = numberOf("from", values.from) ?? 0;
   const all = targets();
-  const chosen = all.filter(({ name }) => values.target === undefined || name === values.target);
-  if (chosen.length === 0)
-    throw new Error(`--target ${values.target}: expected ${all.map(({ name }) => name).join(", ")}`);
+  const names = all.map(({ name }) => name);
+  const {
+    seed,
+    count,
+    from,
+    target: only,
+  } = tool("fuzz", "Feeds hostile bytes to what reads them.")
+    .option("--count <inputs>", "how many: for one target, or in all", wholeNumber, COUNT)
+    .option("--seed <number>", "the same one gives the same inputs", wholeNumber, Date.now() % 1_000_000)
+    .addOption(new Option("--target <name>", "nothing but this one").choices(names))
+    .option("--from <input>", "passes over the inputs before it", wholeNumber, 0)
+    .parse()
+    .opts<{ count: number; seed: number; target?: string; from: number }>();
+  const chosen = all.filter(({ name }) => only === undefined || name === only);
   const position = new Int32Array(new SharedArrayBuffer(8));
   const watch = new Worker(import.meta.path, {
     workerData: { position, names: chosen.map(({ name }) => name), seed },
@@ -152,14 +151,6 @@ async function main(): Promise<void> {
   for (const { findings } of results) for (const finding of findings) console.log(`finding: ${finding}\n`);
   console.log(table(results, seed));
   if (results.some(({ findings }) => findings.length > 0)) process.exitCode = 1;
-}
-
-function numberOf(name: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 0)
-    throw new Error(`--${name} ${text}: expected a whole number`);
-  return number;
 }
 
 function table(results: Result[], seed: number): string {

@@ -1,21 +1,13 @@
-// Measures all that design and documents say about speed and size.
-//
-//   bun run bench [--quick] [--only ROW] [--json FILE] [--compare OLD.json] [--plot FILE]
-//
-//   --quick     fewer runs and events: to see that it works, not to quote
-//   --only      one of the rows: hook, hook-fentry, programs, peers, live, replay, rules, memory, endless, start,
-//               latency, idle, growth
-//   --json      writes everything there, after each group of rows, for --compare and other programs
-//   --compare   prints beside each row its ratio to the one in an earlier file, or the difference where that was not above 0
-//   --plot      where the curves of cost as work grows are drawn (default build/bench.svg)
+// Measures all that design and documents say about speed and size. `bun run bench --help` says how.
 //
 // Needs root, and a machine that does nothing else: the load of the last minute stands above the table. Rows that could not be
 // measured because something broke, or that did less than they say, say so, and the exit code is 1.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { parseArgs } from "node:util";
+import { Option } from "commander";
 import { notLive } from "../live/pair.ts";
+import { tool } from "../tool.ts";
 import { liveRows, replayRows, ruleRows } from "./carry.ts";
 import { endlessRows, idleRows, latencyRows, memoryRows, startRows } from "./footprint.ts";
 import { growthRows } from "./growth.ts";
@@ -33,16 +25,6 @@ const QUICK: Extent = { runs: 1, pairs: 1, scale: 0.1 };
 
 /** What `--json` writes. */
 type Results = { machine: Machine; ring_mib: number; profile: string; extent: Extent; rows: Result[] };
-
-const { values } = parseArgs({
-  options: {
-    quick: { type: "boolean", default: false },
-    only: { type: "string" },
-    json: { type: "string" },
-    compare: { type: "string" },
-    plot: { type: "string", default: "build/bench.svg" },
-  },
-});
 
 const GROUPS: Record<string, (tools: Tools, extent: Extent) => Promise<(Row | Skipped)[]>> = {
   hook: (tools, extent) => hookRows(tools, extent, "tracepoint"),
@@ -72,13 +54,24 @@ const GROUPS: Record<string, (tools: Tools, extent: Extent) => Promise<(Row | Sk
   },
 };
 
+const values = tool(
+  "bench",
+  "Measures all that design and documents say about speed and size. Takes half an hour.",
+)
+  .option("--quick", "fewer runs and events: to see that it works, not to quote")
+  .addOption(new Option("--only <rows>", "nothing but the rows of this name").choices(Object.keys(GROUPS)))
+  .option("--json <file>", "writes everything there, too, after each group of rows")
+  .option(
+    "--compare <old>",
+    "prints beside each row its ratio to the one in an earlier --json, or how much more it is where that was not above 0",
+  )
+  .option("--plot <file>", "where the curves of cost as work grows are drawn", "build/bench.svg")
+  .parse()
+  .opts<{ quick?: true; only?: string; json?: string; compare?: string; plot: string }>();
+
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  if (values.only !== undefined && !(values.only in GROUPS)) {
-    console.error(`bench: --only ${values.only}: expected one of ${Object.keys(GROUPS).join(", ")}`);
-    return 2;
-  }
   const reason = notLive();
   if (reason !== null) {
     console.error(`bench: cannot run here (${reason})`);

@@ -2,14 +2,12 @@
 // truth), declared (the coverage record names it as a blind spot), or silent, which no release may have. Ids with an E are
 // those of the project's catalogue of evasions; those with an X were found later.
 //
-//   bun run evasions [--tools FOLDER]     FOLDER holds the programs below, compiled; without it they are compiled first
-//
 // Exit code 1 when a case was silent.
 
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { tool } from "../tool.ts";
 import { CATALOGUE, type Case, type Facts, TOOLS } from "./cases.ts";
 import { FINDINGS } from "./findings.ts";
 import { Bench, compileTools } from "./pair.ts";
@@ -65,7 +63,10 @@ async function act({ act: what }: Case, folder: string, tools: string): Promise<
   return { folder, pid: program.pid, said };
 }
 
-const { values } = parseArgs({ options: { tools: { type: "string" } } });
+const values = tool("evasions", "Tries what attackers do to escape a sensor, and prints how each case ended.")
+  .option("--tools <folder>", "holds the programs of the cases, compiled; else they are compiled first")
+  .parse()
+  .opts<{ tools?: string }>();
 const built = mkdtempSync(join(tmpdir(), "warder-tools-"));
 try {
   if (!values.tools) compileTools(built, TOOLS);

@@ -1,7 +1,5 @@
 // Takes away one counter's increment after the other, in C and in TypeScript, and looks whether a test notices. In a copy of
-// the project, so that nothing is left behind.
-//
-//   bun run mutate [--list] [PART...]
+// the project, so that nothing is left behind. `bun run mutate --help` says how.
 //
 // Exit code 1 when an increment can go unnoticed, 2 when the command line is wrong or a check fails without any change.
 
@@ -20,16 +18,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { tool } from "../tool.ts";
 
 const ROOT = join(import.meta.dir, "../..");
-const USAGE = `Usage: bun run mutate [--list] [PART...]
-
-Takes away one counter's increment after the other, and says which check notices. All of them take about a day.
-
-  PART        only the places that contain it: "evaluator/output/", "sensor/ring.ts", "totals.lines", a line of --list
-  --list      print the places, and run nothing
-  -h, --help  print this`;
 
 /** A place where something is counted, and the line without it; `name` has all of this. */
 type Mutation = { name: string; file: string; line: number; without: string };
@@ -255,20 +246,23 @@ function tryAll(chosen: Mutation[]): boolean {
 }
 
 function main(): number {
-  const { values, positionals: parts } = parseArgs({
-    allowPositionals: true,
-    options: { list: { type: "boolean" }, help: { type: "boolean", short: "h" } },
-  });
-  if (values.help) {
-    console.log(USAGE);
-    return 0;
-  }
+  const about =
+    "Takes away one counter's increment after the other, and says which check notices. All of them take about a day.";
+  const command = tool("mutate", about)
+    .argument(
+      "[part...]",
+      'only places that contain it: "evaluator/output/", "totals.lines", a line of --list',
+    )
+    .option("--list", "print the places, and run nothing")
+    .parse();
+  const { list } = command.opts<{ list?: true }>();
+  const parts = command.args;
   const all = mutations();
   const strange = parts.find((part) => !all.some(({ name }) => name.includes(part)));
   if (strange !== undefined)
     throw new Error(`no place contains ${JSON.stringify(strange)}; --list prints all of them`);
   const chosen = all.filter(({ name }) => parts.length === 0 || parts.some((part) => name.includes(part)));
-  if (!values.list) return tryAll(chosen) ? 0 : 1;
+  if (!list) return tryAll(chosen) ? 0 : 1;
   for (const { name } of chosen) console.log(name);
   return 0;
 }

@@ -1,8 +1,6 @@
 // Rotates the files of a live evaluator under load in both ways at once: by size, and by somebody who moves a file away and
 // sends SIGUSR1. Then compares all pieces, byte by byte, with a replay of the recording of the same stream.
 //
-//   bun run rotation [--seconds 60]
-//
 // Exit code 1 when a line is missing, torn, or there twice.
 
 import {
@@ -20,7 +18,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { tool, wholeNumber } from "../tool.ts";
 import { Bench, compileTools, fileRule, notLive } from "./pair.ts";
 
 const ROOT = join(import.meta.dir, "../..");
@@ -170,7 +168,13 @@ async function rotate(tools: Record<"generate" | "load", string>, seconds: numbe
   }
 }
 
-const { values } = parseArgs({ options: { seconds: { type: "string", default: "60" } } });
+const { seconds } = tool(
+  "rotation",
+  "Rotates the files of an evaluator under load, and compares the pieces with a replay.",
+)
+  .option("--seconds <seconds>", "how long", wholeNumber, 60)
+  .parse()
+  .opts<{ seconds: number }>();
 const reason = notLive();
 if (reason !== null) {
   console.error(`rotation: cannot run here (${reason})`);
@@ -180,7 +184,7 @@ const built = mkdtempSync(join(tmpdir(), "warder-tools-"));
 chmodSync(built, 0o755);
 try {
   const tools = compileTools(built, ["generate", "load"]);
-  process.exitCode = (await rotate(tools, Number(values.seconds))) ? 0 : 1;
+  process.exitCode = (await rotate(tools, seconds)) ? 0 : 1;
 } finally {
   rmSync(built, { recursive: true });
 }
