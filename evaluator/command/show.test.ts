@@ -1,22 +1,9 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { warder } from "../../scripts/live/pair.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const SAMPLE = join(ROOT, "scripts/sample.capture.zst");
-
-async function warder(args: string[], stdin = ""): Promise<{ code: number; stdout: string; stderr: string }> {
-  const program = Bun.spawn([process.execPath, join(ROOT, "evaluator/main.ts"), ...args], {
-    stdin: Buffer.from(stdin),
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    new Response(program.stdout).text(),
-    new Response(program.stderr).text(),
-    program.exited,
-  ]);
-  return { code, stdout, stderr };
-}
 
 test("lines of an earlier run look as they would have on a terminal, whatever bytes they hold", async () => {
   const replay = (format: string) => warder(["replay", "--rules", join(ROOT, "rules"), "-o", format, SAMPLE]);

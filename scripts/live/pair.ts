@@ -291,11 +291,11 @@ export function compileTools<Name extends string>(
 /** Runs the evaluator's command line to its end. */
 export async function warder(
   args: string[],
-  stdin?: Uint8Array,
+  stdin?: Uint8Array | string,
 ): Promise<{ code: number; stdout: string; stderr: string }> {
   const program = Bun.spawn([BUN, EVALUATOR, ...args], {
     cwd: ROOT,
-    stdin: stdin ?? "ignore",
+    stdin: stdin === undefined ? "ignore" : Buffer.from(stdin),
     stdout: "pipe",
     stderr: "pipe",
   });
