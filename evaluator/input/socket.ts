@@ -22,7 +22,10 @@ export class Handled {
 
   /** This frame has been handled. */
   add(frame: Frame): void {
-    if (frame.type === "records") this.position[frame.ring] = frame.position + BigInt(frame.bytes.length);
+    // What was held back of a stream before this one is of other rings.
+    if (frame.type === "preamble") this.position.fill(0n);
+    else if (frame.type === "records")
+      this.position[frame.ring] = frame.position + BigInt(frame.bytes.length);
     else if (frame.type === "counters") this.counters = frame.counters.time;
   }
 
