@@ -190,7 +190,9 @@ class Pipeline {
         written = awaitedLater(this.write());
       }
     };
-    for await (const piece of acknowledge ? this.listened(pieces) : pieces) {
+    // Whoever is silent does not say what belongs between what is held back.
+    const release = () => handle(rounds.rest());
+    for await (const piece of acknowledge ? this.listened(pieces, release) : pieces) {
       let failure: unknown = null;
       try {
         for (const frame of reader.push(piece)) {
@@ -279,13 +281,17 @@ class Pipeline {
     return this.outputs.flush();
   }
 
-  /** The pieces of a live stream. A sensor that does not even count any more is silent, which is said once. */
-  private async *listened(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  /** The pieces of a live stream. A sensor that does not even count any more is silent, which is said once, behind `release`. */
+  private async *listened(
+    pieces: AsyncIterable<Uint8Array>,
+    release: () => Promise<void>,
+  ): AsyncGenerator<Uint8Array> {
     const iterator = pieces[Symbol.asyncIterator]();
     for (;;) {
       const next = iterator.next();
       // Whoever was stopped himself has not read yet what came meanwhile.
       if (!(await comesWithin(SILENT_MS, next)) && !(await comesWithin(SECOND_LOOK_MS, next))) {
+        await release();
         this.add(this.core.silent(SILENT_MS / 1000));
         if (!this.core.begun) say("the sensor takes the connection and says nothing: is it stopped?");
         await this.flush();

@@ -72,3 +72,8 @@ test("what was held back of other rings is not acknowledged to the sensor of the
   expect(told.length).toBe(ACKNOWLEDGEMENT.size);
   expect(readAcknowledgement(viewOf(told), 0).position).toEqual([0n, BigInt(open.length), 0n, 0n]);
 }, 30_000);
+
+test("what is held back is written when the sensor falls silent in the middle of a round", async () => {
+  const { types } = await evaluate([Buffer.concat([preambleOf(), held])], 2);
+  expect(types).toEqual(["process_exit", "sensor_silent"]);
+}, 30_000);
