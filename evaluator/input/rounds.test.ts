@@ -145,6 +145,24 @@ test.each([
   expect(read(again, rounds.rest())).toEqual([]);
 });
 
+test("what is held back and has been acknowledged by a recorder stands in its place in the next stream of the same rings", () => {
+  const rounds = new Rounds();
+  const next = [0n, 0n];
+  const exit = { id: 0, ring: Ring.process, stamped: 9, reserved: 10 };
+  const before = { id: 1, ring: Ring.activity, stamped: 7, reserved: 8 };
+  const behind = { id: 2, ring: Ring.activity, stamped: 11, reserved: 12 };
+  const later = { id: 3, ring: Ring.process, stamped: 13, reserved: 14 };
+  const held = framesOf([exit], Ring.process, 0n, true, 1);
+  const first = [preambleOf(1n), ...held.frames, END];
+  expect(first.flatMap((frame) => read(next, rounds.portions(frame)))).toEqual([]);
+  const second = [
+    ...framesOf([later], Ring.process, held.end, true, 1).frames,
+    ...framesOf([before, behind], Ring.activity, 0n, false, 1).frames,
+  ];
+  const out = [preambleOf(1n), ...second].flatMap((frame) => read(next, rounds.portions(frame)));
+  expect(out).toEqual([1, 0, 2, 3]);
+});
+
 test("what is held back is not among what has come when counters come, but for the last ones of all", () => {
   const rounds = new Rounds();
   const next = [0n, 0n];

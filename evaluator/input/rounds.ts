@@ -39,12 +39,15 @@ export class Rounds {
    * ring's in their order. What becomes of one can be written before the next is looked at.
    */
   *portions(frame: Frame): Generator<Frame> {
-    if (frame.type === "records" && frame.ring === Ring.process && frame.more) {
-      this.hold(frame);
-      while (this.heldSize > HELD_SIZE_MAX) yield* portionsOf(this.takeFirst());
-      return;
+    if (frame.type === "preamble") yield* this.begin(frame.preamble);
+    if (frame.type === "records" && frame.ring === Ring.process) {
+      this.dropFrom(frame.position);
+      if (frame.more) {
+        this.hold(frame);
+        while (this.heldSize > HELD_SIZE_MAX) yield* portionsOf(this.takeFirst());
+        return;
+      }
     }
-    if (frame.type === "preamble") this.begin(frame.preamble);
     let rest = 0;
     if (frame.type === "records" && frame.ring === Ring.activity) rest = yield* this.merge(frame);
     if (isBehindAll(frame)) yield* this.rest();
@@ -54,24 +57,33 @@ export class Rounds {
 
   /** What is held back has come, and is not yet among what can be counted. */
   private asHandled(frame: CountersFrame): CountersFrame {
-    const [first] = this.held;
-    if (!first) return frame;
+    if (this.held.length === 0) return frame;
     const sentPosition = [...frame.counters.sentPosition];
-    sentPosition[Ring.process] = first.position + BigInt(this.given);
+    sentPosition[Ring.process] = this.heldFrom;
     return { ...frame, counters: { ...frame.counters, sentPosition } };
   }
 
-  /** What is held back has not been acknowledged: another stream of the same rings has it again, and what belongs between. */
-  private begin({ bootId, instance }: StreamPreamble): void {
+  /** What is held back of these rings waits for what belongs between; of other rings, nothing comes any more. */
+  private *begin({ bootId, instance }: StreamPreamble): Generator<Frame> {
     const origin = `${Buffer.from(bootId).toString("hex")} ${instance}`;
-    if (origin === this.origin) while (this.held.length > 0) this.drop();
+    if (origin !== this.origin) yield* this.rest();
     this.origin = origin;
+  }
+
+  /** What was not acknowledged comes again in the next stream: what is held back from here on is that. */
+  private dropFrom(position: bigint): void {
+    if (position <= this.heldFrom) while (this.held.length > 0) this.drop();
   }
 
   /** What is held back when nothing comes any more. */
   *rest(): Generator<Frame> {
     while (this.held.length > 0) yield* portionsOf(this.takeFirst());
     this.latest = 0;
+  }
+
+  /** Where in its ring begins what is held back. */
+  private get heldFrom(): bigint {
+    return (this.held[0]?.position ?? 0n) + BigInt(this.given);
   }
 
   private hold(frame: RecordsFrame): void {
@@ -140,7 +152,7 @@ export class Rounds {
 /** Does it come behind all that is held back? The end of a stream is not that of its round: another one may go on with it. */
 function isBehindAll(frame: Frame): boolean {
   if (frame.type === "records") return frame.ring === Ring.process;
-  return frame.type === "preamble" || (frame.type === "counters" && frame.counters.abandoned !== 0);
+  return frame.type === "counters" && frame.counters.abandoned !== 0;
 }
 
 /** A frame of records in portions, from one of its entries on. Any other frame is one portion. */
