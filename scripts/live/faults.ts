@@ -226,8 +226,10 @@ export function stopped(
 /** Memory that a sensor may differ by, for reasons of its runtime, while its reader stands still. */
 const MEMORY_SLACK_KIB = 16 * 1024;
 
+/** Of a fault that makes rings overflow, while nobody reads them. */
 function withMemory(outcome: Outcome, grownKib: number): Outcome {
   const problems = grownKib > MEMORY_SLACK_KIB ? [`the sensor grew by ${grownKib} KiB`] : [];
+  if (outcome.counted === 0) problems.push("nothing was lost");
   return {
     ...outcome,
     note: `sensor ${grownKib >= 0 ? "+" : ""}${grownKib} KiB`,
