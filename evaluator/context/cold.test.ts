@@ -173,7 +173,11 @@ test("no more are lent than may wait, and one that is given back or dropped make
 });
 
 test("keys that were chosen to meet in one bucket take places from one another, and from nobody else", () => {
-  const store = new ColdStore(16_384, 1024 * 1024, SHAPE);
+  const gone: number[] = [];
+  const store = new ColdStore(16_384, 1024 * 1024, SHAPE, ({ tgid }, { texts }) => {
+    expect(texts[1]).toBe(String(tgid) as Bytes);
+    gone.push(tgid);
+  });
   const at = (tgid: number): ColdKey => ({ tgid, startLow: 0, startHigh: 0 });
   const chosen: number[] = [];
   const others: number[] = [];
@@ -193,4 +197,5 @@ test("keys that were chosen to meet in one bucket take places from one another, 
   const left = chosen.filter((tgid) => Number(textOf(store, at(tgid)) ?? Number.NaN) === tgid);
   expect(left.length).toBe(8);
   expect(left).toEqual(expect.arrayContaining(chosen.slice(2, 8)));
+  expect([...left, ...gone].toSorted((a, b) => a - b)).toEqual(chosen);
 });

@@ -205,6 +205,7 @@ export class ColdStore {
       this.evicted += 1;
       place = this.placeToGive(bucket);
       if (place < 0) return;
+      this.forgotten?.(this.keyAt(this.wordOf(place)), this.entryAt(place));
       this.size -= 1;
     }
     this.places[place] = value;
