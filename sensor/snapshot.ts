@@ -23,7 +23,8 @@ export class Snapshots {
   /** What another thread reads. Nobody else may read with arguments meanwhile. */
   private reading: { fd: number; since: number; end: Promise<void> } | null = null;
   private brought: number | Error | null = null;
-  private begun = 0;
+  /** In reads of this list, ms. */
+  private spent = 0;
 
   /** `link`: of the iterator. */
   constructor(
@@ -36,7 +37,7 @@ export class Snapshots {
   begin(isBare = false): void {
     this.end();
     this.fd = createIterator(this.link);
-    this.begun = performance.now();
+    this.spent = 0;
     this.renew(0);
     // Of an earlier sensor that was killed, a read may not have come back: it is in the memory where ours would be made.
     this.own.setBare(isBare || (this.reading === null && this.own.reading() !== 0));
@@ -86,23 +87,29 @@ export class Snapshots {
   /** What another thread has read: bytes, 0 at the end; undefined: nothing yet. */
   private readAside(): number | undefined {
     const { brought } = this;
-    const now = performance.now();
     this.brought = null;
     if (brought instanceof Error) throw brought;
     if (brought !== null) return brought;
-    if (this.reading === null) this.beginReading();
-    else if (now - this.reading.since > HANG_MS || now - this.begun > LIST_MS_MAX) this.giveUp();
+    if (this.reading === null) {
+      this.beginReading();
+      return undefined;
+    }
+    const took = performance.now() - this.reading.since;
+    if (took > HANG_MS || this.spent + took > LIST_MS_MAX) this.giveUp();
     return undefined;
   }
 
   private beginReading(): void {
     const { fd, chunk, size } = this;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.reading = { fd, since: performance.now(), end: promise };
+    const since = performance.now();
+    this.reading = { fd, since, end: promise };
     read(fd, chunk, size, chunk.length - size, null, (error, count) => {
       this.reading = null;
-      if (fd === this.fd) this.brought = error ?? count;
-      else libc.closeFd(fd);
+      if (fd === this.fd) {
+        this.brought = error ?? count;
+        this.spent += performance.now() - since;
+      } else libc.closeFd(fd);
       resolve();
     });
   }

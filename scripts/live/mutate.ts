@@ -112,7 +112,7 @@ const WITHOUT: Record<string, string> = { "++": "", "+=": "??=", "-=": "??=", "+
 
 /** Places in texts, memory and time, sizes, numbers of tries, and what a rate is held against: nothing that happened. */
 const NO_COUNT = [
-  /\b(?:at|back|body|end|high|low|number|taken|text|used|weight|word|\w*(?:[oO]ffset|[sS]tart|[wW]all\w*)) [+-]=/,
+  /\b(?:at|back|body|end|high|low|number|spent|taken|text|used|weight|word|\w*(?:[oO]ffset|[sS]tart|[wW]all\w*)) [+-]=/,
   /\b(?:errors|frames|limited\.count|links|refusals|versions) \+=/,
   /[sS]ize [+-]= (?!1;)|\+= size|\b(?:address|column|length|position): /,
   /sum \+ (?:ancestor\.length|ring\.consumerPosition|\(sharers|size|some)\b/,
