@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Bench, fileRule, type Line, type Program, until } from "./pair.ts";
-import { type Account, accountsOf, linesOf, type Tally, tally, untold } from "./tally.ts";
+import { type Account, accountsOf, Books, linesOf, type Tally, tally, untold } from "./tally.ts";
 
 /** The compiled programs. */
 export type Tools = { generate: string; load: string; harm: string };
@@ -344,11 +344,15 @@ export async function killed(
     // A reader that has waited for long looks for its sensor every two seconds only.
     await until("the last connection", () => pair.sensor?.stderr.includes(") connected") === true);
     const fault = `E60 kill -9: ${who}${losing ? ", while losing" : ""}${behind ? ", reader behind" : ""}`;
+    const books = new Books(pair.folder);
     const deadline = performance.now() + REST_MAX_MS;
-    do await Bun.sleep(LAST_COUNTERS_MS);
-    while (judge(fault, kills, generated, pair.tally()).problems.length > 0 && performance.now() < deadline);
+    do {
+      await Bun.sleep(LAST_COUNTERS_MS);
+      for (const one of pair.evaluators) books.read(one.stdoutPath, one === evaluator);
+    } while (judge(fault, kills, generated, books.tally).problems.length > 0 && performance.now() < deadline);
     await evaluator.end("SIGTERM");
-    const result = pair.tally();
+    books.read(evaluator.stdoutPath);
+    const result = books.tally;
     const outcome = judge(fault, kills, generated, result);
     if (losing && outcome.counted === 0) outcome.problems.push("nothing was lost");
     return { ...outcome, note: `${result.repeated} repeated, ${result.alertIds.size} alerts` };
