@@ -7,7 +7,7 @@ import {
   type RecordHeader,
   RecordKind,
 } from "../../../bpf/event.gen.ts";
-import { anyRecord, execRecord, viewOf } from "../../../scripts/records.ts";
+import { activity, anyRecord, execRecord, viewOf } from "../../../scripts/records.ts";
 import { Processes } from "../../context/processes.ts";
 import { normalise, type Origin } from "../../event/normalise.ts";
 import { Lines } from "../lines.ts";
@@ -119,3 +119,27 @@ test("a line straight from the record is the line of its event, byte for byte, w
     expect(seen.get(kind) ?? 0).toBeGreaterThan(300);
   expect(redeliveries).toBeGreaterThan(1000);
 }, 120_000);
+
+test("a line is whole wherever the room for lines ends, also where what is kept of a process is longer than the rest", () => {
+  const [exec] = fc.sample(execRecord, { numRuns: 1, seed: 1 }) as [ExecRecord];
+  const [open] = fc.sample(activity, { numRuns: 1, seed: 1 }) as [DecodedRecord];
+  const exeBytes = (byte: string) => ({ bytes: `/tmp/${byte.repeat(4000)}` as Bytes, fullSize: 4005 });
+  for (const byte of ["x", "\xff"]) {
+    const lines = new Lines(100_000);
+    const writer = new EventWriter(lines);
+    const from: Origin = { bootId: "0badc0de-0000-1111-2222-333344445555", hostId: null, wallOffset: 0n };
+    writer.setOrigin(from);
+    const processes = new Processes(from.bootId, LIMITS);
+    const { process: key, execId } = exec.header;
+    processes.observe(viewOf({ ...exec, exePath: exeBytes(byte) }));
+    const record = { ...open, header: { ...open.header, process: key, tid: key.tgid, parent: key, execId } };
+    const view = viewOf(record);
+    const lineOf = (i: number) => lines.buffer.bytes.toString("latin1", lines.startOf(i), lines.endOf(i));
+    const lineage = processes.lineageOf(view, processes.observe(view));
+    const expected = ndjson(normalise(record, lineage, from, false));
+    expect(expected.length).toBeGreaterThan(8000);
+    // Room is made by doubling.
+    while (lines.size < 9_000_000) writer.add(view, processes.observe(view), processes, false);
+    for (let i = 0; i < lines.count; i++) expect(lineOf(i) === expected).toBe(true);
+  }
+});

@@ -100,9 +100,10 @@ export class EventWriter {
   add(record: RecordView, process: Process, processes: Processes, redelivered: boolean): void {
     const { buffer } = this;
     const kind = record.u16(HEADER.kind);
-    buffer.reserve(record.size * GROWTH_MAX + FIXED_SIZE_MAX);
+    buffer.reserve(FIXED_SIZE_MAX);
     this.putBeginning(record, kind);
     this.putWho(record, process, processes);
+    buffer.reserve(record.size * GROWTH_MAX + FIXED_SIZE_MAX);
     if (record.isCut) this.putTruncated(record);
     if (redelivered) buffer.put(REDELIVERED);
     if (kind >= RecordKind.connect) putNetwork(buffer, record);
@@ -119,6 +120,7 @@ export class EventWriter {
     const size = actor < 0 ? 0 : actors.sizeOf(actor);
     const ticket = actor < 0 ? 0 : actors.ticketOf(actor);
     if (size > 0 && buffer.hasKept(ticket)) {
+      buffer.reserve(size);
       buffer.putKept(ticket, size);
       return;
     }
