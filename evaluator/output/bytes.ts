@@ -198,7 +198,7 @@ export class ByteBuffer {
   private putHard(name: string, text: Bytes): void {
     const { body, exact } = jsonText(text);
     this.putBytes(body);
-    if (!exact) this.putBytes(`","${name}_b64":"${Buffer.from(text, "latin1").toString("base64")}` as Bytes);
+    if (!exact) this.putBytes(`","${name}_b64":"${btoa(text)}` as Bytes);
   }
 
   /** A whole number from 0 to 2^53, in digits. */

@@ -71,6 +71,26 @@ describe("text that is not text", () => {
     );
   });
 
+  const shown: [string, string][] = [
+    ...([
+      ["\x01", "\\u0001"],
+      ["\xff", "\\\\xff"],
+      ['"', '\\"'],
+      ["\\", "\\\\"],
+    ] as [string, string][]),
+    ...([
+      ["\xe2\x80\xae", "\\u202e"],
+      ["\xc3\xa9", "\xc3\xa9"],
+    ] as [string, string][]),
+  ];
+  test.each(shown)("a text as long as any, of nothing but %j, is rendered as a short one is", (one, body) => {
+    const bytes = one.repeat(32_768) as Bytes;
+    const line = ndjson({ p: bytes });
+    expect(line.startsWith(`{"p":"${body.repeat(32_768)}"`)).toBe(true);
+    const record = JSON.parse(read(line));
+    expect(bytesOf(record.p, record.p_b64) === bytes).toBe(true);
+  });
+
   test("no character that steers a terminal or ends a line is written raw", () => {
     fc.assert(
       fc.property(text, (bytes) => {
@@ -144,4 +164,7 @@ describe("numbers", () => {
 test("keys keep their order, undefined is left out, null is written", () => {
   const record = { b: 1, a: null, gone: undefined, nested: { y: true, x: ["v" as Bytes] } };
   expect(ndjson(record) as string).toBe('{"b":1,"a":null,"nested":{"y":true,"x":["v"]}}\n');
+  expect(ndjson({ none: [], mixed: ["v", 1], two: ["", " "] }) as string).toBe(
+    '{"none":[],"mixed":["v",1],"two":[""," "]}\n',
+  );
 });

@@ -2,7 +2,7 @@
 // JSON.stringify is no choice: it knows neither integers beyond 2^53 nor bytes that are not UTF-8.
 
 import type { Bytes } from "../event/text.ts";
-import { jsonText } from "./text.ts";
+import { jsonText, PLAIN } from "./text.ts";
 
 /**
  * What a line can hold. Strings are Bytes; text of people (a rule's name) becomes Bytes before it gets here.
@@ -34,17 +34,28 @@ function objectText(object: { readonly [key: string]: JsonValue }): string {
       text += `"${body}"`;
       if (!exact) text += `,"${key}_b64":"${base64(value)}"`;
     } else if (Array.isArray(value)) {
-      const items = value as readonly JsonValue[];
-      text += `[${items.map(valueText).join(",")}]`;
-      // In a list of texts, null stands for those that are exact already.
-      const inexact = items.map((item) => typeof item === "string" && !jsonText(item as Bytes).exact);
-      if (inexact.includes(true)) {
-        const exact = items.map((item, i) => (inexact[i] ? `"${base64(item as string)}"` : "null"));
-        text += `,"${key}_b64":[${exact.join(",")}]`;
-      }
+      const { items, exact } = listOf(value as readonly JsonValue[]);
+      text += `[${items}]`;
+      if (exact !== null) text += `,"${key}_b64":[${exact}]`;
     } else text += valueText(value);
   }
   return `${text}}`;
+}
+
+/** The inside of a list. In one of texts, null stands for those that are exact already; `exact` is null when all are. */
+function listOf(values: readonly JsonValue[]): { items: string; exact: string | null } {
+  // A process may have 30,000 arguments.
+  const isPlain = values.every((value) => typeof value === "string") && PLAIN.test(values.join(" "));
+  if (isPlain && values.length > 0) return { items: `"${values.join('","')}"`, exact: null };
+  let isExact = true;
+  const exact: string[] = [];
+  const items = values.map((value) => {
+    const text = typeof value === "string" ? jsonText(value as Bytes) : null;
+    if (text && !text.exact) isExact = false;
+    exact.push(!text || text.exact ? "null" : `"${base64(value as string)}"`);
+    return text ? `"${text.body}"` : valueText(value);
+  });
+  return { items: items.join(","), exact: isExact ? null : exact.join(",") };
 }
 
 function valueText(value: JsonValue): string {
@@ -64,5 +75,5 @@ function valueText(value: JsonValue): string {
 }
 
 function base64(bytes: string): string {
-  return Buffer.from(bytes, "latin1").toString("base64");
+  return btoa(bytes);
 }
