@@ -161,6 +161,26 @@ describe("E71: a capture with", () => {
     expect(memory).toBeLessThan(MEMORY_SIZE_MAX);
   }, 240_000);
 
+  test("opens of a process whose path is long and no text, as is its parent's, stays within it while all of it is written", async () => {
+    const count = 20_000;
+    const program = decoded(withTexts(exec, { args: "x\0", cwd: "/", exePath: `/${"\xff".repeat(4000)}` }));
+    const base = decoded(firstOf(records, RecordKind.fileOpen));
+    const header = { ...base.header, flags: 0, process: keyOf(1), parent: keyOf(0), tid: keyOf(1).tgid };
+    const start = (i: number) => ({
+      ...header,
+      kind: RecordKind.exec,
+      process: keyOf(i),
+      tid: keyOf(i).tgid,
+    });
+    const first = [0, 1].map((i) => encodeRecord({ ...program, header: start(i) }));
+    const open = encodeRecord({ ...base, header });
+    const stdin = streamOf(count, (i) => first[i] ?? open);
+    const { code, lines, memory } = await trial.evaluate(["replay", "-"], { stdin, keep: isHealth });
+    expect(code).toBe(0);
+    expect(JSON.parse(lines.at(-1) ?? "").ledger.lines).toBe(count);
+    expect(memory).toBeLessThan(MEMORY_SIZE_MAX);
+  }, 240_000);
+
   test("streams of ever other boots begins anew each time, and costs no more", async () => {
     const parts: Buffer[] = [];
     for (let boot = 0; boot < 2000; boot++) {

@@ -10,8 +10,11 @@
 import { RECORD_HEADER, RING_ENTRY, Ring, type StreamPreamble } from "../../bpf/event.gen.ts";
 import { type Frame, nextEntry, wordsOf } from "./records.ts";
 
-/** Bytes of a frame's records that are handled at once. */
-export const PORTION_SIZE = 64 * 1024;
+/**
+ * Bytes of a frame's records that are handled at once, and after which lines may be written: a record of 170 bytes makes a line of 50 kB
+ * where programs have long paths that are no text. With 64 KiB, an evaluator took 290 MB of such; time does not tell the two apart.
+ */
+export const PORTION_SIZE = 8 * 1024;
 /** Of a round of the process ring that is longer, the beginning is not held back: than a ring of 16 MiB, with its frames. */
 export const HELD_SIZE_MAX = 17 * 1024 * 1024;
 /** What a frame that is held counts beside its bytes: of few bytes each, there may be very many, and dropping one moves the others. */
