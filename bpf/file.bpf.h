@@ -80,7 +80,7 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 
 		if (type != S_IFREG && type != S_IFBLK)	/* pipes, sockets, terminals: not files to watch */
 			return 0;
-		if (!canary && is_own(task)) {
+		if (!canary && (is_own(task) || (!call->error && !is_first_write(task, inode)))) {
 			count_filtered(kind);
 			return 0;
 		}
@@ -89,11 +89,13 @@ __noinline int emit_file_at(__u32 kind, __u64 at, struct file_call *call)
 	if (!scratch)
 		return 0;
 	walk_path(scratch, &walk, READ(file, f_path.mnt), READ(file, f_path.dentry), FILE_STEPS_INLINED);
-	if (!canary && (!walk_passes(scratch, &walk) || (kind == RECORD_FILE_WRITE && !call->error && !first_write(task, inode)))) {
+	if (!canary && !walk_passes(scratch, &walk)) {
 		count_filtered(kind);
 		release_scratch(scratch);
 		return 0;
 	}
+	if (kind == RECORD_FILE_WRITE && !canary && !call->error)
+		note_write(task, inode);
 	begin_record(scratch, kind, RING_ACTIVITY, sizeof(*record), task);
 	record = (struct file_record *)scratch->bytes;
 	if (!canary)

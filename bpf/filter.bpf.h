@@ -98,24 +98,41 @@ static __always_inline bool is_own(struct task_struct *task)
 		       is_process(task, own->evaluator, own->evaluator_start));
 }
 
-/* Is this one of the first writes of a process to a file within the window? Not inlined, for the stack: see on_call. */
-static __noinline bool first_write(struct task_struct *task, struct inode *inode)
+static __always_inline void name_write(struct write_key *key, struct task_struct *task, struct inode *inode)
+{
+	key->process = process_key(task);
+	key->object = (__u64)inode;
+	key->inode = READ(inode, i_ino);
+	key->device = READ(inode, i_sb, s_dev);
+	key->generation = READ(inode, i_generation);
+}
+
+/*
+ * Is this one of the first writes of a process to a file within the window? Asked before the path is walked: most writes are not.
+ * Not inlined, for the stack: see on_call.
+ */
+static __noinline bool is_first_write(struct task_struct *task, struct inode *inode)
 {
 	struct write_key key = {};
-	__u64 now = bpf_ktime_get_boot_ns(), *reported;
+	__u64 *reported;
 
 	if (settings.every_write)
 		return true;
-	key.process = process_key(task);
-	key.object = (__u64)inode;
-	key.inode = READ(inode, i_ino);
-	key.device = READ(inode, i_sb, s_dev);
-	key.generation = READ(inode, i_generation);
+	name_write(&key, task, inode);
 	reported = bpf_map_lookup_elem(&writes, &key);
-	if (reported && now - *reported < settings.write_window)
-		return false;
-	bpf_map_update_elem(&writes, &key, &now, BPF_ANY);
-	return true;
+	return !reported || bpf_ktime_get_boot_ns() - *reported >= settings.write_window;
+}
+
+/* It is being reported: what is written to it from here on is not. */
+static __noinline int note_write(struct task_struct *task, struct inode *inode)
+{
+	struct write_key key = {};
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (settings.every_write)
+		return 0;
+	name_write(&key, task, inode);
+	return bpf_map_update_elem(&writes, &key, &now, BPF_ANY);
 }
 
 #endif
