@@ -4,9 +4,11 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import {
+  type Bytes,
   type DecodedRecord,
   DecodeError,
   decodeRecord,
+  type ExecRecord,
   encodeRecord,
   RECORD_HEADER,
   RECORD_LAYOUTS,
@@ -14,7 +16,7 @@ import {
   TEXT,
 } from "../bpf/event.gen.ts";
 import { anyDetection, anyRule } from "../scripts/matches.ts";
-import { anyRecord, framed } from "../scripts/records.ts";
+import { anyRecord, execRecord, framed, viewOf } from "../scripts/records.ts";
 import { Processes } from "./context/processes.ts";
 import { Core } from "./core.ts";
 import type { Decision } from "./decide.ts";
@@ -22,7 +24,7 @@ import { normalise } from "./event/normalise.ts";
 import { fromUtf8 } from "./event/text.ts";
 import type { Counters } from "./input/counters.ts";
 import { RecordView } from "./input/view.ts";
-import { alertOf } from "./output/alert.ts";
+import { ALERT_ARGS_SIZE_MAX, alertOf } from "./output/alert.ts";
 import { EventWriter } from "./output/direct/events.ts";
 import { ALERT, Lines } from "./output/lines.ts";
 import { ndjson } from "./output/ndjson.ts";
@@ -246,7 +248,8 @@ function byMeaning({ rules, detections, alertsOnly, eventsPerSecond, batches }: 
     for (const match of matches) {
       enter(kind, "matched");
       result.alerts += 1;
-      const image = event.event_type === "process_start" ? event : processes.imageOf(process);
+      const image =
+        event.event_type === "process_start" ? event : processes.imageOf(process, ALERT_ARGS_SIZE_MAX);
       write(
         ndjson(alertOf(match, event, { args: image?.args ?? null, cwd: image?.cwd ?? null })),
         kind | ALERT,
@@ -306,6 +309,26 @@ test("a line that got out in part is taken back from those that got out, an even
     ...{ lines: 2, write_failed: 2 },
     ...{ alert_lines: 2, alert_write_failed: 2 },
   });
+});
+
+test("an alert has all of a process's arguments, or both ends of long ones", () => {
+  const [exec] = fc.sample(execRecord, { numRuns: 1, seed: 1 }) as [ExecRecord];
+  const argsOf = (head: string, tail: string) => {
+    const processes = new Processes(BOOT_ID, LIMITS);
+    const args = { head: head as Bytes, tail: tail as Bytes, fullSize: 1_000_000, count: 1 };
+    const process = processes.observe(viewOf({ ...exec, args }));
+    return processes.imageOf(process, ALERT_ARGS_SIZE_MAX)?.args as string[] | undefined;
+  };
+  const half = ALERT_ARGS_SIZE_MAX / 2;
+  expect(argsOf(`a\0${"b".repeat(half - 3)}\0`, "c".repeat(half))).toEqual([
+    ...["a", "b".repeat(half - 3), "c".repeat(half)],
+  ]);
+  expect(argsOf(`a\0${"b".repeat(9000)}`, `${"c".repeat(9000)}\0d\0`)).toEqual([
+    ...["a", "b".repeat(half - 2), "c".repeat(half - 3), "d"],
+  ]);
+  expect(argsOf(`a\0${"b".repeat(9000)}\0d\0`, "")).toEqual([
+    ...["a", "b".repeat(half - 2), "b".repeat(half - 3), "d"],
+  ]);
 });
 
 test("connections that one sensor after the other has refused are added up", () => {

@@ -199,10 +199,17 @@ export class Processes {
     );
   }
 
-  /** Arguments and working directory of a process, for alerts about events that do not carry them. */
-  imageOf(process: Process): { args: Bytes[]; cwd: Bytes | null } | null {
+  /**
+   * Arguments and working directory of a process, for alerts about events that do not carry them. Of more than `argsSize` bytes of
+   * arguments, the middle is left out.
+   */
+  imageOf(process: Process, argsSize: number): { args: Bytes[]; cwd: Bytes | null } | null {
     const { image } = this.store.knownOf(process);
-    return image && { args: argsOf({ head: image.argsHead, tail: image.argsTail }), cwd: image.cwd };
+    if (!image) return null;
+    const { argsHead: head, argsTail: tail, cwd } = image;
+    if (head.length + tail.length <= argsSize) return { args: argsOf({ head, tail }), cwd };
+    const [start, end] = [head.slice(0, argsSize / 2), (tail || head).slice(-argsSize / 2)];
+    return { args: argsOf({ head: start as Bytes, tail: end as Bytes }), cwd };
   }
 
   /** The program that a process runs, if it is still the one that the record is about. */

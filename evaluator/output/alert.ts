@@ -87,12 +87,21 @@ export const ALERT_FIELDS = {
   alert_id: ["text", "the same for the same rule and event, live and in every replay"],
   event_id: ["text", "the event that matched: the line before this one, unless settings leave it out"],
   process_id: COMMON_FIELDS.process_id,
-  args: ["bytes list or null", "argument list of the process; null when it is not known"],
+  args: [
+    "bytes list or null",
+    "argument list of the process; null when it is not known; where the event is no start, and there are more than 4 KiB, without their middle",
+  ],
   cwd: ["bytes or null", "working directory of the process when it was executed"],
   ancestors: COMMON_FIELDS.ancestors,
   container_id: ["text or null", "the container that its cgroup belongs to"],
   attack: ["bytes list or null", "ATT&CK techniques of the rule"],
 } as const satisfies Fields<Alert>;
+
+/**
+ * Bytes of arguments in an alert about anything but a program's start, which has all that came: anybody may raise such an alert as
+ * often as he likes, and each would have 32 KiB.
+ */
+export const ALERT_ARGS_SIZE_MAX = 4096;
 
 /** What is known of the process beside the event. */
 export type AlertContext = { args: Bytes[] | null; cwd: Bytes | null };
