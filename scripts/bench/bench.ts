@@ -14,17 +14,17 @@ import { growthRows } from "./growth.ts";
 import { hookRows, peerRows } from "./hooks.ts";
 import { instructionRows } from "./instructions.ts";
 import { buildTools, endPairs, PROFILE, RING_MIB, removeTools, type Tools } from "./live.ts";
-import { type Machine, thisMachine } from "./machine.ts";
+import { thisMachine } from "./machine.ts";
 import { plot } from "./plot.ts";
 import { programRows } from "./programs.ts";
 import type { Extent, Failed, Result, Row, Skipped } from "./row.ts";
-import { printHead, printRow } from "./table.ts";
+import { printHead, printRow, type Setting } from "./table.ts";
 
 const WHOLE: Extent = { runs: 5, pairs: 9, scale: 1 };
 const QUICK: Extent = { runs: 1, pairs: 1, scale: 0.1 };
 
 /** What `--json` writes. */
-type Results = { machine: Machine; ring_mib: number; profile: string; extent: Extent; rows: Result[] };
+type Results = Setting & { rows: Result[] };
 
 const GROUPS: Record<string, (tools: Tools, extent: Extent) => Promise<(Row | Skipped)[]>> = {
   hook: (tools, extent) => hookRows(tools, extent, "tracepoint"),
@@ -85,7 +85,7 @@ async function main(): Promise<number> {
   const extent = values.quick ? QUICK : WHOLE;
   const rows: Result[] = [];
   const results: Results = { machine: thisMachine(), ring_mib: RING_MIB, profile: PROFILE, extent, rows };
-  printHead(results.machine, extent, old?.machine ?? null);
+  printHead(results, old);
   const tools = buildTools();
   try {
     for (const name of values.only === undefined ? Object.keys(GROUPS) : [values.only]) {

@@ -2,6 +2,7 @@
 // instruction. That is no time, but it is exact, and it can be had for the hooks that the kernel of this machine refuses.
 
 import { noMachine, runInMachine } from "../live/machine.ts";
+import { doneOf, healthOf, holdTo } from "./health.ts";
 import { CALLS, type Call, commandsOf, QUIET } from "./hooks.ts";
 import type { Tools } from "./live.ts";
 import { programsOf } from "./programs.ts";
@@ -22,7 +23,7 @@ const COUNT = CALLS.map(
   (call) => `echo "$1 ${call} $(timed ${commandsOf(OPENED, SCALE)[call].words.join(" ")})" >> /tmp/counts`,
 ).join("\n");
 
-const OPENS = commandsOf(OPENED, SCALE).open;
+const { open: OPENS, spawn: SPAWNS } = commandsOf(OPENED, SCALE);
 
 /** Nobody reads meanwhile: there is one CPU, and the ring has room for all of it. What came is asked for afterwards. */
 const SCRIPT = `
@@ -83,22 +84,24 @@ function partsOf(text: string, profile: Profile): Facts {
   return Object.fromEntries(all.map(({ name, runs, ns }) => [`each run of ${name}`, Math.round(ns / runs)]));
 }
 
-type Ledger = { lost: number; by_kind: { file_open: { received: number } } };
-
-function ledgerOf(text: string, profile: Profile): Ledger {
+/** What the evaluator has seen of the calls. @throws Error when some are missing: hooks that are not there cost nothing */
+function seenIn(text: string, profile: Profile): Facts {
   const line = new RegExp(`^${profile} health (.*)$`, "m").exec(text)?.[1] ?? "";
-  return (JSON.parse(line) as { ledger: Ledger }).ledger;
+  const health = healthOf(`${ROW}, ${profile}`, line);
+  const { lost } = health.ledger;
+  if (lost > 0) throw new Error(`${ROW}, ${profile}: ${lost} lost`);
+  holdTo(`${ROW}, ${profile}`, health, { opens: OPENS.count, starts: SPAWNS.count });
+  return { "opens received": doneOf(health).opens ?? 0, lost };
 }
 
 function rowsOf(profile: Profile, text: string): Row[] {
   const [none, some] = [countsOf(text, `${profile}-without`), countsOf(text, profile)];
-  const ledger = ledgerOf(text, profile);
+  const facts = seenIn(text, profile);
   const goals: Record<Call, Goal | null> = {
     call: profile === "fentry" ? { atMost: 0 } : null,
     open: profile === "fentry" ? { atMost: 10 } : null,
     spawn: null,
   };
-  const facts = { "opens received": ledger.by_kind.file_open.received, lost: ledger.lost };
   const names: Record<Call, string> = { call: "getppid", open: "open and close", spawn: "spawn" };
   return CALLS.map((call) =>
     rowOf(

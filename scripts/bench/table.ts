@@ -4,8 +4,12 @@ import { PROFILE, RING_MIB } from "./live.ts";
 import type { Machine } from "./machine.ts";
 import { type Extent, type Goal, type Result, reached } from "./row.ts";
 
-/** What everything below was measured on. */
-export function printHead(machine: Machine, extent: Extent, old: Machine | null): void {
+/** What a run was: what else than the version may make two of them differ. */
+export type Setting = { machine: Machine; ring_mib: number; profile: string; extent: Extent };
+
+/** What everything below was measured on, and what of it is not as in an earlier run. */
+export function printHead(setting: Setting, old: Partial<Setting> | null): void {
+  const { machine, extent } = setting;
   console.log(describe(machine));
   const part = extent.scale < 1 ? `; only ${extent.scale * 100} % of the events: not to be quoted` : "";
   console.log(`ring of ${RING_MIB} MiB, ${PROFILE} profile but where a row says fentry`);
@@ -14,7 +18,12 @@ export function printHead(machine: Machine, extent: Extent, old: Machine | null)
     console.log(
       `CAUTION: ${machine.other_sensors} other sensors run here; every row pays for their hooks, too`,
     );
-  if (old) console.log(`compared with ${describe(old)}`);
+  if (!old?.machine) return;
+  console.log(`compared with ${describe(old.machine)}`);
+  for (const what of ["extent", "ring_mib", "profile"] as const) {
+    const [now, before] = [setting, old].map((one) => JSON.stringify(one[what]));
+    if (now !== before) console.log(`CAUTION: another ${what} then: ${before}, now ${now}`);
+  }
 }
 
 function describe({ processor, cpus, memory_mb, kernel, bun, load }: Machine): string {
