@@ -1,13 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { anyLine, LINE_FIELDS, sampleLines } from "../../scripts/lines.ts";
-import { fromUtf8 } from "../event/text.ts";
+import { type Bytes, fromUtf8 } from "../event/text.ts";
 import { parseJson } from "../rule/given.ts";
 import { ecs } from "./ecs.ts";
 import { type JsonValue, ndjson } from "./ndjson.ts";
 import { ocsf } from "./ocsf.ts";
 import { compileTables } from "./projection.ts";
-import { readable } from "./text.ts";
+import { jsonText, PLAIN, readable } from "./text.ts";
 
 type Read = Record<string, unknown>;
 
@@ -27,6 +27,36 @@ function read(object: object): Read {
 function exact(value: unknown): unknown {
   return typeof value === "string" ? Buffer.from(value, "base64").toString("latin1") : value;
 }
+
+const NO_TEXTS = [
+  ["\xff", "\\xff"],
+  ["\xff\x01", "\\xff\x01"],
+  ["\xff\\", "\\xff\\x5c"],
+  ["\xc3\xa9\xc3", "\xc3\xa9\\xc3"],
+];
+test.each(NO_TEXTS)("a text as long as any, of nothing but %j, is shown as a short one is", (one, shown) => {
+  expect(readable(one.repeat(8192) as Bytes) === shown.repeat(8192)).toBe(true);
+});
+
+/** What a call takes at best, ms. */
+function best(call: () => unknown): number {
+  const times = Array.from({ length: 100 }, () => {
+    const begun = performance.now();
+    call();
+    return performance.now() - begun;
+  });
+  return Math.min(...times);
+}
+
+test("a path that is no text, which anybody may open, is shown in no more time than JSON takes for it", () => {
+  const path = `/${"\xff\x01".repeat(2040)}` as Bytes;
+  // A string that was put together is made when it is looked at.
+  const show = () => PLAIN.test(readable(path));
+  const render = () => PLAIN.test(jsonText(path).body);
+  best(show);
+  best(render);
+  expect(best(show)).toBeLessThan(1.5 * best(render));
+});
 
 describe.each(STANDARDS)("$name", ({ project, vendor }) => {
   test.each(Object.keys(LINE_FIELDS))("keeps every byte and digit of %s", (type) => {
