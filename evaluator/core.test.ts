@@ -329,6 +329,10 @@ test("an alert has all of a process's arguments, or both ends of long ones", () 
   expect(argsOf(`a\0${"b".repeat(9000)}\0d\0`, "")).toEqual([
     ...["a", "b".repeat(half - 2), "b".repeat(half - 3), "d"],
   ]);
+  // Where the cut is between two of them, there is none that is empty.
+  expect(argsOf(`${"b".repeat(9000)}\0${"c".repeat(half - 2)}\0`, "")).toEqual([
+    ...["b".repeat(half), "c".repeat(half - 2)],
+  ]);
 });
 
 test("connections that one sensor after the other has refused are added up", () => {

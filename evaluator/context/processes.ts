@@ -209,7 +209,9 @@ export class Processes {
     const { argsHead: head, argsTail: tail, cwd } = image;
     if (head.length + tail.length <= argsSize) return { args: argsOf({ head, tail }), cwd };
     const [start, end] = [head.slice(0, argsSize / 2), (tail || head).slice(-argsSize / 2)];
-    return { args: argsOf({ head: start as Bytes, tail: end as Bytes }), cwd };
+    // What ends there is left out: else it would be an empty argument.
+    const rest = end.startsWith("\0") ? end.slice(1) : end;
+    return { args: argsOf({ head: start as Bytes, tail: rest as Bytes }), cwd };
   }
 
   /** The program that a process runs, if it is still the one that the record is about. */
