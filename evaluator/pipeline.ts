@@ -197,6 +197,7 @@ class Pipeline {
       try {
         for (const frame of reader.push(piece)) {
           recording?.write(frame);
+          handled.came(frame);
           await handle(rounds.portions(frame));
           ended = frame.type === "end";
         }

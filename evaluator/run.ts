@@ -172,6 +172,7 @@ export async function record(
     for (const frame of reader.push(piece)) {
       recording.write(frame);
       frames += 1;
+      handled.came(frame);
       handled.add(frame);
     }
     await writeRecording(recording, () => recording.flush());

@@ -17,8 +17,15 @@ const RETRY_MS = 100;
 export class Handled {
   /** By ring, where the last records end. */
   private readonly position = Array.from({ length: RINGS_MAX }, () => 0n);
+  /** By ring, where the last records of this stream end. */
+  private readonly sent = Array.from({ length: RINGS_MAX }, () => 0n);
   /** The time of the last counters. */
   private counters = 0n;
+
+  /** This frame has come. */
+  came(frame: Frame): void {
+    if (frame.type === "records") this.sent[frame.ring] = frame.position + BigInt(frame.bytes.length);
+  }
 
   /** This frame has been handled. */
   add(frame: Frame): void {
@@ -31,7 +38,12 @@ export class Handled {
 
   /** As it is at this moment. */
   now(): Pick<Acknowledgement, "position" | "counters"> {
-    return { position: [...this.position], counters: this.counters };
+    // What an earlier stream had sent of the same rings is this one's only once it has sent it again.
+    const position = this.position.map((at, ring) => {
+      const sent = this.sent[ring] ?? 0n;
+      return at < sent ? at : sent;
+    });
+    return { position, counters: this.counters };
   }
 }
 
