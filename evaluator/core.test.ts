@@ -24,7 +24,7 @@ import { normalise } from "./event/normalise.ts";
 import { fromUtf8 } from "./event/text.ts";
 import type { Counters } from "./input/counters.ts";
 import { RecordView } from "./input/view.ts";
-import { ALERT_ARGS_SIZE_MAX, alertOf } from "./output/alert.ts";
+import { ALERT_ARGS_SIZE_MAX, alertOf, contextOf } from "./output/alert.ts";
 import { EventWriter } from "./output/direct/events.ts";
 import { ALERT, Lines } from "./output/lines.ts";
 import { ndjson } from "./output/ndjson.ts";
@@ -248,12 +248,8 @@ function byMeaning({ rules, detections, alertsOnly, eventsPerSecond, batches }: 
     for (const match of matches) {
       enter(kind, "matched");
       result.alerts += 1;
-      const image =
-        event.event_type === "process_start" ? event : processes.imageOf(process, ALERT_ARGS_SIZE_MAX);
-      write(
-        ndjson(alertOf(match, event, { args: image?.args ?? null, cwd: image?.cwd ?? null })),
-        kind | ALERT,
-      );
+      const context = contextOf(event, () => processes.imageOf(process, ALERT_ARGS_SIZE_MAX));
+      write(ndjson(alertOf(match, event, context)), kind | ALERT);
     }
   };
   const isOverLimit = (type: string, time: bigint): boolean => {
@@ -311,28 +307,34 @@ test("a line that got out in part is taken back from those that got out, an even
   });
 });
 
-test("an alert has all of a process's arguments, or both ends of long ones", () => {
+test("an alert has all of a process's arguments, or both ends of long ones, and says so", () => {
   const [exec] = fc.sample(execRecord, { numRuns: 1, seed: 1 }) as [ExecRecord];
   const argsOf = (head: string, tail: string) => {
     const processes = new Processes(BOOT_ID, LIMITS);
     const args = { head: head as Bytes, tail: tail as Bytes, fullSize: 1_000_000, count: 1 };
     const process = processes.observe(viewOf({ ...exec, args }));
-    return processes.imageOf(process, ALERT_ARGS_SIZE_MAX)?.args as string[] | undefined;
+    const image = processes.imageOf(process, ALERT_ARGS_SIZE_MAX);
+    return { args: image?.args as string[] | undefined, isCut: image?.isCut };
   };
   const half = ALERT_ARGS_SIZE_MAX / 2;
-  expect(argsOf(`a\0${"b".repeat(half - 3)}\0`, "c".repeat(half))).toEqual([
-    ...["a", "b".repeat(half - 3), "c".repeat(half)],
-  ]);
-  expect(argsOf(`a\0${"b".repeat(9000)}`, `${"c".repeat(9000)}\0d\0`)).toEqual([
-    ...["a", "b".repeat(half - 2), "c".repeat(half - 3), "d"],
-  ]);
-  expect(argsOf(`a\0${"b".repeat(9000)}\0d\0`, "")).toEqual([
-    ...["a", "b".repeat(half - 2), "b".repeat(half - 3), "d"],
-  ]);
+  expect(argsOf(`a\0${"b".repeat(half - 3)}\0`, "c".repeat(half))).toEqual({
+    args: ["a", "b".repeat(half - 3), "c".repeat(half)],
+    isCut: true,
+  });
+  expect(argsOf(`a\0${"b".repeat(half)}\0`, "")).toEqual({ args: ["a", "b".repeat(half)], isCut: false });
+  expect(argsOf(`a\0${"b".repeat(9000)}`, `${"c".repeat(9000)}\0d\0`)).toEqual({
+    args: ["a", "b".repeat(half - 2), "c".repeat(half - 3), "d"],
+    isCut: true,
+  });
+  expect(argsOf(`a\0${"b".repeat(9000)}\0d\0`, "")).toEqual({
+    args: ["a", "b".repeat(half - 2), "b".repeat(half - 3), "d"],
+    isCut: true,
+  });
   // Where the cut is between two of them, there is none that is empty.
-  expect(argsOf(`${"b".repeat(9000)}\0${"c".repeat(half - 2)}\0`, "")).toEqual([
-    ...["b".repeat(half), "c".repeat(half - 2)],
-  ]);
+  expect(argsOf(`${"b".repeat(9000)}\0${"c".repeat(half - 2)}\0`, "")).toEqual({
+    args: ["b".repeat(half), "c".repeat(half - 2)],
+    isCut: true,
+  });
 });
 
 test("connections that one sensor after the other has refused are added up", () => {

@@ -13,7 +13,7 @@ import { Instant } from "./event/instant.ts";
 import { normalise, type Origin } from "./event/normalise.ts";
 import type { Bytes } from "./event/text.ts";
 import type { RecordView } from "./input/view.ts";
-import { ALERT_ARGS_SIZE_MAX, type Alert, alertOf } from "./output/alert.ts";
+import { ALERT_ARGS_SIZE_MAX, type Alert, alertOf, contextOf } from "./output/alert.ts";
 import type { EventWriter } from "./output/direct/events.ts";
 import type { Ledger } from "./output/ledger.ts";
 import type { Tally } from "./output/summary.ts";
@@ -173,9 +173,8 @@ export class Decider {
     tally.alerts += 1;
     countUp(tally.bySeverity, match.rule.severity);
     countUp(tally.byRule, match.rule.id);
-    const image =
-      event.event_type === "process_start" ? event : this.processes.imageOf(process, ALERT_ARGS_SIZE_MAX);
-    return alertOf(match, event, { args: image?.args ?? null, cwd: image?.cwd ?? null });
+    const context = contextOf(event, () => this.processes.imageOf(process, ALERT_ARGS_SIZE_MAX));
+    return alertOf(match, event, context);
   }
 }
 

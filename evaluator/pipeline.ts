@@ -242,7 +242,10 @@ class Pipeline {
    * @throws Failure
    */
   async release(): Promise<void> {
-    for (const portion of this.rounds.rest()) this.add(this.core.handle(portion));
+    for (const portion of this.rounds.rest()) {
+      this.add(this.core.handle(portion));
+      if (this.outputs.waitingSize > LINES_SIZE_MAX) await this.flush().catch(failureOf("output"));
+    }
     await this.flush().catch(failureOf("output"));
   }
 

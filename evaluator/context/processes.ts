@@ -201,17 +201,18 @@ export class Processes {
 
   /**
    * Arguments and working directory of a process, for alerts about events that do not carry them. Of more than `argsSize` bytes of
-   * arguments, the middle is left out.
+   * arguments, the middle is left out. `isCut`: arguments are missing.
    */
-  imageOf(process: Process, argsSize: number): { args: Bytes[]; cwd: Bytes | null } | null {
+  imageOf(process: Process, argsSize: number): { args: Bytes[]; cwd: Bytes | null; isCut: boolean } | null {
     const { image } = this.store.knownOf(process);
     if (!image) return null;
     const { argsHead: head, argsTail: tail, cwd } = image;
-    if (head.length + tail.length <= argsSize) return { args: argsOf({ head, tail }), cwd };
+    if (head.length + tail.length <= argsSize)
+      return { args: argsOf({ head, tail }), cwd, isCut: tail.length > 0 };
     const [start, end] = [head.slice(0, argsSize / 2), (tail || head).slice(-argsSize / 2)];
     // What ends there is left out: else it would be an empty argument.
     const rest = end.startsWith("\0") ? end.slice(1) : end;
-    return { args: argsOf({ head: start as Bytes, tail: rest as Bytes }), cwd };
+    return { args: argsOf({ head: start as Bytes, tail: rest as Bytes }), cwd, isCut: true };
   }
 
   /** The program that a process runs, if it is still the one that the record is about. */

@@ -51,6 +51,7 @@ export type Alert = {
   ancestors: Bytes[];
   container_id: string | null;
   attack: Bytes[] | null;
+  truncated: string[] | undefined;
 };
 
 /** The keys of an alert. */
@@ -95,6 +96,7 @@ export const ALERT_FIELDS = {
   ancestors: COMMON_FIELDS.ancestors,
   container_id: ["text or null", "the container that its cgroup belongs to"],
   attack: ["bytes list or null", "ATT&CK techniques of the rule"],
+  truncated: COMMON_FIELDS.truncated,
 } as const satisfies Fields<Alert>;
 
 /**
@@ -103,8 +105,14 @@ export const ALERT_FIELDS = {
  */
 export const ALERT_ARGS_SIZE_MAX = 4096;
 
-/** What is known of the process beside the event. */
-export type AlertContext = { args: Bytes[] | null; cwd: Bytes | null };
+/** What is known of the process beside the event; `isCut`: arguments are missing. */
+export type AlertContext = { args: Bytes[] | null; cwd: Bytes | null; isCut: boolean };
+
+/** From the event itself, if it is a start; else from what is known of its process. */
+export function contextOf(event: Event, known: () => AlertContext | null): AlertContext {
+  if (event.event_type !== "process_start") return known() ?? { args: null, cwd: null, isCut: false };
+  return { args: event.args, cwd: event.cwd, isCut: event.truncated?.includes("args") === true };
+}
 
 /** Makes the alert of a match. The same rule and event give the same `alert_id`, now and in every replay. */
 export function alertOf({ rule, ...facts }: Match, event: Event, context: AlertContext): Alert {
@@ -147,5 +155,6 @@ export function alertOf({ rule, ...facts }: Match, event: Event, context: AlertC
     ancestors: event.ancestors,
     container_id: event.container_id ?? null,
     attack: rule.attack.length > 0 ? rule.attack.map(fromUtf8) : null,
+    truncated: context.isCut ? ["args"] : undefined,
   };
 }

@@ -262,6 +262,7 @@ const ALERT: Table<Alert> = {
   ...line<Alert>(DETECTION_FINDING, [1, "Create"], ({ severity }) => severity),
   ...PROFILES,
   "metadata.uid": ({ alert_id: id }) => id,
+  "metadata.is_truncated": ({ truncated }) => (truncated ? true : null),
   severity: [["severity"], ({ severity }) => capital(severity)],
   is_alert: () => true,
   status_id: () => 1,
