@@ -13,7 +13,7 @@ import type { Coloring } from "./output/compact.ts";
 import { Exposition } from "./output/exposition.ts";
 import { type Notice, type NoticeType, warnings } from "./output/notice.ts";
 import { type Format, Outputs } from "./output/outputs.ts";
-import { eventsIn, isWhole, replaySummary, summary } from "./output/summary.ts";
+import { eventsIn, isWhole, replaySummary, summary, tellsOfMissing } from "./output/summary.ts";
 import { OutputError } from "./output/writer.ts";
 import { Recording } from "./recording.ts";
 import { decisionOf, judgeReload } from "./reload.ts";
@@ -63,6 +63,8 @@ class Pipeline {
   /** Lines about the stream that nobody has been told of in words; how many there were, by type. */
   private readonly notices: Notice[] = [];
   private readonly noticed = new Map<NoticeType, number>();
+  /** Was something said to be missing? */
+  private isMissing = false;
   private readonly exposition = new Exposition();
   private readonly rounds = new Rounds();
 
@@ -260,7 +262,7 @@ class Pipeline {
     const { shortfalls } = this.outputs;
     for (const line of rules ? replaySummary(this.core, rules) : []) say(line);
     say(summary(this.core, shortfalls, performance.now() - this.started));
-    if (this.strict && !isWhole(this.core.ledger.statement(), shortfalls, this.noticed)) {
+    if (this.strict && !isWhole(this.core.ledger.statement(), shortfalls, this.isMissing)) {
       throw new Failure(Exit.lost, "--strict: not everything that happened is in the output");
     }
   }
@@ -274,6 +276,7 @@ class Pipeline {
   private add(notices: Notice[]): void {
     for (const notice of notices) {
       this.notices.push(notice);
+      this.isMissing ||= tellsOfMissing(notice);
       this.noticed.set(notice.event_type, (this.noticed.get(notice.event_type) ?? 0) + 1);
       this.outputs.notice(notice);
     }

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { RecordKind } from "../../bpf/event.gen.ts";
 import { Ledger } from "./ledger.ts";
-import { isWhole } from "./summary.ts";
+import type { Notice } from "./notice.ts";
+import { isWhole, tellsOfMissing } from "./summary.ts";
 import type { Totals } from "./totals.ts";
 
 /** The books when `change` is added to those of one event. */
@@ -15,22 +16,30 @@ function booksWith(change: Partial<Totals>) {
 
 const whole = { ...booksWith({}), balanced: true };
 
-const nothing = new Map();
-
 test("all is there when nothing is gone", () => {
-  expect(isWhole(whole, [{ path: "a", failed: 0 }], new Map([["coverage", 1]]))).toBe(true);
+  expect(isWhole(whole, [{ path: "a", failed: 0 }], false)).toBe(true);
 });
 
 test.each([
   ...(["lost", "discarded", "missed", "abandoned", "malformed"] as const),
   ...(["write_failed", "alert_write_failed"] as const),
 ])("what is %s is gone", (key) => {
-  expect(isWhole({ ...booksWith({ [key]: 1 }), balanced: true }, [], nothing)).toBe(false);
+  expect(isWhole({ ...booksWith({ [key]: 1 }), balanced: true }, [], false)).toBe(false);
 });
 
-test("so is what an output lacks, what does not balance, what did not add up, and what was in a gap", () => {
-  expect(isWhole(whole, [{ path: "a", failed: 1 }], nothing)).toBe(false);
-  expect(isWhole({ ...whole, balanced: false }, [], nothing)).toBe(false);
-  expect(isWhole(whole, [], new Map([["ledger_mismatch", 1]]))).toBe(false);
-  expect(isWhole(whole, [], new Map([["gap", 1]]))).toBe(false);
+test("so is what an output lacks, what does not balance, and what was said to be missing", () => {
+  expect(isWhole(whole, [{ path: "a", failed: 1 }], false)).toBe(false);
+  expect(isWhole({ ...whole, balanced: false }, [], false)).toBe(false);
+  expect(isWhole(whole, [], true)).toBe(false);
+});
+
+test.each([
+  ["gap", {}, true],
+  ["ledger_mismatch", {}, true],
+  ["sensor_silent", { rules_blind: [] }, true],
+  ["sensor_silent", { rules_blind: undefined }, false],
+  ["coverage", {}, false],
+  ["loss", {}, false], // it is in the books
+])("%s with %p tells of what the books do not show: %p", (type, facts, tells) => {
+  expect(tellsOfMissing({ event_type: type, ...facts } as unknown as Notice)).toBe(tells);
 });

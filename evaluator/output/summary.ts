@@ -5,7 +5,7 @@ import { fromUtf8 } from "../event/text.ts";
 import { type Rule, SEVERITIES } from "../rule/schema.ts";
 import { shown } from "./compact.ts";
 import type { Ledger } from "./ledger.ts";
-import type { NoticeType } from "./notice.ts";
+import type { Notice } from "./notice.ts";
 import type { Shortfall } from "./outputs.ts";
 import { type Statement, type Totals as Sums, typeOf, UNKNOWN_KIND } from "./totals.ts";
 
@@ -38,17 +38,23 @@ const GONE = [
   ...(["write_failed", "alert_write_failed"] as const),
 ];
 
-/** What was said of stretches of time of which nothing is known, and of books that did not add up, though they may now. */
-const NOT_WHOLE = ["gap", "ledger_mismatch"] as const;
-
-/** Is everything that happened in the output, or left out on purpose? `said`: how often what was said of the stream. */
-export function isWhole(
-  ledger: Statement,
-  outputs: Shortfall[],
-  said: ReadonlyMap<NoticeType, number>,
-): boolean {
+/**
+ * Does it say that something is not known, or did not add up, which the books do not show in the end? Of a sensor that only stood
+ * still, everything comes later; of a type of events whose hook is gone, nothing.
+ */
+export function tellsOfMissing(notice: Notice): boolean {
+  const { event_type: type } = notice;
   return (
-    !NOT_WHOLE.some((type) => said.has(type)) &&
+    type === "gap" ||
+    type === "ledger_mismatch" ||
+    (type === "sensor_silent" && notice.rules_blind !== undefined)
+  );
+}
+
+/** Is everything that happened in the output, or left out on purpose? `isMissing`: something was said to be missing. */
+export function isWhole(ledger: Statement, outputs: Shortfall[], isMissing: boolean): boolean {
+  return (
+    !isMissing &&
     ledger.balanced &&
     GONE.every((key) => ledger[key] === 0) &&
     outputs.every(({ failed }) => failed === 0)
