@@ -32,7 +32,7 @@ function objectText(object: { readonly [key: string]: JsonValue }): string {
     if (typeof value === "string") {
       const { body, exact } = jsonText(value as Bytes);
       text += `"${body}"`;
-      if (!exact) text += `,"${key}_b64":"${base64(value)}"`;
+      if (!exact) text += `,"${key}_b64":"${btoa(value)}"`;
     } else if (Array.isArray(value)) {
       const { items, exact } = listOf(value as readonly JsonValue[]);
       text += `[${items}]`;
@@ -52,7 +52,7 @@ function listOf(values: readonly JsonValue[]): { items: string; exact: string | 
   const items = values.map((value) => {
     const text = typeof value === "string" ? jsonText(value as Bytes) : null;
     if (text && !text.exact) isExact = false;
-    exact.push(!text || text.exact ? "null" : `"${base64(value as string)}"`);
+    exact.push(!text || text.exact ? "null" : `"${btoa(value as string)}"`);
     return text ? `"${text.body}"` : valueText(value);
   });
   return { items: items.join(","), exact: isExact ? null : exact.join(",") };
@@ -72,8 +72,4 @@ function valueText(value: JsonValue): string {
     default:
       return String(value);
   }
-}
-
-function base64(bytes: string): string {
-  return btoa(bytes);
 }

@@ -6,7 +6,7 @@ import type { Bytes } from "../event/text.ts";
 import type { Alert } from "./alert.ts";
 import type { JsonValue } from "./ndjson.ts";
 import type { Notice } from "./notice.ts";
-import { isUtf8, PLAIN, readable } from "./text.ts";
+import { isText, readable } from "./text.ts";
 
 /** What a projection makes of a record; `null` in it stands for nothing. */
 export type JsonObject = { [key: string]: JsonValue };
@@ -130,7 +130,7 @@ function untold(record: object, told: ReadonlySet<string>): JsonObject | null {
 
 /** The bytes of what is not UTF-8, in base64; in a list, null stands for entries that are. Null when all is. */
 function exactBytes(value: JsonValue): JsonValue {
-  if (typeof value === "string") return PLAIN.test(value) || isUtf8(value as Bytes) ? null : btoa(value);
+  if (typeof value === "string") return isText(value as Bytes) ? null : btoa(value);
   if (!Array.isArray(value)) return null;
   const exact = value.map((item) => (typeof item === "string" ? exactBytes(item) : null));
   return exact.some((item) => item !== null) ? exact : null;

@@ -91,7 +91,7 @@ function shownOf(codePoint: number): string {
 
 /** Bytes as UTF-8: themselves; or, when they are not, with \xNN for the bytes that are none and \x5c for backslashes. */
 export function readable(bytes: Bytes): Bytes {
-  if (PLAIN.test(bytes) || isUtf8(bytes)) return bytes;
+  if (isText(bytes)) return bytes;
   makeRoomFor(bytes);
   let end = 0;
   for (let at = 0; at < bytes.length; ) {
@@ -109,7 +109,12 @@ export function readable(bytes: Bytes): Bytes {
 }
 
 /** Does every byte belong to a character? */
-export function isUtf8(bytes: Bytes): boolean {
+export function isText(bytes: Bytes): boolean {
+  return PLAIN.test(bytes) || isUtf8(bytes);
+}
+
+/** The same of one that is not plain. */
+function isUtf8(bytes: Bytes): boolean {
   for (let at = 0; at < bytes.length; ) {
     const size = sizeAt(bytes, at);
     if (size === 0) return false;
