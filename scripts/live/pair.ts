@@ -98,12 +98,23 @@ export class Program {
     return readFileSync(this.stderrPath, "utf8");
   }
 
+  private get isRunning(): boolean {
+    return this.process.exitCode === null && this.process.signalCode === null;
+  }
+
   /** What it has written; of a line that it is writing, nothing. */
   lines(): Line[] {
-    const { exitCode, signalCode } = this.process;
-    const isRunning = exitCode === null && signalCode === null;
-    const { stdout } = this;
+    const { isRunning, stdout } = this;
     return parseLines(isRunning ? stdout.slice(0, stdout.lastIndexOf("\n") + 1) : stdout);
+  }
+
+  /** Waits until `condition` holds. @throws Error with what it said, when it does not in time, or has ended */
+  async until(what: string, condition: () => boolean): Promise<void> {
+    const said = (error: unknown) => new Error(`${String(error)}\n${this.stderr}`);
+    await until(what, () => condition() || !this.isRunning).catch((error: unknown) =>
+      Promise.reject(said(error)),
+    );
+    if (!condition()) throw said(`${what} has ended`);
   }
 
   /** Sends a signal, and does not wait. */
@@ -148,7 +159,7 @@ export class Bench {
   /** The same, with more in its environment. */
   async sensorWith(environment: Record<string, string>, ...args: string[]): Promise<Program> {
     const program = await this.startSensor(environment, ...args);
-    await until(`the sensor (${program.stderrPath})`, () => program.stderr.includes("serving at"));
+    await program.until("the sensor", () => program.stderr.includes("serving at"));
     return program;
   }
 
@@ -194,7 +205,10 @@ export class Bench {
   /** Starts the evaluator and waits until it has the stream. */
   async evaluator(...args: string[]): Promise<Program> {
     const program = this.start("evaluator", [EVALUATOR, "run", "--socket", this.socket, ...args]);
-    await until("the stream", () => program.stdout.includes('"coverage"') || args.includes("--alerts-only"));
+    await program.until(
+      "the stream",
+      () => program.stdout.includes('"coverage"') || args.includes("--alerts-only"),
+    );
     return program;
   }
 
