@@ -1,7 +1,7 @@
 // What hostile bytes are given to, and the laws that must hold whatever they are. An input that breaks one is a finding; so is
 // any exception that is not the reader's or the decoder's own.
 
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { zstdCompressSync } from "node:zlib";
@@ -316,10 +316,12 @@ function capture(seeds: Seeds, whole: Buffer): Target {
       const fd = openSync(path, "w");
       writeSync(fd, bytes);
       closeSync(fd);
+      const opened = openCapture(path);
+      unlinkSync(path);
       const frameReader = new FrameReader();
       let held = 0;
       try {
-        for await (const piece of readCapture(openCapture(path)))
+        for await (const piece of readCapture(opened))
           for (const frame of frameReader.push(piece)) {
             law(frame.raw.length > 0, "a frame of nothing");
             held = Math.max(held, frameReader.capacity + piece.length);
