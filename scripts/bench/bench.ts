@@ -18,9 +18,9 @@ import { thisMachine } from "./machine.ts";
 import { plot } from "./plot.ts";
 import { programRows } from "./programs.ts";
 import type { Extent, Failed, Result, Row, Skipped } from "./row.ts";
-import { printHead, printRow, type Setting } from "./table.ts";
+import { lineOf, printHead, type Setting } from "./table.ts";
 
-const WHOLE: Extent = { runs: 5, pairs: 9, scale: 1 };
+const WHOLE: Extent = { runs: 5, pairs: 15, scale: 1 };
 const QUICK: Extent = { runs: 1, pairs: 1, scale: 0.1 };
 
 /** What `--json` writes. */
@@ -56,7 +56,7 @@ const GROUPS: Record<string, (tools: Tools, extent: Extent) => Promise<(Row | Sk
 
 const values = tool(
   "bench",
-  "Measures all that design and documents say about speed and size. Takes half an hour.",
+  "Measures all that design and documents say about speed and size. Takes forty minutes.",
 )
   .option("--quick", "fewer runs and events: to see that it works, not to quote")
   .addOption(new Option("--only <rows>", "nothing but the rows of this name").choices(Object.keys(GROUPS)))
@@ -91,7 +91,8 @@ async function main(): Promise<number> {
     for (const name of values.only === undefined ? Object.keys(GROUPS) : [values.only]) {
       for (const row of await rowsOf(name, tools, extent)) {
         rows.push(row);
-        printRow(row, old?.rows.find((other) => other.what === row.what) ?? null);
+        const before = old?.rows.find((other) => other.what === row.what);
+        console.log(lineOf(row, before && "value" in before ? before.value : undefined));
       }
       if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
     }

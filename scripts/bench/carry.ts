@@ -5,7 +5,17 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { healthOf, holdTo } from "./health.ts";
 import { carriedRate, LivePair, type Made, outputOf, PRODUCED, type Tools } from "./live.ts";
-import { type Extent, type Facts, type Goal, median, type Row, rowOf } from "./row.ts";
+import {
+  type Extent,
+  type Facts,
+  type Goal,
+  median,
+  more,
+  type Row,
+  rowOf,
+  rowOfPairs,
+  times,
+} from "./row.ts";
 import { makeRules } from "./rules.ts";
 import { makeStream } from "./stream.ts";
 
@@ -75,9 +85,8 @@ async function carried(
     facts["carried/s"] = Math.round(median(offered.made.map(carriedRate)));
     // Where the CPUs are too busy to make so many, that nothing was lost says nothing.
     const isDecided = rate >= OFFERED_RATE * OFFERED_PART || median(shares) > 0;
-    if (!isDecided) facts["not decided"] = "less was offered";
     const name = `${OFFERED_RATE / 1e6} M/s offered, warm: lost`;
-    const aim = isDecided ? { atMost: 0 } : null;
+    const aim = { atMost: 0, ...(isDecided ? {} : { undecided: "less was offered" }) };
     rows.push(rowOf("live", name, "%", shares, aim, { ...facts, ...offered.facts }));
   }
   const sum = (key: "made" | "lost") => all.reduce((total, one) => total + one[key], 0);
@@ -192,31 +201,33 @@ export async function replayRows(tools: Tools, { runs, scale }: Extent): Promise
 }
 
 /** What rules cost an event: replays with none, ten, and more, in turn. */
-export async function ruleRows(tools: Tools, { runs, scale }: Extent): Promise<Row[]> {
+export async function ruleRows(tools: Tools, { pairs, scale }: Extent): Promise<Row[]> {
   const capture = await captureOf(tools, REPLAYED * scale);
   const counts = [0, 10, 100, 1000, 10_000];
-  const times = new Map<number, number[]>(counts.map((count) => [count, []]));
-  for (let run = 0; run < runs; run++)
+  const all = new Map<number, number[]>(counts.map((count) => [count, []]));
+  for (let turn = 0; turn < pairs; turn++)
     for (const count of counts) {
       const { seconds, events } = await replay(tools, capture, count);
-      times.get(count)?.push((seconds / events) * 1e6);
+      all.get(count)?.push((seconds / events) * 1e6);
     }
-  const of = (count: number) => times.get(count) ?? [];
-  const added = (count: number) => of(count).map((time, i) => time - (of(0)[i] ?? Number.NaN));
-  const growth = of(10_000).map((time, i) => time / (of(10)[i] ?? Number.NaN));
+  const of = (count: number) => all.get(count) ?? [];
+  const beside = (these: number, those: number) => ({ these: of(these), those: of(those) });
   return [
     ...counts.slice(1).map((count) =>
-      rowOf(
+      rowOfPairs(
         "rules",
         `${count.toLocaleString("en-US")} rules`,
         "µs per event",
-        added(count),
+        beside(count, 0),
+        more,
         count === 1000 ? { atMost: 0.5 } : null,
         {
           "µs in all": median(of(count)).toFixed(3),
         },
       ),
     ),
-    rowOf("rules", "an event's time, 10,000 rules to 10", "times", growth, { atMost: 2 }),
+    rowOfPairs("rules", "an event's time, 10,000 rules to 10", "times", beside(10_000, 10), times, {
+      atMost: 2,
+    }),
   ];
 }

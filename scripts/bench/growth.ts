@@ -4,7 +4,7 @@ import { cpus } from "node:os";
 import { captureOf, ONLY_PRODUCED, replay } from "./carry.ts";
 import { carriedRate, factsOf, LivePair, type Tools } from "./live.ts";
 import type { Curve } from "./plot.ts";
-import { type Extent, type Goal, median, type Row, rowOf } from "./row.ts";
+import { type Extent, type Goal, median, type Row, rowOfPairs, times } from "./row.ts";
 
 const REPLAYED = 1_000_000;
 /** Where there are many processes, each has to be taken in first. */
@@ -17,17 +17,17 @@ const LARGE_TABLE = "[performance]\nmax_process_cache_entries = 262144\n";
 /** What grows. Only for rules does the design say how steep a curve may be. */
 type Growth = { title: string; x: string; points: number[]; goal?: Goal };
 
-/** Measures all points in turn, `runs` times, and takes the median of each. */
+/** Measures all points in turn, so often, and takes the median of each. */
 async function curve(
   { title, x, points, goal }: Growth,
-  runs: number,
+  turns: number,
   measure: (point: number) => Promise<number>,
 ): Promise<{ curve: Curve; row: Row }> {
   const all = points.map((): number[] => []);
-  for (let run = 0; run < runs; run++)
+  for (let turn = 0; turn < turns; turn++)
     for (const [i, point] of points.entries()) all[i]?.push(await measure(point));
   const medians = points.map((point, i) => ({ x: point, y: median(all[i] ?? []) }));
-  const falls = (all[0] ?? []).map((rate, i) => rate / (all.at(-1)?.[i] ?? Number.NaN));
+  const ends = { these: all[0] ?? [], those: all.at(-1) ?? [] };
   const [first, last] = [points[0] ?? 0, points.at(-1) ?? 0].map((point) => point.toLocaleString("en-US"));
   const what = `${x}, from ${first} to ${last}: events/s fall by`;
   const facts = Object.fromEntries(
@@ -35,14 +35,14 @@ async function curve(
   );
   return {
     curve: { title, x, y: "events/s", points: medians },
-    row: rowOf("growth", what, "times", falls, goal ?? null, facts),
+    row: rowOfPairs("growth", what, "times", ends, times, goal ?? null, facts),
   };
 }
 
 /** Events a second against rules, live processes, size of records, and CPUs that produce. Replays are on one core. */
 export async function growthRows(
   tools: Tools,
-  { runs, scale }: Extent,
+  { runs, pairs, scale }: Extent,
 ): Promise<{ rows: Row[]; curves: Curve[] }> {
   const replayed = async (rules: number, processes = 500, acting = processes, length = REPLAYED) => {
     const capture = await captureOf(tools, length * scale, processes, acting);
@@ -53,7 +53,7 @@ export async function growthRows(
   };
   const rules = await curve(
     { title: "Replay, alerts only", x: "rules", points: [10, 100, 1000, 10_000], goal: { atMost: 2 } },
-    runs,
+    pairs,
     (count) => replayed(count),
   );
   const title = "Replay, 1,000 rules, alerts only";

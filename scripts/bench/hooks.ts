@@ -6,14 +6,16 @@ import { doneOf } from "./health.ts";
 import { factsOf, LivePair, outputOf, type PairOptions, type Tools, type Use } from "./live.ts";
 import { daemon, PEERS } from "./peers.ts";
 import {
+  compared,
   type Extent,
   type Facts,
   type Goal,
   median,
   more,
+  type Pairs,
   percentMore,
   type Row,
-  rowOf,
+  rowOfPairs,
   type Skipped,
 } from "./row.ts";
 
@@ -35,8 +37,11 @@ type Done = Record<Call, number>;
 type Watch = { pair: LivePair | null; stop: (done: Done) => Promise<Use | null> };
 type Onlooker = () => Promise<Watch>;
 
-/** Nanoseconds of each call with somebody who looks on, and without: the mean of what it took before and after that. */
-type Timed = Record<Call, { some: number[]; none: number[]; facts: Facts }>;
+/**
+ * Nanoseconds of each call with somebody who looks on, and without: the mean of what it took before and after that. What counts is
+ * what the two of a pair differ by, and not by how much the two medians do: machines drift meanwhile (PERFORMANCE.md).
+ */
+type Timed = Record<Call, Pairs & { facts: Facts }>;
 
 /** After somebody has begun to look on, and after one has stopped. */
 const SETTLE_MS = 1000;
@@ -80,7 +85,7 @@ async function timeInTurn(
   };
   const all = onlookers.map((look) => ({
     look,
-    times: ofEach(() => ({ some: [] as number[], none: [] as number[], uses: [] as Use[] })),
+    times: ofEach(() => ({ these: [] as number[], those: [] as number[], uses: [] as Use[] })),
   }));
   let before = await timeAlone();
   for (let turn = 0; turn < pairs; turn++) {
@@ -89,34 +94,43 @@ async function timeInTurn(
       const used: [Call, Omit<Use, "lost">][] = [];
       for (const call of CALLS) {
         const begin = pair?.cpuSeconds();
-        times[call].some.push(await time(call));
+        times[call].these.push(await time(call));
         await Bun.sleep(READ_MS);
         if (pair && begin) used.push([call, pair.cpuSince(begin)]);
       }
       const end = await stop(ofEach((call) => commands[call].count));
       for (const [call, cpu] of used) times[call].uses.push({ ...cpu, lost: end?.lost ?? 0 });
       const after = await timeAlone();
-      for (const call of CALLS) times[call].none.push((before[call] + after[call]) / 2);
+      for (const call of CALLS) times[call].those.push((before[call] + after[call]) / 2);
       before = after;
     }
   }
   return all.map(({ times }) =>
     ofEach((call) => {
-      const { some, none, uses } = times[call];
-      const ns = { "ns without": Math.round(median(none)), "ns with": Math.round(median(some)) };
-      return { some, none, facts: { ...ns, ...(uses.length > 0 ? factsOf(uses) : {}) } };
+      const { these, those, uses } = times[call];
+      const facts = { "ns without": Math.round(median(those)) };
+      return { these, those, facts: { ...facts, ...(uses.length > 0 ? factsOf(uses) : {}) } };
     }),
   );
 }
 
 function rowsOf(row: string, whose: string, { call, open, spawn }: Timed, goals: Goals): Row[] {
-  const percent = ({ some, none, facts }: Timed[Call], goal: Goal | null, what: string) =>
-    rowOf(row, `${what}, ${whose}`, "% more", percentMore(some, none), goal, facts);
+  const percent = ({ facts, ...pairs }: Timed[Call], goal: Goal | null, what: string) =>
+    rowOfPairs(row, `${what}, ${whose}`, "% more", pairs, percentMore, goal, facts);
+  const { facts, ...calls } = call;
   return [
-    rowOf(row, `getppid, ${whose}`, "ns more", more(call.some, call.none), goals.call, call.facts),
+    rowOfPairs(row, `getppid, ${whose}`, "ns more", calls, more, goals.call, facts),
     percent(open, goals.open, "open and close, reported"),
     percent(spawn, goals.spawn, `spawn of ${SPAWNED}`),
   ];
+}
+
+/** More than that is said of no part: in noise, the whole may come out as nothing, or less. */
+const SHARE_MAX = 1000;
+
+/** In hundredths. */
+function shareOf(part: number, whole: number): number {
+  return whole > 0 ? Math.min((part / whole) * 100, SHARE_MAX) : SHARE_MAX;
 }
 
 /** Sensor and evaluator on other CPUs than the calls, where there are any, and warm. They must have seen what they are to see. */
@@ -180,14 +194,14 @@ export async function hookRows(
       ? { call: { atMost: 0 }, open: { atMost: 10 }, spawn: null }
       : { call: { atMost: 90 }, open: { atMost: 35 }, spawn: { atMost: 10 } };
   // The close in each pair is a call like any other: what is left is the open's.
-  const costs = ({ open, call }: Timed) => more(more(open.some, open.none), more(call.some, call.none));
-  const whole = median(costs(reported));
-  const shares = costs(filtered).map((cost) => (cost / whole) * 100);
+  const costs = ({ open, call }: Timed) =>
+    compared({ these: compared(open, more), those: compared(call, more) }, more);
+  const shares = { these: costs(filtered), those: costs(reported) };
   const what = `cost of an open that is filtered out, ${profile}`;
   return [
     ...rowsOf(row, profile, reported, goals),
     ...(empty ? rowsOf(row, "an empty program", empty, NO_GOALS) : []),
-    rowOf(row, what, "% of one reported", shares, { atMost: 50 }, filtered.open.facts),
+    rowOfPairs(row, what, "% of one reported", shares, shareOf, { atMost: 50 }, filtered.open.facts),
   ];
 }
 

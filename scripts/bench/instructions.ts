@@ -108,7 +108,7 @@ function rowsOf(profile: Profile, text: string): Row[] {
       ROW,
       `${names[call]}, ${profile}: instructions, not time`,
       "% more",
-      percentMore([some[call]], [none[call]]),
+      [percentMore(some[call], none[call])],
       goals[call],
       {
         without: Math.round(none[call]),

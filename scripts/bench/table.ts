@@ -2,7 +2,7 @@
 
 import { PROFILE, RING_MIB } from "./live.ts";
 import type { Machine } from "./machine.ts";
-import { type Extent, type Goal, type Result, reached } from "./row.ts";
+import type { Extent, Goal, Result, Row } from "./row.ts";
 
 /** What a run was: what else than the version may make two of them differ. */
 export type Setting = { machine: Machine; ring_mib: number; profile: string; extent: Extent };
@@ -13,7 +13,10 @@ export function printHead(setting: Setting, old: Partial<Setting> | null): void 
   console.log(describe(machine));
   const part = extent.scale < 1 ? `; only ${extent.scale * 100} % of the events: not to be quoted` : "";
   console.log(`ring of ${RING_MIB} MiB, ${PROFILE} profile but where a row says fentry`);
-  console.log(`medians of ${extent.runs} runs, of hooks ${extent.pairs}, [least … most]${part}`);
+  console.log(`medians of ${extent.runs} runs, [least … most]${part}`);
+  console.log(
+    `what is compared: medians of ${extent.pairs} pairs in turn, [where the median of all such pairs lies]`,
+  );
   if (machine.other_sensors > 0)
     console.log(
       `CAUTION: ${machine.other_sensors} other sensors run here; every row pays for their hooks, too`,
@@ -30,26 +33,28 @@ function describe({ processor, cpus, memory_mb, kernel, bun, load }: Machine): s
   return `${processor}, ${cpus} CPUs, ${memory_mb} MB, Linux ${kernel}, Bun ${bun}, load ${load.toFixed(1)}`;
 }
 
-/** One row; `old`: the same of an earlier time. */
-export function printRow(row: Result, old: Result | null): void {
+const VERDICTS = { met: "", missed: "  MISSED", "not decided": "  NOT DECIDED" };
+
+/** The line of a row; `old`: the value of the same one of an earlier time. */
+export function lineOf(row: Result, old?: number): string {
   const name = `${row.row.padEnd(12)}${row.what.padEnd(58)}`;
-  if (!("value" in row)) {
-    console.log(`${name} ${"failed" in row ? `FAILED: ${row.failed}` : `skipped: ${row.skipped}`}`);
-    return;
-  }
-  const { value, unit, runs, goal, facts } = row;
-  const verdict = { true: "", false: "  MISSED", null: "" }[
-    String(reached(row)) as "true" | "false" | "null"
-  ];
-  const before = old && "value" in old ? `  ${changeOf(value, old.value)}` : "";
-  const spread = runs.length > 1 ? `  [${short(Math.min(...runs))} … ${short(Math.max(...runs))}]` : "";
+  if (!("value" in row))
+    return `${name} ${"failed" in row ? `FAILED: ${row.failed}` : `skipped: ${row.skipped}`}`;
+  const { value, unit, goal, facts, verdict } = row;
+  const before = old === undefined ? "" : `  ${changeOf(value, old)}`;
   const words = Object.entries(facts).map(
     ([key, fact]) => `${key} ${typeof fact === "number" ? short(fact) : fact}`,
   );
   const rest = words.length > 0 ? `  (${words.join(", ")})` : "";
-  console.log(
-    `${name}${short(value).padStart(12)} ${unit}${goalText(goal)}${verdict}${spread}${before}${rest}`,
-  );
+  const judged = `${goalText(goal)}${verdict === null ? "" : VERDICTS[verdict]}`;
+  return `${name}${short(value).padStart(12)} ${unit}${judged}${spreadOf(row)}${before}${rest}`;
+}
+
+function spreadOf({ runs, interval }: Row): string {
+  if (runs.length === 1) return "";
+  if (interval === null) return `  [${short(Math.min(...runs))} … ${short(Math.max(...runs))}]`;
+  const { low, high, confidence } = interval;
+  return `  [${short(low)} … ${short(high)}, ${(confidence * 100).toFixed(0)} %]`;
 }
 
 /** A ratio says nothing of what was nothing, or less. */
@@ -60,7 +65,8 @@ function changeOf(value: number, old: number): string {
 
 function goalText(goal: Goal | null): string {
   if (goal === null) return "";
-  return "atMost" in goal ? `, goal ≤ ${short(goal.atMost)}` : `, goal ≥ ${short(goal.atLeast)}`;
+  const bound = "atMost" in goal ? `≤ ${short(goal.atMost)}` : `≥ ${short(goal.atLeast)}`;
+  return `, goal ${bound}${goal.undecided === undefined ? "" : `, ${goal.undecided}`}`;
 }
 
 function short(value: number): string {
