@@ -18,6 +18,7 @@ import {
   rowOfPairs,
   type Skipped,
 } from "./row.ts";
+import { endStarted } from "./started.ts";
 
 /** Without canaries, so that nothing but the calls is measured. */
 export const QUIET = "[health]\ncanary = false\n";
@@ -221,6 +222,7 @@ export async function peerRows(tools: Tools, extent: Extent): Promise<(Row | Ski
       const [timed] = (await timeInTurn(tools, file, extent, [look])) as [Timed];
       rows.push(...rowsOf("peers", name, timed, NO_GOALS));
     } catch (error) {
+      await endStarted();
       rows.push({ row: "peers", what: name, skipped: (error as Error).message });
     }
   }

@@ -8,6 +8,7 @@ import { type Health, healthOf, holdTo, type Promised } from "./health.ts";
 import { cpuSeconds, startedMs } from "./machine.ts";
 import type { Facts } from "./row.ts";
 import { makeRules } from "./rules.ts";
+import { atEnd } from "./started.ts";
 
 /** What the bench has compiled, and a folder for what it makes. */
 export type Tools = {
@@ -25,6 +26,15 @@ export type Tools = {
 export function buildTools(): Tools {
   const folder = mkdtempSync(join(tmpdir(), "warder-bench-"));
   chmodSync(folder, 0o755);
+  try {
+    return { folder, ...compileInto(folder) };
+  } catch (error) {
+    removeTools({ folder });
+    throw error;
+  }
+}
+
+function compileInto(folder: string): Omit<Tools, "folder"> {
   const names = ["timed", "reader", "count", "produce", "programs", "empty"] as const;
   const compiled = compileTools(folder, names, import.meta.dir);
   const object = join(folder, "produce.bpf.o");
@@ -49,12 +59,12 @@ export function buildTools(): Tools {
     ...["-c", source, "-o", object],
   ]);
   if (exitCode !== 0) throw new Error(`${source} does not compile: ${stderr.toString()}`);
-  return { folder, ...compiled, object };
+  return { ...compiled, object };
 }
 
 /** Removes what was compiled and made. */
-export function removeTools({ folder }: Tools): void {
-  rmSync(folder, { recursive: true });
+export function removeTools({ folder }: Pick<Tools, "folder">): void {
+  rmSync(folder, { recursive: true, force: true });
 }
 
 /** The folder that exists in no file system: produced records are about files in it. */
@@ -95,19 +105,10 @@ export function factsOf(uses: readonly Use[]): Facts {
   return { lost: sum("lost"), "sensor CPU s": sum("sensor"), "evaluator CPU s": sum("evaluator") };
 }
 
-/** Those of pairs that have not been stopped. */
-const benches = new Set<Bench>();
-
-/** Ends what a measurement left running that broke off: nothing is measured beside it. */
-export async function endPairs(): Promise<void> {
-  for (const bench of benches) await bench.close();
-  benches.clear();
-}
-
 /** A sensor, its evaluator, and a reader of the evaluator's output. */
 export class LivePair {
   private constructor(
-    private readonly bench: Bench,
+    private readonly close: () => Promise<void>,
     private readonly tools: Tools,
     private readonly output: Program,
     readonly sensor: number,
@@ -119,7 +120,7 @@ export class LivePair {
 
   static async start(tools: Tools, options: PairOptions = {}): Promise<LivePair> {
     const bench = new Bench();
-    benches.add(bench);
+    const close = atEnd(() => bench.close());
     const config = bench.path("config.toml");
     writeFileSync(config, `[ebpf]\nbuffer_size = ${RING_MIB * 1024}\n${options.settings ?? ""}`);
     const rules = bench.path("rules.toml");
@@ -134,13 +135,13 @@ export class LivePair {
     const servingMs = statSync(sensor.stderrPath).mtimeMs - startedMs(sensor.pid);
     if (options.counter) {
       const counter = await bench.reader([tools.count, bench.socket]);
-      return new LivePair(bench, tools, counter, sensor.pid, counter.pid, servingMs, end(counter));
+      return new LivePair(close, tools, counter, sensor.pid, counter.pid, servingMs, end(counter));
     }
     const reader = [tools.reader, ...(options.reader?.(bench.socket) ?? ["last"])].join(" ");
     const args = ["--config", config, "--rules", rules, "-o", "json"];
     const output = await bench.pipedEvaluator(reader, ...args, ...(options.events ? [] : ["--alerts-only"]));
     const { pid } = await evaluatorOf(output);
-    return new LivePair(bench, tools, output, sensor.pid, pid, servingMs, end(output));
+    return new LivePair(close, tools, output, sensor.pid, pid, servingMs, end(output));
   }
 
   /** Keeps both processes away from CPU 0, where a generator runs. */
@@ -188,8 +189,7 @@ export class LivePair {
     const cpu = this.cpuSeconds();
     await this.end();
     const words = this.output.stdout;
-    await this.bench.close();
-    benches.delete(this.bench);
+    await this.close();
     const health = healthOf(row, words);
     holdTo(row, health, promised);
     return { words, use: { ...cpu, lost: health.ledger.lost + health.ledger.discarded }, health };

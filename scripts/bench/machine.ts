@@ -1,7 +1,9 @@
-// What the numbers were measured on, and what processes have used.
+// What the numbers were measured on, and of which version; and what processes have used.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
+import { join } from "node:path";
+import { version } from "../../package.json";
 
 /** The machine and its settings, as far as numbers depend on them. */
 export type Machine = {
@@ -29,6 +31,26 @@ export function thisMachine(): Machine {
   };
 }
 
+/** What was measured, and when. `commit` is absent where there is no history; with a `+`, the tree holds what is in none. */
+export type Version = { version: string; commit?: string | undefined; date: string };
+
+/** Looks at this tree. */
+export function thisVersion(): Version {
+  const root = join(import.meta.dir, "../..");
+  const git = (...args: string[]) => {
+    // Whoever runs this need not own the tree.
+    const command = ["git", "-c", `safe.directory=${root}`, "-C", root, ...args];
+    return Bun.which("git") === null
+      ? ""
+      : Bun.spawnSync(command, { stderr: "ignore" }).stdout.toString().trim();
+  };
+  const date = `${new Date().toISOString().slice(0, 19)}Z`;
+  // A tree without a history may lie in another that has one.
+  if (git("rev-parse", "--show-toplevel") !== root) return { version, date };
+  const changed = git("status", "--porcelain") === "" ? "" : "+";
+  return { version, commit: git("rev-parse", "--short", "HEAD") + changed, date };
+}
+
 /** How many processes of the sensor's name there are. */
 function sensorsRunning(): number {
   return readdirSync("/proc").filter(
@@ -49,7 +71,7 @@ function textOf(path: string): string {
 const TICKS_PER_SECOND = 100;
 
 /** The fields of /proc/PID/stat from the third one on. */
-function statOf(pid: number): string[] {
+export function statOf(pid: number): string[] {
   const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
   // The name, in parentheses, is the second field, and may hold anything.
   return stat.slice(stat.lastIndexOf(")") + 2).split(" ");

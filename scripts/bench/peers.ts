@@ -3,6 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { outputOf } from "./live.ts";
+import { atEnd } from "./started.ts";
 
 /** A program beside ours. */
 type Peer = {
@@ -29,10 +30,10 @@ export async function daemon(command: string[]): Promise<() => Promise<void>> {
   const program = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
   await Bun.sleep(SETTLE_MS);
   if (program.exitCode !== null) throw new Error(`${command.join(" ")} ended with code ${program.exitCode}`);
-  return async () => {
+  return atEnd(async () => {
     program.kill("SIGTERM");
     await program.exited;
-  };
+  });
 }
 
 /** The calls that the timed ones are made of. */
@@ -60,10 +61,13 @@ async function startAudit(above: string): Promise<() => Promise<void>> {
   );
   const stop = await daemon(["auditd", "-n", "-c", folder]);
   const calls = AUDITED.flatMap((call) => ["-S", call]);
-  await outputOf(["auditctl", "-a", "always,exit", "-F", "arch=b64", ...calls, "-k", "bench"]);
-  return async () => {
+  const stopRules = atEnd(async () => {
     await outputOf(["auditctl", "-D"]);
     await outputOf(["auditctl", "-e", "0"]);
+  });
+  await outputOf(["auditctl", "-a", "always,exit", "-F", "arch=b64", ...calls, "-k", "bench"]);
+  return async () => {
+    await stopRules();
     await stop();
   };
 }

@@ -1,16 +1,14 @@
 // The results for a person: one line a row.
 
 import { PROFILE, RING_MIB } from "./live.ts";
-import type { Machine } from "./machine.ts";
-import type { Extent, Goal, Result, Row } from "./row.ts";
-
-/** What a run was: what else than the version may make two of them differ. */
-export type Setting = { machine: Machine; ring_mib: number; profile: string; extent: Extent };
+import type { Machine, Version } from "./machine.ts";
+import type { Earlier, Setting } from "./results.ts";
+import type { Goal, Result, Row } from "./row.ts";
 
 /** What everything below was measured on, and what of it is not as in an earlier run. */
-export function printHead(setting: Setting, old: Partial<Setting> | null): void {
-  const { machine, extent } = setting;
-  console.log(describe(machine));
+export function printHead(setting: Setting, old: Earlier | null): void {
+  const { warder, machine, extent } = setting;
+  console.log(`${nameOf(warder)}, on ${describe(machine)}`);
   const part = extent.scale < 1 ? `; only ${extent.scale * 100} % of the events: not to be quoted` : "";
   console.log(`ring of ${RING_MIB} MiB, ${PROFILE} profile but where a row says fentry`);
   console.log(`medians of ${extent.runs} runs, [least … most]${part}`);
@@ -21,15 +19,21 @@ export function printHead(setting: Setting, old: Partial<Setting> | null): void 
     console.log(
       `CAUTION: ${machine.other_sensors} other sensors run here; every row pays for their hooks, too`,
     );
-  if (!old?.machine) return;
-  console.log(`compared with ${describe(old.machine)}`);
+  if (old === null) return;
+  console.log(`compared with ${nameOf(old.warder)}, on ${describe(old.machine)}`);
   for (const what of ["extent", "ring_mib", "profile"] as const) {
     const [now, before] = [setting, old].map((one) => JSON.stringify(one[what]));
     if (now !== before) console.log(`CAUTION: another ${what} then: ${before}, now ${now}`);
   }
 }
 
-function describe({ processor, cpus, memory_mb, kernel, bun, load }: Machine): string {
+function nameOf(warder: Version | undefined): string {
+  if (warder === undefined) return "a Warder that did not say of which version it was";
+  const { version, commit, date } = warder;
+  return `Warder ${version}${commit === undefined ? "" : ` (${commit})`} at ${date}`;
+}
+
+function describe({ processor, cpus, memory_mb, kernel, bun, load }: Omit<Machine, "other_sensors">): string {
   return `${processor}, ${cpus} CPUs, ${memory_mb} MB, Linux ${kernel}, Bun ${bun}, load ${load.toFixed(1)}`;
 }
 
