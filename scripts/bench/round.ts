@@ -65,7 +65,8 @@ const FOLDERS = [
   "/home/user/project/src",
   "/proc/4242/task",
 ];
-const NAMES = ["index", "libcrypto.so.3", "page-cache", "status", "segment_", "Makefile", "session"];
+const SHARED_NAME = "status";
+const NAMES = ["index", "libcrypto.so.3", "page-cache", SHARED_NAME, "segment_", "Makefile", "session"];
 const bytes = (text: string) => text as Bytes;
 const text = (value: string): Text => ({ bytes: bytes(value), fullSize: value.length });
 const NONE = text("");
@@ -109,8 +110,13 @@ function headerOf(actor: Actor, kind: RecordKind, cpu: number, thread: number) {
 
 function pathOf(random: Random, size: number): string {
   const folder = FOLDERS[random(FOLDERS.length)] ?? "";
-  const path = `${folder}/${NAMES[random(NAMES.length)]}${random(100_000)}`;
-  return path.padEnd(size - 8 + random(16), "/deeper-still").replace(/\/$/, "_");
+  const name = NAMES[random(NAMES.length)] ?? "";
+  const number = random(100_000);
+  const length = size - 8 + random(16);
+  const padded = (path: string, to: number) => path.padEnd(to, "/deeper-still").replace(/\/$/, "_");
+  // Of files in folders with numbers, some have a name that many have.
+  if (name === SHARED_NAME) return `${padded(`${folder}/${number}`, length - name.length - 1)}/${name}`;
+  return padded(`${folder}/${name}${number}`, length);
 }
 
 /** The record of a program that is begun, or that ran before anything was recorded. */

@@ -10,11 +10,18 @@ const OPERATIONS = ['["write", "rename", "unlink"]', '["open"]', '["*"]'];
 
 const list = (words: string[]) => JSON.stringify(words);
 
-/** What a rule looks for, by its number: as rules do, in names, folders, endings, parts of paths, and ports. */
-function matchOf(i: number): string[] {
-  const operations = `operations = ${OPERATIONS[i % OPERATIONS.length]}`;
+/** So many kinds of rules there are, and so many of them look for words that no other rule looks for. */
+const KINDS = 15;
+export const KINDS_ALONE = 10;
+
+/**
+ * What a rule looks for, by its number: as rules do, in names, folders, endings, parts of paths, and ports. The last kinds share
+ * with all of their kind what many events have, and only the rest of each is its own.
+ */
+function matchOf(i: number, kinds: number): string[] {
+  const operations = `operations = ${OPERATIONS[(i + Math.floor(i / kinds)) % OPERATIONS.length]}`;
   const folder = FOLDERS[i % FOLDERS.length];
-  switch (i % 10) {
+  switch (i % kinds) {
     case 0:
       return [
         'type = "process"',
@@ -55,18 +62,37 @@ function matchOf(i: number): string[] {
         'direction = "outbound"',
         `ports = [${20_000 + (i % 10_000)}, ${9_000 + (i % 900)}]`,
       ];
-    default:
+    case 9:
       return [
         'type = "network"',
         'direction = "inbound"',
         `ports = [${1024 + (i % 7000)}]`,
         `process_names = ${list(PROGRAMS)}`,
       ];
+    case 10:
+      return ['type = "file"', `patterns = ${list([`/home/*/tool-${i}/*`])}`, operations];
+    case 11:
+      return ['type = "file"', `patterns = ${list([`*/secret-${i}/*status`])}`, operations];
+    case 12:
+      return ['type = "file"', `patterns = ${list([`*/evil-${i}/deeper-still/*`])}`, operations];
+    case 13:
+      return [
+        'type = "network"',
+        'direction = "outbound"',
+        "ports = [443]",
+        `process_names = ${list([`tool-${i}`])}`,
+      ];
+    default:
+      return [
+        'type = "process"',
+        `parent_names = ${list(["sshd", "cron", `daemon-${i}`])}`,
+        `process_names = ${list(["bash", "python3", `miner-${i}`])}`,
+      ];
   }
 }
 
-/** A file of `count` rules. */
-export function makeRules(count: number): string {
+/** A file of `count` rules, of the first so many kinds in turn. */
+export function makeRules(count: number, kinds = KINDS): string {
   return Array.from({ length: count }, (_, i) => {
     const head = [
       `id = "BENCH-${i}"`,
@@ -74,7 +100,7 @@ export function makeRules(count: number): string {
       "enabled = true",
       `severity = "${SEVERITIES[i % 4]}"`,
     ];
-    return ["[[rules]]", ...head, 'action = "alert"', ...matchOf(i), ""].join("\n");
+    return ["[[rules]]", ...head, 'action = "alert"', ...matchOf(i, kinds), ""].join("\n");
   }).join("\n");
 }
 

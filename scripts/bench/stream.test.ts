@@ -10,7 +10,8 @@ import { Rounds } from "../../evaluator/input/rounds.ts";
 import { RecordView } from "../../evaluator/input/view.ts";
 import { compileFilter } from "../../evaluator/rule/filter.ts";
 import { collectRules, readDocument } from "../../evaluator/rule/load.ts";
-import { makeRules } from "./rules.ts";
+import { actors, numbers, roundOf } from "./round.ts";
+import { KINDS_ALONE, makeRules } from "./rules.ts";
 import { makeStream } from "./stream.ts";
 
 const EVALUATOR = join(import.meta.dir, "../../evaluator/main.ts");
@@ -66,10 +67,33 @@ test("comes in rounds, as a sensor's does: put in order, each record is later th
   expect(times).toEqual(times.toSorted((a, b) => a - b));
 });
 
-test("one record in a hundred of files or network is none of a rule's, but only the rules can tell", () => {
+test("what many rules have in common, many records have", () => {
+  const records = roundOf(numbers(1), actors(300), 45);
+  const paths = records.flatMap((record) =>
+    "path" in record && "inode" in record ? [record.path.bytes] : [],
+  );
+  const ports = records.flatMap((record) => (record.kind === RecordKind.connect ? [record.remotePort] : []));
+  const names = records.flatMap((record) => (record.kind === RecordKind.fork ? [record.header.comm] : []));
+  const isCommon = (some: number, all: number) => some > all / 20;
+  const rules = makeRules(15);
+  for (const [pattern, word] of [
+    [/^\/home\//, "/home/*"],
+    [/status$/, "*status"],
+    [/\/deeper-still\//, "/deeper-still/*"],
+  ] as const) {
+    const some = paths.filter((path) => pattern.test(path)).length;
+    expect([word, rules.includes(word), isCommon(some, paths.length)]).toEqual([word, true, true]);
+  }
+  expect(rules).toContain("[443]");
+  expect(isCommon(ports.filter((port) => port === 443).length, ports.length)).toBe(true);
+  expect(rules).toContain('["bash","python3",');
+  expect(isCommon(names.filter((name) => name === "bash").length, names.length)).toBe(true);
+});
+
+test("one record in a hundred of files or network is none of a rule's, but only the rules can tell, though none shares its words with another", () => {
   const folder = mkdtempSync(join(tmpdir(), "warder-bench-"));
   const file = join(folder, "rules.toml");
-  writeFileSync(file, makeRules(1000));
+  writeFileSync(file, makeRules(1000, KINDS_ALONE));
   const document = readDocument(file, [], null);
   rmSync(folder, { recursive: true });
   if (document === null) throw new Error("the rules cannot be read");
