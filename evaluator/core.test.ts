@@ -29,7 +29,7 @@ import { EventWriter } from "./output/direct/events.ts";
 import { ALERT, Lines } from "./output/lines.ts";
 import { ndjson } from "./output/ndjson.ts";
 import { EVENT_TYPES, type Totals } from "./output/totals.ts";
-import { compileMatch, factsOf } from "./rule/conditions.ts";
+import { compileMatch, factsOf, plainly } from "./rule/conditions.ts";
 import { annotate, compileDetections } from "./rule/detections.ts";
 import { compileRules } from "./rule/engine.ts";
 import { compileFilter } from "./rule/filter.ts";
@@ -232,11 +232,11 @@ function byMeaning({ rules, detections, alertsOnly, eventsPerSecond, batches }: 
     if (header.flags & RecordFlag.lineage) return enter(kind, "lineage");
     if (view.isCut) result.truncated += 1;
     const names = detections
-      .filter(({ match }) => factsOf(compileMatch(match), event))
+      .filter(({ match }) => factsOf(plainly(compileMatch(match)), event))
       .map(({ name }) => name);
     annotate(event, names.map(fromUtf8));
     const matches = rules.flatMap((rule) => {
-      const facts = rule.enabled ? factsOf(compileMatch(rule.match), event) : null;
+      const facts = rule.enabled ? factsOf(plainly(compileMatch(rule.match)), event) : null;
       return facts ? [{ rule, ...facts }] : [];
     });
     if (alertsOnly) enter(kind, "withheld");

@@ -1,51 +1,78 @@
-// An index over rules: which of them can match an event at all. Look-ups cost what the event has to look up (its names, its
-// path's depth, its port), not what the rules are many.
+// What matches an event, of any number of rules or detections. An index finds those that can match at all: it costs what the
+// event has to look up (its names, its path's length and depth, its port), not what the rules are many.
 
-import type { Bytes } from "../event/text.ts";
 import {
   type Compiled,
   compileMatch,
+  type Facts,
+  factsOf,
   isFileEvent,
   isNetworkEvent,
   pathsOf,
   portOf,
   processesOf,
   type Subject,
+  type Tests,
 } from "./conditions.ts";
-import { type Key, keysOf } from "./keys.ts";
-import type { Rule } from "./schema.ts";
+import { type Key, keysOf, type PathKey, rarestKeys, textOf } from "./keys.ts";
+import { addTo, PathTable } from "./lookup.ts";
+import { quickly } from "./quick.ts";
+import type { Detection, Rule } from "./schema.ts";
 
-/** A rule that is ready to be asked; `order` is that of its alerts. */
-export type CompiledRule = { rule: Rule; order: number; match: Compiled };
+/** One of the things that were compiled; `tests` are made when it is first asked. */
+type Indexed<T> = { thing: T; order: number; match: Compiled; tests: Tests | null };
 
-/** Finds the rules that could match an event, in order. */
-export type Candidates = (event: Subject) => CompiledRule[];
+/** What matched, and what of the event it was. */
+export type Matched<T> = { thing: T; facts: Facts };
 
-/** The rules that have a key, by what the key is of. */
-type Lists = Record<Key["of"], Map<string | number, CompiledRule[]>>;
+/** Compiles rules or detections once. What is returned gives those that match an event, in their order. */
+export function compileAll<T extends Pick<Rule | Detection, "match">>(
+  things: readonly T[],
+): (event: Subject) => Matched<T>[] {
+  const candidates = compileIndex(
+    things.map((thing, order) => ({ thing, order, match: compileMatch(thing.match), tests: null })),
+  );
+  return (event) => {
+    const matched: Matched<T>[] = [];
+    for (const one of candidates(event)) {
+      one.tests ??= quickly(one.match);
+      const facts = factsOf(one.tests, event);
+      if (facts) matched.push({ thing: one.thing, facts });
+    }
+    return matched;
+  };
+}
 
-/** Builds the index over the enabled rules. */
-export function compileIndex(rules: readonly Rule[]): Candidates {
-  const lists = listsOf(rules);
-  const pathSizes = new Set(lists.path.keys().map((path) => String(path).length));
-  const endingSizes = new Set(lists.ending.keys().map((ending) => String(ending).length));
-  const partSizes = sizesByEnd(lists.part.keys());
+/** Finds all that could match an event, and little else, in order. */
+function compileIndex<T>(all: readonly Indexed<T>[]): (event: Subject) => Indexed<T>[] {
+  const paths = new PathTable<Indexed<T>>();
+  const names: Record<Exclude<Key["of"], PathKey["of"]>, Map<string | number, Indexed<T>[]>> = {
+    comm: new Map(),
+    exe: new Map(),
+    parentComm: new Map(),
+    parentExe: new Map(),
+    actorComm: new Map(),
+    actorExe: new Map(),
+    port: new Map(),
+  };
+  const keys = rarestKeys(all.map(({ match }) => keysOf(match)));
+  for (const [i, one] of all.entries())
+    for (const key of keys[i] ?? [])
+      if (isPathKey(key)) paths.add(key, one);
+      else addTo(names[key.of], textOf(key), one);
 
   return (event) => {
-    const found: CompiledRule[] = [];
-    const take = (of: Key["of"], key: string | number | null) => {
-      const list = key === null ? undefined : lists[of].get(key);
-      for (const rule of list ?? []) found.push(rule);
+    const found: Indexed<T>[] = [];
+    const take = (of: keyof typeof names, key: string | number | null) => {
+      for (const one of (key !== null && names[of].get(key)) || []) found.push(one);
     };
     if (isFileEvent(event)) {
-      take("anyPath", "");
-      for (const path of pathsOf(event)) {
-        for (const prefix of prefixesOf(path, pathSizes)) take("path", prefix);
-        for (const size of endingSizes) take("ending", path.slice(-size));
-        for (const part of partsOf(path, partSizes)) take("part", part);
-      }
-    } else if (isNetworkEvent(event)) take("port", portOf(event).port);
-    else {
+      for (const path of pathsOf(event)) for (const one of paths.in(path)) found.push(one);
+    } else if (isNetworkEvent(event)) {
+      take("port", portOf(event).port);
+      take("actorComm", event.comm);
+      take("actorExe", event.exe_path);
+    } else {
       const processes = processesOf(event);
       if (!processes) return [];
       take("comm", processes.name);
@@ -57,75 +84,6 @@ export function compileIndex(rules: readonly Rule[]): Candidates {
   };
 }
 
-function listsOf(rules: readonly Rule[]): Lists {
-  const lists: Lists = {
-    comm: new Map(),
-    exe: new Map(),
-    parentComm: new Map(),
-    parentExe: new Map(),
-    port: new Map(),
-    path: new Map(),
-    ending: new Map(),
-    part: new Map(),
-    anyPath: new Map(),
-  };
-  const compiled = rules
-    .filter(({ enabled }) => enabled)
-    .map((rule, order) => ({ rule, order, match: compileMatch(rule.match) }));
-  // Many rules are about the same shells, each with parents of its own: what few rules share is looked up.
-  const sharers = new Map<string, number>();
-  const nameOf = (key: Key) => `${key.of} ${textOf(key)}`;
-  for (const { match } of compiled)
-    for (const key of keysOf(match).flat()) sharers.set(nameOf(key), (sharers.get(nameOf(key)) ?? 0) + 1);
-  const sharersOf = (keys: Key[]) => keys.reduce((sum, key) => sum + (sharers.get(nameOf(key)) ?? 0), 0);
-
-  for (const rule of compiled) {
-    const choices = keysOf(rule.match);
-    const keys = choices.reduce((best, other) => (sharersOf(other) < sharersOf(best) ? other : best));
-    for (const key of keys) {
-      const list = lists[key.of].get(textOf(key));
-      if (!list) lists[key.of].set(textOf(key), [rule]);
-      else if (list.at(-1) !== rule) list.push(rule);
-    }
-  }
-  return lists;
-}
-
-function textOf(key: Key): string | number {
-  return "bytes" in key ? key.bytes : "port" in key ? key.port : "";
-}
-
-/**
- * A path and each folder above it, as they are in the keys of rules: those of a size that a key has. To cut a path of 4,096
- * bytes at each of 2,048 folders would cost a millisecond.
- */
-function* prefixesOf(path: Bytes, sizes: ReadonlySet<number>): Generator<Bytes> {
-  if (sizes.has(path.length)) yield path;
-  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1))
-    if (sizes.has(at)) yield path.slice(0, at) as Bytes;
-}
-
-/** Sizes of parts, by their last two bytes. */
-function sizesByEnd(parts: Iterable<string | number>): Map<number, Set<number>> {
-  const sizes = new Map<number, Set<number>>();
-  for (const part of parts) {
-    const text = String(part);
-    const end = lastTwo(text, text.length);
-    sizes.set(end, new Set(sizes.get(end)).add(text.length));
-  }
-  return sizes;
-}
-
-/**
- * The pieces of a path that may be parts: those with the last two bytes and the size of one. To cut a path of 4,096 bytes at each
- * place for each size would cost a millisecond, and anybody may open such a path.
- */
-function* partsOf(path: Bytes, sizes: ReadonlyMap<number, ReadonlySet<number>>): Generator<Bytes> {
-  for (let end = 2; end <= path.length; end++)
-    for (const size of sizes.get(lastTwo(path, end)) ?? [])
-      if (size <= end) yield path.slice(end - size, end) as Bytes;
-}
-
-function lastTwo(text: string, end: number): number {
-  return (text.charCodeAt(end - 2) << 8) | text.charCodeAt(end - 1);
+function isPathKey(key: Key): key is PathKey {
+  return key.of === "path" || key.of === "ending" || key.of === "part" || key.of === "anyPath";
 }

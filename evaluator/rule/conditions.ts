@@ -40,8 +40,9 @@ export function namesFit(names: readonly Name[], comm: Bytes | null, exePath: By
 
 /** Is `path` the entry itself or below it? An entry that ends in "/" means only what is below it. */
 export function pathFits(entry: Bytes, path: Bytes): boolean {
-  if (entry.endsWith("/")) return path.startsWith(entry) && path.length > entry.length;
-  return path === entry || path.startsWith(`${entry}/`);
+  if (!path.startsWith(entry)) return false;
+  if (entry.endsWith("/")) return path.length > entry.length;
+  return path.length === entry.length || path[entry.length] === "/";
 }
 
 /**
@@ -49,10 +50,14 @@ export function pathFits(entry: Bytes, path: Bytes): boolean {
  * once, from where the last one ended, and the first place is as good as any other.
  */
 export function patternFits(pattern: Bytes, path: Bytes): boolean {
-  const parts = pattern.split("*");
+  return partsFit(pattern.split("*"), path);
+}
+
+/** The same for what is between the stars. */
+export function partsFit(parts: readonly string[], path: Bytes): boolean {
   const first = parts[0] ?? "";
   const last = parts.at(-1) ?? "";
-  if (parts.length === 1) return path === pattern;
+  if (parts.length === 1) return path === first;
   if (!path.startsWith(first) || !path.endsWith(last) || path.length < first.length + last.length)
     return false;
   let at = first.length;
@@ -148,23 +153,59 @@ const NO_FACTS: Facts = {
   parentName: null,
 };
 
-/** Checks all conditions. Null when one does not hold. */
-export function factsOf(match: Compiled, event: Subject): Facts | null {
+export type NameTest = (comm: Bytes | null, exe: Bytes | null) => boolean;
+
+/** A match part as questions about single values. */
+export type Tests =
+  | { type: "process"; isProcess: NameTest; isParent: NameTest }
+  | { type: "file"; operations: readonly string[]; isPath: (path: Bytes) => boolean }
+  | {
+      type: "network";
+      directions: readonly Direction[];
+      isPort: (port: number) => boolean;
+      isProcess: NameTest;
+    };
+
+/** The questions as they are meant: asked of one entry after another. */
+export function plainly(match: Compiled): Tests {
   switch (match.type) {
+    case "process":
+      return {
+        type: "process",
+        isProcess: (comm, exe) => namesFit(match.processNames, comm, exe),
+        isParent: (comm, exe) => namesFit(match.parentNames, comm, exe),
+      };
+    case "file":
+      return {
+        type: "file",
+        operations: match.operations,
+        isPath: (path) =>
+          (match.paths.length === 0 || match.paths.some((entry) => pathFits(entry, path))) &&
+          (match.patterns.length === 0 || match.patterns.some((glob) => patternFits(glob, path))),
+      };
+    case "network":
+      return {
+        type: "network",
+        directions: match.directions,
+        isPort: (port) => match.ports.includes(port),
+        isProcess: (comm, exe) => namesFit(match.processNames, comm, exe),
+      };
+  }
+}
+
+/** Checks all conditions. Null when one does not hold. */
+export function factsOf(tests: Tests, event: Subject): Facts | null {
+  switch (tests.type) {
     case "process": {
       const found = processesOf(event);
       if (!found) return null;
-      if (!namesFit(match.processNames, found.name, found.exe)) return null;
-      if (!namesFit(match.parentNames, found.parentName, found.parentExe)) return null;
+      if (!tests.isProcess(found.name, found.exe)) return null;
+      if (!tests.isParent(found.parentName, found.parentExe)) return null;
       return { ...NO_FACTS, processName: found.name, parentName: found.parentName };
     }
     case "file": {
-      if (!isFileEvent(event) || !match.operations.includes(event.event_type)) return null;
-      const path = pathsOf(event).find(
-        (name) =>
-          (match.paths.length === 0 || match.paths.some((entry) => pathFits(entry, name))) &&
-          (match.patterns.length === 0 || match.patterns.some((glob) => patternFits(glob, name))),
-      );
+      if (!isFileEvent(event) || !tests.operations.includes(event.event_type)) return null;
+      const path = pathsOf(event).find(tests.isPath);
       return path === undefined
         ? null
         : {
@@ -178,9 +219,9 @@ export function factsOf(match: Compiled, event: Subject): Facts | null {
     case "network": {
       if (!isNetworkEvent(event)) return null;
       const { direction, port, addr } = portOf(event);
-      if (match.directions.length > 0 && !match.directions.includes(direction)) return null;
-      if (port === null || !match.ports.includes(port)) return null;
-      if (!namesFit(match.processNames, event.comm, event.exe_path)) return null;
+      if (tests.directions.length > 0 && !tests.directions.includes(direction)) return null;
+      if (port === null || !tests.isPort(port)) return null;
+      if (!tests.isProcess(event.comm, event.exe_path)) return null;
       return {
         ...NO_FACTS,
         direction,

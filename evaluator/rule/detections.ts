@@ -2,7 +2,8 @@
 
 import type { Event } from "../event/event.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
-import { compileMatch, factsOf, isFileEvent, isNetworkEvent, type Subject } from "./conditions.ts";
+import { compileAll } from "./compile.ts";
+import { isFileEvent, isNetworkEvent, type Subject } from "./conditions.ts";
 import type { Detection } from "./schema.ts";
 
 /** Detections, ready for events. */
@@ -13,13 +14,8 @@ export type Detections = {
 
 /** Compiles detections once. */
 export function compileDetections(detections: readonly Detection[]): Detections {
-  const compiled = detections.map(({ name, match }) => ({
-    name: fromUtf8(name),
-    match: compileMatch(match),
-  }));
-  return {
-    namesFor: (subject) => compiled.filter(({ match }) => factsOf(match, subject)).map(({ name }) => name),
-  };
+  const matching = compileAll(detections.map(({ name, match }) => ({ name: fromUtf8(name), match })));
+  return { namesFor: (subject) => matching(subject).map(({ thing }) => thing.name) };
 }
 
 /** Writes into an event what detections see in it: the first of them names the type, all are listed. */

@@ -1,7 +1,7 @@
-// The rule engine: asks only the rules that the index offers, and these in full.
+// The rule engine.
 
-import { compileIndex } from "./compile.ts";
-import { type Facts, factsOf, type Subject } from "./conditions.ts";
+import { compileAll } from "./compile.ts";
+import type { Facts, Subject } from "./conditions.ts";
 import type { Rule } from "./schema.ts";
 
 /** A rule that matched, and what of the event it was. */
@@ -17,18 +17,11 @@ export type Engine = {
 
 /** Compiles rules once; disabled ones are left out. */
 export function compileRules(rules: readonly Rule[]): Engine {
-  const candidates = compileIndex(rules);
+  const enabled = rules.filter((rule) => rule.enabled);
+  const matching = compileAll(enabled);
   return {
-    evaluate(event) {
-      const matches: Match[] = [];
-      for (const { rule, match } of candidates(event)) {
-        const facts = factsOf(match, event);
-        if (facts) matches.push({ rule, ...facts });
-      }
-      return matches;
-    },
-    watching: (type) =>
-      rules.filter(({ enabled, match }) => enabled && sees(match, type)).map(({ id }) => id),
+    evaluate: (event) => matching(event).map(({ thing, facts }) => ({ rule: thing, ...facts })),
+    watching: (type) => enabled.filter(({ match }) => sees(match, type)).map(({ id }) => id),
   };
 }
 

@@ -59,14 +59,13 @@ export class Filter {
     for (const match of matches) {
       this.hasProcessRules ||= match.type === "process";
       const bits = bitsOf(match);
-      for (const key of keysOf(match)[0] ?? []) {
+      for (const [key] of keysOf(match)[0] ?? []) {
+        if (!key) continue;
         if (key.of === "port") this.ports[key.port] = (this.ports[key.port] ?? 0) | bits;
         else if (key.of === "anyPath") this.anyPath |= bits;
         else if (key.of === "path") addPath(paths, key.bytes, bits);
         else if (key.of === "ending") this.addEnding(endings, key.bytes, bits);
-        else if (key.of === "part") {
-          this.addPart(parts, key.bytes, bits);
-        }
+        else if (key.of === "part") this.addPart(parts, key.bytes, bits);
       }
     }
     this.paths = new Marks(paths);

@@ -4,10 +4,10 @@
 import type { Bytes } from "../event/text.ts";
 import type { Compiled, Name } from "./conditions.ts";
 
-/** One of these must be in an event. */
-export type Key =
-  | { of: "comm" | "exe" | "parentComm" | "parentExe"; bytes: Bytes }
-  | { of: "port"; port: number }
+type NameKey = { of: "comm" | "exe" | "parentComm" | "parentExe" | "actorComm" | "actorExe"; bytes: Bytes };
+
+/** One of these must be in a path. */
+export type PathKey =
   /** The path itself or a folder above it, without the "/" at its end. */
   | { of: "path"; bytes: Bytes }
   | { of: "ending"; bytes: Bytes }
@@ -15,44 +15,112 @@ export type Key =
   | { of: "part"; bytes: Bytes }
   | { of: "anyPath" };
 
+/** One of these must be in an event. */
+export type Key = NameKey | { of: "port"; port: number } | PathKey;
+
 /** Fewer bytes than the last of these are in too many paths to be worth a look. */
 const PART_SIZES = [8, 4, 3] as const;
+/** Parts of one pattern that are keys, at most. */
+const PARTS_MAX = 64;
 
-/** The keys of a rule's or detection's match part, or of each of the parts that must match together: one will do. */
-export function keysOf(match: Compiled): Key[][] {
+/**
+ * The lists of a rule's or detection's match part that must hold together. One entry of a list must fit, and all keys of an
+ * entry are in what it fits: any will do. The first list and the first key cost the filter least.
+ */
+export function keysOf(match: Compiled): Key[][][] {
   switch (match.type) {
     case "network":
-      return [match.ports.map((port) => ({ of: "port", port }))];
+      return listsOf(
+        match.ports.map((port) => [{ of: "port", port }]),
+        match.processNames.map((name) => [nameKey(name, "actorComm", "actorExe")]),
+      );
     case "process":
-      return [
-        match.parentNames.map((name) => nameKey(name, "parentComm", "parentExe")),
-        match.processNames.map((name) => nameKey(name, "comm", "exe")),
-      ].filter((keys) => keys.length > 0);
+      return listsOf(
+        match.parentNames.map((name) => [nameKey(name, "parentComm", "parentExe")]),
+        match.processNames.map((name) => [nameKey(name, "comm", "exe")]),
+      );
     case "file":
-      return [
-        match.paths.map((path): Key => ({ of: "path", bytes: withoutSlash(path) })),
-        match.patterns.map(patternKey),
-      ].filter((keys) => keys.length > 0);
+      return listsOf(
+        match.paths.map((path) => [pathKey(path)]),
+        match.patterns.map((pattern) => patternKeys(pattern)),
+      );
   }
 }
 
-function nameKey<Is extends Key["of"]>({ is, bytes }: Name, comm: Is, exe: Is): { of: Is; bytes: Bytes } {
+/** An empty list asks for nothing. */
+function listsOf(...lists: Key[][][]): Key[][][] {
+  return lists.filter((list) => list.length > 0);
+}
+
+function nameKey({ is, bytes }: Name, comm: NameKey["of"], exe: NameKey["of"]): NameKey {
   return { of: is === "comm" ? comm : exe, bytes };
 }
 
-function withoutSlash(path: Bytes): Bytes {
-  return path.endsWith("/") ? (path.slice(0, -1) as Bytes) : path;
+/** The key of a path of a rule. */
+export function pathKey(path: Bytes): PathKey {
+  return { of: "path", bytes: path.endsWith("/") ? (path.slice(0, -1) as Bytes) : path };
 }
 
-/** The ending if there is one, else the folder before the first star, else a part that is long enough. */
-function patternKey(pattern: Bytes): Key {
+/** The keys of a pattern: the ending if there is one, the folder before the first star, all parts that are long enough. */
+export function patternKeys(pattern: Bytes): PathKey[] {
   const parts = pattern.split("*") as Bytes[];
   const [first, last] = [parts[0] as Bytes, parts.at(-1) as Bytes];
-  if (parts.length === 1) return { of: "path", bytes: withoutSlash(pattern) };
-  if (last !== "") return { of: "ending", bytes: last };
+  if (parts.length === 1) return [pathKey(pattern)];
+  const keys: PathKey[] = [];
+  if (last !== "") keys.push({ of: "ending", bytes: last });
   const folder = first.slice(0, Math.max(first.lastIndexOf("/"), 0)) as Bytes;
-  if (folder !== "") return { of: "path", bytes: folder };
-  const longest = parts.reduce((best, part) => (part.length > best.length ? part : best));
-  const size = PART_SIZES.find((one) => one <= longest.length);
-  return size === undefined ? { of: "anyPath" } : { of: "part", bytes: longest.slice(-size) as Bytes };
+  if (folder !== "") keys.push({ of: "path", bytes: folder });
+  keys.push(...partsOf(parts).take(PARTS_MAX));
+  return keys.length > 0 ? keys : [{ of: "anyPath" }];
+}
+
+function* partsOf(parts: readonly Bytes[]): Generator<PathKey> {
+  const longestFirst = parts.toSorted((a, b) => b.length - a.length);
+  const size = PART_SIZES.find((one) => one <= (longestFirst[0]?.length ?? 0));
+  if (size === undefined) return;
+  for (const part of longestFirst)
+    for (let end = part.length; end >= size; end--)
+      yield { of: "part", bytes: part.slice(end - size, end) as Bytes };
+}
+
+/**
+ * What each of these is looked up by: of each entry the key that the fewest have, and of the lists that must hold together the
+ * one whose keys the fewest have. Many rules are about the same shells or folders, each with something of its own.
+ */
+export function rarestKeys<K extends Key>(things: readonly K[][][][]): K[][] {
+  const sharers = countSharers(things.flat(3));
+  return things.map((lists) => {
+    const choices = lists.map((list) => {
+      const rarest = list.map((entry) => least(entry, sharers));
+      return { keys: rarest, sharers: rarest.reduce((sum, key) => sum + sharers(key), 0) };
+    });
+    return choices.length > 0 ? least(choices, (choice) => choice.sharers).keys : [];
+  });
+}
+
+/** The first of those that have the least. */
+function least<T>(things: readonly T[], count: (thing: T) => number): T {
+  let best = things[0] as T;
+  let fewest = count(best);
+  for (const thing of things.slice(1)) {
+    const other = count(thing);
+    if (other < fewest) [best, fewest] = [thing, other];
+  }
+  return best;
+}
+
+/** How many of the keys are like one of them; chance may add some. Any path has the key of none. */
+function countSharers(keys: readonly Key[]): (key: Key) => number {
+  const counts = new Uint32Array(2 ** Math.ceil(Math.log2(4 * keys.length + 1)));
+  const placeOf = (key: Key) => Bun.hash.crc32(String(textOf(key)), key.of.length) & (counts.length - 1);
+  for (const key of keys) {
+    const place = placeOf(key);
+    counts[place] = (counts[place] ?? 0) + 1;
+  }
+  return (key) => (key.of === "anyPath" ? Number.POSITIVE_INFINITY : (counts[placeOf(key)] ?? 0));
+}
+
+/** What is looked up. */
+export function textOf(key: Key): string | number {
+  return "bytes" in key ? key.bytes : "port" in key ? key.port : "";
 }
