@@ -23,6 +23,7 @@ import type { Decision } from "./decide.ts";
 import { normalise } from "./event/normalise.ts";
 import { fromUtf8 } from "./event/text.ts";
 import type { Counters } from "./input/counters.ts";
+import type { RecordsFrame } from "./input/records.ts";
 import { RecordView } from "./input/view.ts";
 import { ALERT_ARGS_SIZE_MAX, alertOf, contextOf } from "./output/alert.ts";
 import { EventWriter } from "./output/direct/events.ts";
@@ -144,6 +145,8 @@ function byCore({ rules, detections, batches, ...settings }: Case, direct: boole
     { ...settings, ...compiled(rules, detections) },
     {
       direct: direct ? new EventWriter(lines) : null,
+      // One way, what waits is never written before more is made; the other way, after each event with alerts.
+      isFull: !direct,
       event: (kind, event) => lines.add(ndjson(event), kind),
       alert: (kind, alert) => lines.add(ndjson(alert), kind | ALERT),
     },
@@ -156,8 +159,10 @@ function byCore({ rules, detections, batches, ...settings }: Case, direct: boole
     const bytes = framed(items.map(damaged));
     const until = position + BigInt(endsOf(bytes)[Math.min(redelivered, items.length) - 1] ?? 0);
     core.handle({ type: "counters", counters: countersWith([until, until, 0n, 0n]), raw: RAW });
-    for (let i = 0; i < (again ? 2 : 1); i++)
-      core.handle({ type: "records", ring, position, more: false, bytes, raw: RAW });
+    for (let i = 0; i < (again ? 2 : 1); i++) {
+      let part: RecordsFrame | null = { type: "records", ring, position, more: false, bytes, raw: RAW };
+      for (; part; part = core.rest) core.handle(part);
+    }
     positions[ring] = position + BigInt(bytes.length);
   }
   const indices = Array.from({ length: lines.count }, (_, i) => i);
@@ -294,7 +299,7 @@ test("lines and books are those of the plain meaning, byte for byte, whatever co
 
 test("a line that got out in part is taken back from those that got out, an event's and an alert's", () => {
   const decision = { alertsOnly: false, eventsPerSecond: 0, ...compiled([], []) };
-  const core = coreOf(decision, { direct: null, event() {}, alert() {} });
+  const core = coreOf(decision, { direct: null, isFull: false, event() {}, alert() {} });
   const kind = [...EVENT_TYPES.keys()][0] ?? 0;
   for (const owner of [kind, kind | ALERT]) {
     for (let i = 0; i < 3; i++) core.wrote(owner);
@@ -339,7 +344,7 @@ test("an alert has all of a process's arguments, or both ends of long ones, and 
 
 test("connections that one sensor after the other has refused are added up", () => {
   const decision = { alertsOnly: false, eventsPerSecond: 0, ...compiled([], []) };
-  const core = coreOf(decision, { direct: null, event() {}, alert() {} });
+  const core = coreOf(decision, { direct: null, isFull: false, event() {}, alert() {} });
   const counters = countersWith([0n, 0n, 0n, 0n]);
   for (const [i, refused] of [3n, 2n].entries()) {
     core.handle({ type: "preamble", preamble: PREAMBLE, raw: RAW });
@@ -350,7 +355,7 @@ test("connections that one sensor after the other has refused are added up", () 
 
 test("between the last word of one sensor's programs and the first of the next is a gap", () => {
   const decision = { alertsOnly: false, eventsPerSecond: 0, ...compiled([], []) };
-  const core = coreOf(decision, { direct: null, event() {}, alert() {} });
+  const core = coreOf(decision, { direct: null, isFull: false, event() {}, alert() {} });
   const begin = (instance: bigint, attached: bigint) =>
     core.handle({ type: "preamble", preamble: { ...PREAMBLE, instance, attached }, raw: RAW });
   begin(1n, 1n);
@@ -364,7 +369,7 @@ test.each([
   ["is owed no more where this one can only tell it in words", false, { events: 0, alerts: 0 }],
 ] as const)("what another evaluator could not write %s", (_, hasNotices, debts) => {
   const decision = { alertsOnly: false, eventsPerSecond: 0, ...compiled([], []) };
-  const core = coreOf(decision, { direct: null, event() {}, alert() {} }, hasNotices);
+  const core = coreOf(decision, { direct: null, isFull: false, event() {}, alert() {} }, hasNotices);
   const { time, missed, sequences, cells } = countersWith([0n, 0n, 0n, 0n]);
   const owed = { unread: [0n, 0n, 0n, 0n], unwrittenEvents: 3n, unwrittenAlerts: 2n };
   const taken = { time, missed, sequences, cells, ...owed };

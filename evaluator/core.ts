@@ -18,7 +18,7 @@ import { wallTime } from "./event/normalise.ts";
 import { type Bytes, fromUtf8 } from "./event/text.ts";
 import type { Counters, Taken } from "./input/counters.ts";
 import type { Coverage } from "./input/coverage.ts";
-import type { Frame } from "./input/records.ts";
+import { type Frame, partOf, type RecordsFrame } from "./input/records.ts";
 import { RecordView } from "./input/view.ts";
 import { Canaries } from "./output/canaries.ts";
 import type { Loss } from "./output/checkpoint.ts";
@@ -74,6 +74,8 @@ export class Core {
   positions: bigint[] = RINGS.map(() => 0n);
   malformed = 0;
   unsupported = 0;
+  /** What of the last frame is still to be handled, when its lines have been written: its records have raised very many alerts. */
+  rest: RecordsFrame | null = null;
   /** First and last time of a record, ns of wall time. */
   span: { from: bigint; to: bigint } | null = null;
   private readonly decider: Decider;
@@ -100,7 +102,7 @@ export class Core {
 
   constructor(
     private readonly settings: CoreSettings,
-    sink: Sink,
+    private readonly sink: Sink,
   ) {
     this.decider = new Decider(settings.decision, settings.limits, this.ledger, sink);
   }
@@ -119,8 +121,9 @@ export class Core {
     return this.stream !== null;
   }
 
-  /** Handles the next frame of the stream. Returns what is to be said of the stream itself. */
+  /** Handles the next frame of the stream, or the `rest` of one. Returns what is to be said of the stream itself. */
   handle(frame: Frame): Notice[] {
+    this.rest = null;
     switch (frame.type) {
       case "preamble":
         return this.begin(frame.preamble);
@@ -139,7 +142,7 @@ export class Core {
         this.handleSnapshot(frame.bytes);
         return [];
       case "records":
-        this.handleRecords(frame.bytes, frame.ring, frame.position);
+        this.handleRecords(frame);
         return [];
       case "counters":
         return this.count(frame.counters);
@@ -256,8 +259,10 @@ export class Core {
     }
   }
 
-  private handleRecords(bytes: Uint8Array, ring: number, position: bigint): void {
-    const { ledger } = this;
+  private handleRecords(frame: RecordsFrame): void {
+    const { ledger, sink, tally } = this;
+    const { bytes, ring, position } = frame;
+    const alerts = tally.alerts;
     // One for each ring: where they take turns, each stays in its memory.
     const record = ring === Ring.process ? this.ofProcesses : this.record;
     const repeatedSize = sizeBelow(this.positions[ring], position);
@@ -287,8 +292,10 @@ export class Core {
       } else if (this.decider.decide(record, record.passed <= redeliveredSize)) {
         lastEvent = record.start + HEADER.time;
         if (firstEvent < 0) firstEvent = lastEvent;
+        if (tally.alerts !== alerts && sink.isFull) break;
       }
     }
+    if (record.passed < bytes.length) this.rest = partOf(frame, record.passed, bytes.length);
     if (end > 0) this.positions[ring] = position + BigInt(end);
     if (firstEvent >= 0) this.passTime(record, firstEvent, lastEvent);
   }

@@ -29,6 +29,8 @@ export type Sink = {
   alert: (kind: number, alert: Alert) => void;
   /** Takes events of files and of the network as records; null where it cannot. */
   readonly direct: EventWriter | null;
+  /** Do so many lines wait that they should be written before more are made? */
+  readonly isFull: boolean;
 };
 
 /** By what it is decided; can be exchanged between two records. */

@@ -2,7 +2,7 @@
 // of evasions.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -178,6 +178,26 @@ describe("E71: a capture with", () => {
     const { code, lines, memory } = await trial.evaluate(["replay", "-"], { stdin, keep: isHealth });
     expect(code).toBe(0);
     expect(JSON.parse(lines.at(-1) ?? "").ledger.lines).toBe(count);
+    expect(memory).toBeLessThan(MEMORY_SIZE_MAX);
+  }, 240_000);
+
+  test("opens that a thousand rules match, each of them, stays within it, and has all alerts", async () => {
+    const [count, rules] = [200, 1000];
+    const path = join(folder, "alike.toml");
+    const head =
+      'enabled = true\nseverity = "low"\naction = "alert"\ntype = "file"\npaths = ["/"]\noperations = ["open"]';
+    const ids = Array.from(
+      { length: rules },
+      (_, i) => `[[rules]]\nid = "ALIKE-${i}"\nname = "x"\n${head}\n`,
+    );
+    writeFileSync(path, ids.join("\n"));
+    const open = encodeRecord(ofKind(RecordKind.fileOpen));
+    const stdin = streamOf(count, () => open, Ring.activity);
+    const args = ["replay", "-", "--rules", path];
+    const { code, lines, memory } = await trial.evaluate(args, { stdin, keep: isHealth });
+    expect(code).toBe(0);
+    const { ledger } = JSON.parse(lines.at(-1) ?? "");
+    expect([ledger.lines, ledger.alert_lines]).toEqual([count, count * rules]);
     expect(memory).toBeLessThan(MEMORY_SIZE_MAX);
   }, 240_000);
 

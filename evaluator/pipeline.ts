@@ -67,6 +67,8 @@ class Pipeline {
   private isMissing = false;
   private readonly exposition = new Exposition();
   private readonly rounds = new Rounds();
+  /** Kept when the lines that were written last are out, or lost. */
+  private written: Promise<void> = Promise.resolve();
 
   constructor(
     loaded: Loaded,
@@ -98,6 +100,9 @@ class Pipeline {
     this.outputs = outputs;
     this.core = new Core(settings, {
       direct: outputs.direct,
+      get isFull() {
+        return outputs.waitingSize > LINES_SIZE_MAX;
+      },
       event: (kind, event) => outputs.event(kind, event),
       alert(kind, alert) {
         onAlert(alert);
@@ -180,38 +185,26 @@ class Pipeline {
     let ended = false;
     const handled = new Handled();
     let told = 0n;
-    let written: Promise<void> = Promise.resolve();
-    const handle = async (portions: Iterable<Frame>) => {
-      for (const portion of portions) {
-        // What is said of the ledger then is about lines that were written.
-        if (portion.type === "counters" || portion.type === "end") await this.outputs.flush();
-        this.add(this.core.handle(portion));
-        handled.add(portion);
-        if (this.outputs.waitingSize <= LINES_SIZE_MAX) continue;
-        await written;
-        written = awaitedLater(this.write());
-      }
-    };
     // Whoever is silent does not say what belongs between what is held back.
-    const release = () => handle(rounds.rest());
+    const release = () => this.handle(rounds.rest(), handled);
     for await (const piece of acknowledge ? this.listened(pieces, release) : pieces) {
       let failure: unknown = null;
       try {
         for (const frame of reader.push(piece)) {
           recording?.write(frame);
           handled.came(frame);
-          await handle(rounds.portions(frame));
+          await this.handle(rounds.portions(frame), handled);
           ended = frame.type === "end";
         }
       } catch (error) {
         failure = error;
-        await handle(rounds.rest());
+        await release();
       }
       // What was handled is written while more is handled, and no more.
-      await written;
+      await this.written;
       if (this.closed) return "cut";
       const { position, counters } = handled.now();
-      written = awaitedLater(
+      this.written = awaitedLater(
         this.write(recording, () => {
           const { lacksNotice, owed } = this.core.debts;
           if (!lacksNotice) told = counters;
@@ -224,15 +217,15 @@ class Pipeline {
         }),
       );
       if (failure === null) continue;
-      await written;
+      await this.written;
       throw failure;
     }
-    await written;
+    await this.written;
     if (this.closed) return "cut";
     if (ended) return "end";
     if (acknowledge && reader.offset === 0) return "nothing";
     await recording?.cut();
-    if (!acknowledge) await handle(rounds.rest());
+    if (!acknowledge) await release();
     this.add(leaves?.aborted ? this.core.leave() : this.core.cut());
     await this.flush();
     if (!acknowledge) reader.finish();
@@ -244,11 +237,9 @@ class Pipeline {
    * @throws Failure
    */
   async release(): Promise<void> {
-    for (const portion of this.rounds.rest()) {
-      this.add(this.core.handle(portion));
-      if (this.outputs.waitingSize > LINES_SIZE_MAX) await this.flush().catch(failureOf("output"));
-    }
-    await this.flush().catch(failureOf("output"));
+    await this.handle(this.rounds.rest(), new Handled())
+      .then(() => this.flush())
+      .catch(failureOf("output"));
   }
 
   /**
@@ -264,6 +255,21 @@ class Pipeline {
     say(summary(this.core, shortfalls, performance.now() - this.started));
     if (this.strict && !isWhole(this.core.ledger.statement(), shortfalls, this.isMissing)) {
       throw new Failure(Exit.lost, "--strict: not everything that happened is in the output");
+    }
+  }
+
+  /** Handles frames, and writes their lines while it handles more. */
+  private async handle(portions: Iterable<Frame>, handled: Handled): Promise<void> {
+    for (const portion of portions) {
+      // What is said of the ledger then is about lines that were written.
+      if (portion.type === "counters" || portion.type === "end") await this.outputs.flush();
+      for (let part: Frame | null = portion; part !== null; part = this.core.rest) {
+        this.add(this.core.handle(part));
+        if (this.outputs.waitingSize <= LINES_SIZE_MAX) continue;
+        await this.written;
+        this.written = awaitedLater(this.write());
+      }
+      handled.add(portion);
     }
   }
 

@@ -71,6 +71,7 @@ class Pair {
       { ...settings, ...none },
       {
         direct: null,
+        isFull: false,
         event: (kind, { event_id: id, timestamp_ns: time }) => {
           expect(this.own.has(id)).toBe(false);
           this.own.add(id);

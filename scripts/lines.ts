@@ -29,7 +29,7 @@ export async function sampleLines(): Promise<Line[]> {
     hasNotices: true,
   };
   const add = (_kind: number, line: Line) => lines.push(line);
-  const core = new Core(settings, { event: add, alert: add, direct: null });
+  const core = new Core(settings, { event: add, alert: add, direct: null, isFull: false });
   const reader = new FrameReader();
   const rounds = new Rounds();
   for await (const piece of readCapture(openCapture(join(ROOT, "scripts/sample.capture.zst"))))

@@ -63,6 +63,9 @@ export type Frame = { raw: Uint8Array } & (
   | { type: "end" }
 );
 
+/** A frame of records from a ring, or a part of one. */
+export type RecordsFrame = Extract<Frame, { type: "records" }>;
+
 /** Records are read as words: where a frame of them begins in memory. Only frames of text have other sizes. */
 const ALIGNMENT = 8;
 /** Those whose losses a frame tells; the kernel side remembers fewer. */
@@ -335,4 +338,9 @@ export function wordsOf(bytes: Uint8Array): Uint32Array {
 /** Where the entry behind the one at `at` begins. */
 export function nextEntry(words: Uint32Array, at: number): number {
   return at + ((RING_ENTRY.size + ((words[at >>> 2] ?? 0) & ~DISCARDED) + 7) & ~7);
+}
+
+/** The entries of a frame from one place to another. */
+export function partOf(frame: RecordsFrame, start: number, end: number): RecordsFrame {
+  return { ...frame, bytes: frame.bytes.subarray(start, end), position: frame.position + BigInt(start) };
 }

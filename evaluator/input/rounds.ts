@@ -8,7 +8,7 @@
 // meanwhile. And a round ends at one moment, so that nothing in it can be later than something in the next one.
 
 import { RECORD_HEADER, RING_ENTRY, Ring, type StreamPreamble } from "../../bpf/event.gen.ts";
-import { type Frame, nextEntry, wordsOf } from "./records.ts";
+import { type Frame, nextEntry, partOf, type RecordsFrame, wordsOf } from "./records.ts";
 
 /**
  * Bytes of a frame's records that are handled at once, and after which lines may be written: a record of 170 bytes makes a line of 50 kB
@@ -20,7 +20,6 @@ export const HELD_SIZE_MAX = 17 * 1024 * 1024;
 /** What a frame that is held counts beside its bytes: of few bytes each, there may be very many, and dropping one moves the others. */
 const HELD_FRAME_COST = 4096;
 
-type RecordsFrame = Extract<Frame, { type: "records" }>;
 type CountersFrame = Extract<Frame, { type: "counters" }>;
 
 const U32 = 2 ** 32;
@@ -170,10 +169,6 @@ function* portionsOf(frame: Frame, from = 0): Generator<Frame> {
     while (end < bytes.length && end - start < PORTION_SIZE) end = nextEntry(words, end);
     yield partOf(frame, start, end);
   }
-}
-
-function partOf(frame: RecordsFrame, start: number, end: number): RecordsFrame {
-  return { ...frame, bytes: frame.bytes.subarray(start, end), position: frame.position + BigInt(start) };
 }
 
 /** The time of an entry's record, ns of boot clock, as near as a double comes to it. Of a record without one: something. */

@@ -224,6 +224,7 @@ function linesOf(stream: Buffer, settings: CoreSettings, isDirect: boolean) {
   waiting.clear();
   const evaluator = new Core(settings, {
     direct: isDirect ? new EventWriter(waiting) : null,
+    isFull: false,
     event(kind, event) {
       if (!isDirect) checkShown(compact(event, { color: false }));
       waiting.add(ndjson(event), kind);
