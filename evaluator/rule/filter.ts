@@ -12,7 +12,7 @@ import { ALL_EVENT_KINDS } from "../../bpf/kinds.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
 import { type Compiled, compileMatch } from "./conditions.ts";
-import { keysOf } from "./keys.ts";
+import { keysOf, rarestKeys } from "./keys.ts";
 import type { Detection, Rule } from "./schema.ts";
 
 /** What a rule looks at, as bits. */
@@ -56,11 +56,12 @@ export class Filter {
     const paths = new Map<number, number>();
     const endings = new Map<number, number>();
     const parts = new Map<number, number>();
-    for (const match of matches) {
+    // Names of processes are in no record of a connection.
+    const keys = rarestKeys(matches.map((match) => keysOf(match).slice(0, match.type === "network" ? 1 : 2)));
+    for (const [i, match] of matches.entries()) {
       this.hasProcessRules ||= match.type === "process";
       const bits = bitsOf(match);
-      for (const [key] of keysOf(match)[0] ?? []) {
-        if (!key) continue;
+      for (const key of keys[i] ?? []) {
         if (key.of === "port") this.ports[key.port] = (this.ports[key.port] ?? 0) | bits;
         else if (key.of === "anyPath") this.anyPath |= bits;
         else if (key.of === "path") addPath(paths, key.bytes, bits);

@@ -20,12 +20,14 @@ export type Key = NameKey | { of: "port"; port: number } | PathKey;
 
 /** Fewer bytes than the last of these are in too many paths to be worth a look. */
 const PART_SIZES = [8, 4, 3] as const;
+/** So many may have the same key before another one is looked for. */
+const FEW = 8;
 /** Parts of one pattern that are keys, at most. */
 const PARTS_MAX = 64;
 
 /**
  * The lists of a rule's or detection's match part that must hold together. One entry of a list must fit, and all keys of an
- * entry are in what it fits: any will do. The first list and the first key cost the filter least.
+ * entry are in what it fits: any will do.
  */
 export function keysOf(match: Compiled): Key[][][] {
   switch (match.type) {
@@ -61,38 +63,45 @@ export function pathKey(path: Bytes): PathKey {
   return { of: "path", bytes: path.endsWith("/") ? (path.slice(0, -1) as Bytes) : path };
 }
 
-/** The keys of a pattern: the ending if there is one, the folder before the first star, all parts that are long enough. */
+/**
+ * The keys of a pattern, of which nothing else can be told, by how much they find: the ending if there is one, the folder before
+ * the first star, parts that are long enough. A folder of the root, and parts of what stands before the first star, find most.
+ */
 export function patternKeys(pattern: Bytes): PathKey[] {
-  const parts = pattern.split("*") as Bytes[];
-  const [first, last] = [parts[0] as Bytes, parts.at(-1) as Bytes];
-  if (parts.length === 1) return [pathKey(pattern)];
+  const [first = "" as Bytes, ...others] = pattern.split("*") as Bytes[];
+  const last = others.at(-1);
+  if (last === undefined) return [pathKey(pattern)];
   const keys: PathKey[] = [];
   if (last !== "") keys.push({ of: "ending", bytes: last });
-  const folder = first.slice(0, Math.max(first.lastIndexOf("/"), 0)) as Bytes;
-  if (folder !== "") keys.push({ of: "path", bytes: folder });
-  keys.push(...partsOf(parts).take(PARTS_MAX));
+  const end = first.lastIndexOf("/");
+  const folder: PathKey[] = end > 0 ? [{ of: "path", bytes: first.slice(0, end) as Bytes }] : [];
+  const isDeep = first.lastIndexOf("/", end - 1) > 0;
+  keys.push(...(isDeep ? folder : []), ...partsOf(others), ...(isDeep ? [] : folder), ...partsOf([first]));
   return keys.length > 0 ? keys : [{ of: "anyPath" }];
 }
 
-function* partsOf(parts: readonly Bytes[]): Generator<PathKey> {
-  const longestFirst = parts.toSorted((a, b) => b.length - a.length);
+/** What of these texts can be looked for in paths: the end of the longest first. */
+function partsOf(texts: readonly Bytes[]): PathKey[] {
+  const longestFirst = texts.toSorted((a, b) => b.length - a.length);
   const size = PART_SIZES.find((one) => one <= (longestFirst[0]?.length ?? 0));
-  if (size === undefined) return;
-  for (const part of longestFirst)
-    for (let end = part.length; end >= size; end--)
-      yield { of: "part", bytes: part.slice(end - size, end) as Bytes };
+  if (size === undefined) return [];
+  const keys: PathKey[] = [];
+  for (const text of longestFirst)
+    for (let end = text.length; end >= size && keys.length < PARTS_MAX; end--)
+      keys.push({ of: "part", bytes: text.slice(end - size, end) as Bytes });
+  return keys;
 }
 
 /**
- * What each of these is looked up by: of each entry the key that the fewest have, and of the lists that must hold together the
- * one whose keys the fewest have. Many rules are about the same shells or folders, each with something of its own.
+ * What each of these is looked up by. Of an entry it is the first key that few others have: many rules are about the same shells
+ * or folders, each with something of its own. Of the lists that must hold together, it is the one whose keys the fewest have.
  */
 export function rarestKeys<K extends Key>(things: readonly K[][][][]): K[][] {
   const sharers = countSharers(things.flat(3));
   return things.map((lists) => {
     const choices = lists.map((list) => {
-      const rarest = list.map((entry) => least(entry, sharers));
-      return { keys: rarest, sharers: rarest.reduce((sum, key) => sum + sharers(key), 0) };
+      const keys = list.map((entry) => entry.find((key) => sharers(key) <= FEW) ?? least(entry, sharers));
+      return { keys, sharers: keys.reduce((sum, key) => sum + sharers(key), 0) };
     });
     return choices.length > 0 ? least(choices, (choice) => choice.sharers).keys : [];
   });
