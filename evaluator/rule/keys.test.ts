@@ -53,3 +53,11 @@ test.each(Object.entries(FAMILIES))(
     expect(Math.max(...sharers.values().map((those) => those.length))).toBeLessThanOrEqual(SHARERS_MAX);
   },
 );
+
+test("what few share is looked up where it is found soonest: the ending, then a folder that is not one of the root", () => {
+  const keyOf = (pattern: string) => rarestKeys([keysOf(compileMatch(file([], [pattern])))])[0]?.[0];
+  expect(keyOf("/usr/lib*/security/pam_*.so")).toMatchObject({ of: "ending", bytes: ".so" });
+  expect(keyOf("/etc/cron.d/*backup*")).toMatchObject({ of: "path", bytes: "/etc/cron.d" });
+  expect(keyOf("/home/*/.ssh/*")).toMatchObject({ of: "part", bytes: "ssh/" });
+  expect(keyOf("/dev/sd*")).toMatchObject({ of: "path", bytes: "/dev" });
+});
