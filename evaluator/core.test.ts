@@ -253,7 +253,7 @@ function byMeaning({ rules, detections, alertsOnly, eventsPerSecond, batches }: 
     for (const match of matches) {
       enter(kind, "matched");
       result.alerts += 1;
-      const context = contextOf(event, () => processes.imageOf(process, ALERT_ARGS_SIZE_MAX));
+      const context = contextOf(event, () => processes.imageOf(view, process, ALERT_ARGS_SIZE_MAX));
       write(ndjson(alertOf(match, event, context)), kind | ALERT);
     }
   };
@@ -316,10 +316,11 @@ test("an alert has all of a process's arguments, or both ends of long ones, and 
   const [exec] = fc.sample(execRecord, { numRuns: 1, seed: 1 }) as [ExecRecord];
   const argsOf = (head: string, tail: string) => {
     const processes = new Processes(BOOT_ID, LIMITS);
-    const args = { head: head as Bytes, tail: tail as Bytes, fullSize: 1_000_000, count: 1 };
-    const process = processes.observe(viewOf({ ...exec, args }));
-    const image = processes.imageOf(process, ALERT_ARGS_SIZE_MAX);
-    return { args: image?.args as string[] | undefined, isCut: image?.isCut };
+    const fullSize = head.length + tail.length + (tail === "" ? 0 : 1);
+    const args = { head: head as Bytes, tail: tail as Bytes, fullSize, count: 1 };
+    const view = viewOf({ ...exec, header: { ...exec.header, flags: 0 }, args });
+    const image = processes.imageOf(view, processes.observe(view), ALERT_ARGS_SIZE_MAX);
+    return { args: image.args as string[] | null, isCut: image.cut.includes("args") };
   };
   const half = ALERT_ARGS_SIZE_MAX / 2;
   expect(argsOf(`a\0${"b".repeat(half - 3)}\0`, "c".repeat(half))).toEqual({

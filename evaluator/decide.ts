@@ -141,7 +141,7 @@ export class Decider {
     annotate(event, detections);
     if (isWritten) sink.event(kind, event);
     totals.matched += matches.length;
-    for (const match of matches) sink.alert(kind, this.raise(match, event, process));
+    for (const match of matches) sink.alert(kind, this.raise(match, event, record, process));
   }
 
   /** Enters in the books what becomes of an event. Returns whether it is written. */
@@ -170,12 +170,12 @@ export class Decider {
     return normalise(record.decode(), this.processes.lineageOf(record, process), this.origin, redelivered);
   }
 
-  private raise(match: Match, event: Event, process: Process): Alert {
+  private raise(match: Match, event: Event, record: RecordView, process: Process): Alert {
     const { tally } = this;
     tally.alerts += 1;
     countUp(tally.bySeverity, match.rule.severity);
     countUp(tally.byRule, match.rule.id);
-    const context = contextOf(event, () => this.processes.imageOf(process, ALERT_ARGS_SIZE_MAX));
+    const context = contextOf(event, () => this.processes.imageOf(record, process, ALERT_ARGS_SIZE_MAX));
     return alertOf(match, event, context);
   }
 }

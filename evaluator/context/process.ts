@@ -21,8 +21,13 @@ export type Image = {
   argsHead: Bytes;
   argsTail: Bytes;
   cwd: Bytes | null;
+  /** What of these is not all that there was, as bits of `Lack`. */
+  lacks: number;
   containerId: string | undefined;
 };
+
+/** What may be missing of an image. */
+export const Lack = { argsUnknown: 1, argsCut: 2, cwdCut: 4 } as const;
 
 /** Arguments that nobody needs any more. */
 export const NONE = "" as Bytes;
@@ -57,6 +62,7 @@ export class Process implements Entry {
   /** The list of the child that it created last, and its own, of which that one is made. */
   children: { above: Bytes[]; ancestors: Bytes[] } | null = null;
   private execId = NO_IMAGE;
+  private lacks = 0;
   private hasExe = false;
   /** The bytes of `comm`, and what was behind them, in the record that told it. */
   private word0 = 0;
@@ -110,6 +116,7 @@ export class Process implements Entry {
   /** Runs another program from now on. */
   run(known: Known, image: Image): void {
     this.execId = image.execId;
+    this.lacks = image.lacks;
     this.hasExe = image.exePath !== null;
     this.isSpare = false;
     known.image = image;
@@ -123,8 +130,8 @@ export class Process implements Entry {
 
   /** How it waits. */
   cold({ comm, ancestors, image }: Known): Cold {
-    const { creatorTgid, creatorLow, creatorHigh, execId, word0, word1, word2, word3 } = this;
-    const numbers = [creatorTgid, creatorLow, creatorHigh, execId, word0, word1, word2, word3];
+    const { creatorTgid, creatorLow, creatorHigh, execId, word0, word1, word2, word3, lacks } = this;
+    const numbers = [creatorTgid, creatorLow, creatorHigh, execId, word0, word1, word2, word3, lacks];
     const names = ancestors && (ancestors.join(BETWEEN) as Bytes);
     if (!image) return { numbers, texts: [comm, names, null, null, null, null, null] };
     const { exePath, argsHead, argsTail, cwd, containerId } = image;
@@ -142,6 +149,7 @@ export class Process implements Entry {
     this.word1 = store.numberAt(place, 5);
     this.word2 = store.numberAt(place, 6);
     this.word3 = store.numberAt(place, 7);
+    this.lacks = store.numberAt(place, LACKS);
     this.hasAncestors = store.hasTextAt(place, NAMES);
     this.hasExe = store.hasTextAt(place, EXE_PATH);
     this.weight = ENTRY_SIZE + store.sizeAt(place);
@@ -154,7 +162,8 @@ export class Process implements Entry {
     let image: Image | null = null;
     if (argsHead !== null) {
       const args = { argsHead, argsTail: argsTail ?? NONE };
-      image = { execId: this.execId, exePath, ...args, cwd, containerId: container ?? undefined };
+      const { execId, lacks } = this;
+      image = { execId, exePath, ...args, cwd, lacks, containerId: container ?? undefined };
     }
     return { comm: comm ?? NONE, ancestors: names === null ? null : listOf(names), image };
   }
@@ -168,7 +177,8 @@ export function weightOf({ image }: Known): number {
 }
 
 /** The numbers and texts of a process that waits, and which of these say how much is known of it. */
-export const COLD_SHAPE = { numbers: 8, texts: 7 };
+export const COLD_SHAPE = { numbers: 9, texts: 7 };
+const LACKS = 8;
 const NAMES = 1;
 const ARGS_HEAD = 2;
 const ARGS_TAIL = 3;
@@ -181,7 +191,7 @@ const BETWEEN = "\0";
 export function shortened({ numbers, texts }: Cold): Cold {
   const without = (text: Bytes | null, i: number) =>
     i === CWD ? null : text !== null && (i === ARGS_HEAD || i === ARGS_TAIL) ? NONE : text;
-  return { numbers, texts: texts.map(without) };
+  return { numbers: numbers.with(LACKS, Lack.argsUnknown), texts: texts.map(without) };
 }
 
 function listOf(names: Bytes): Bytes[] {

@@ -229,11 +229,11 @@ test("long argument lists are bounded by their bytes: those of the oldest go, ar
     const view = viewOf(open(key(i + 1), key(1), String(i + 1), 1));
     const process = processes.observe(view);
     expect(processes.lineageOf(view, process).exePath as string).toBe(`/${i + 1}`);
-    const { args: itsArgs, cwd } = processes.imageOf(process, Infinity) ?? {};
-    return `${itsArgs?.join()} ${cwd}`;
+    const { args: itsArgs, cwd } = processes.imageOf(view, process, Infinity);
+    return `${itsArgs?.join() ?? null} ${cwd}`;
   });
   const whole = seen.filter((one) => one === `${args} /cwd`).length;
-  expect(seen.filter((one) => one === " null").length).toBe(5000 - whole);
+  expect(seen.filter((one) => one === "null null").length).toBe(5000 - whole);
   expect(whole).toBeWithin(200, 600);
   expect(processes.evicted).toBeGreaterThanOrEqual(5000 - whole);
 });
@@ -265,7 +265,10 @@ test("what comes back from the cold is what went there", () => {
     return seen.map((record) => {
       const view = viewOf(record);
       const process = processes.observe(view);
-      return { lineage: processes.lineageOf(view, process), image: processes.imageOf(process, Infinity) };
+      return {
+        lineage: processes.lineageOf(view, process),
+        image: processes.imageOf(view, process, Infinity),
+      };
     });
   };
   const [child, grandchild, parent] = live(4);
@@ -346,7 +349,7 @@ test.each([600, 30_000])("long arguments come back from the cold all the same (%
   for (const view of views) processes.observe(view);
   const seen = pids.map((pid) => {
     const view = viewOf(fork(key(300 + pid), key(pid), "x", 1));
-    return processes.imageOf(processes.observe(view), Infinity)?.args[0];
+    return processes.imageOf(view, processes.observe(view), Infinity).args?.[0];
   });
   expect(seen).toEqual(pids.map(argsOf) as Bytes[]);
   expect([processes.evicted, processes.size]).toEqual([0, 12 + 100 + 1 + 12]);

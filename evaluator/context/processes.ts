@@ -19,7 +19,7 @@ import { argsOf, type Lineage, type ProcessNames } from "../event/normalise.ts";
 import type { Bytes } from "../event/text.ts";
 import type { RecordView } from "../input/view.ts";
 import { Actors, NONE as NOWHERE } from "./actors.ts";
-import { type Image, NONE, Process, weightOf } from "./process.ts";
+import { type Image, Lack, NONE, Process, weightOf } from "./process.ts";
 import { ProcessStore } from "./store.ts";
 
 /** So many texts are shared before that begins anew. */
@@ -32,6 +32,9 @@ const EXEC_TEXT = EXEC_RECORD.variable;
 
 /** The bounds of the table. `hotMax`: processes that are objects; the others are bytes until something happens to them (4,096). */
 export type ProcessLimits = { entriesMax: number; ancestorsMax: number; hotMax?: number };
+
+/** With which arguments a program was executed, and where. */
+type Circumstances = { args: Bytes[] | null; cwd: Bytes | null; cut: string[] };
 
 /** All processes that were seen, as far as the bounds allow. */
 export class Processes {
@@ -200,19 +203,21 @@ export class Processes {
   }
 
   /**
-   * Arguments and working directory of a process, for alerts about events that do not carry them. Of more than `argsSize` bytes of
-   * arguments, the middle is left out. `isCut`: arguments are missing.
+   * Arguments and working directory of the process of a record that does not carry them, for alerts; null where they are not known.
+   * Of more than `argsSize` bytes of arguments, the middle is left out. `cut`: the keys of which something is missing.
    */
-  imageOf(process: Process, argsSize: number): { args: Bytes[]; cwd: Bytes | null; isCut: boolean } | null {
-    const { image } = this.store.knownOf(process);
-    if (!image) return null;
-    const { argsHead: head, argsTail: tail, cwd } = image;
-    if (head.length + tail.length <= argsSize)
-      return { args: argsOf({ head, tail }), cwd, isCut: tail.length > 0 };
-    const [start, end] = [head.slice(0, argsSize / 2), (tail || head).slice(-argsSize / 2)];
-    // What ends there is left out: else it would be an empty argument.
-    const rest = end.startsWith("\0") ? end.slice(1) : end;
-    return { args: argsOf({ head: start as Bytes, tail: rest as Bytes }), cwd, isCut: true };
+  imageOf(record: RecordView, process: Process, argsSize: number): Circumstances {
+    const image = this.imageFor(record, process);
+    if (!image) return { args: null, cwd: null, cut: [] };
+    const { argsHead, argsTail, cwd, lacks } = image;
+    const isLong = argsHead.length + argsTail.length > argsSize;
+    const cut: string[] = [];
+    if (isLong || (lacks & Lack.argsCut) !== 0) cut.push("args");
+    if ((lacks & Lack.cwdCut) !== 0) cut.push("cwd");
+    if ((lacks & Lack.argsUnknown) !== 0) return { args: null, cwd, cut };
+    const head = isLong ? (argsHead.slice(0, argsSize / 2) as Bytes) : argsHead;
+    const tail = isLong ? ((argsTail || argsHead).slice(-argsSize / 2) as Bytes) : argsTail;
+    return { args: argsOf({ head, tail }), cwd, cut };
   }
 
   /** The program that a process runs, if it is still the one that the record is about. */
@@ -280,7 +285,7 @@ export class Processes {
 
   private end(process: Process): void {
     const known = this.store.ownOf(process);
-    known.image = known.image && withoutArgs(known.image);
+    if (known.image) process.run(known, withoutArgs(known.image));
     // Of those that ran when a snapshot came, some may be the creators of others whose lineage nobody has asked for yet.
     process.isSpare = startOf(process) > this.listedUntil;
   }
@@ -289,12 +294,17 @@ export class Processes {
     const args = record.text(EXEC_TEXT.args);
     const headSize = record.u32(EXEC.args + TEXT_LIST.at.size);
     const isCut = headSize < args.length;
+    const isUnread = (record.u32(HEADER.flags) & RecordFlag.argsUnreadable) !== 0;
+    const areSome = isUnread || args.length < record.u32(EXEC.args + TEXT_LIST.at.fullSize);
+    const lackOfArgs = args.length === 0 ? Lack.argsUnknown : areSome ? Lack.argsCut : 0;
+    const isCwdCut = record.textSize(EXEC_TEXT.cwd) < record.u32(EXEC.cwd + TEXT.at.fullSize);
     return {
       execId: record.u32(HEADER.execId),
       exePath: this.sharedOrNull(textOf(record, EXEC.exePath, EXEC_TEXT.exePath)),
       argsHead: isCut ? (args.slice(0, headSize) as Bytes) : args,
       argsTail: isCut ? (args.slice(headSize) as Bytes) : NONE,
       cwd: this.sharedOrNull(textOf(record, EXEC.cwd, EXEC_TEXT.cwd)),
+      lacks: lackOfArgs | (isCwdCut ? Lack.cwdCut : 0),
       containerId: containerOf(record),
     };
   }
@@ -429,7 +439,7 @@ function isBare(record: RecordView): boolean {
 }
 
 function withoutArgs({ execId, exePath, containerId }: Image): Image {
-  return { execId, exePath, argsHead: NONE, argsTail: NONE, cwd: null, containerId };
+  return { execId, exePath, argsHead: NONE, argsTail: NONE, cwd: null, lacks: Lack.argsUnknown, containerId };
 }
 
 function nameOf(comm: Bytes, pid: number): Bytes {

@@ -205,9 +205,10 @@ function isCut(list: TextList): boolean {
 }
 
 /** The strings of a list; where its middle was cut out, the pieces beside the gap are strings of their own. */
-export function argsOf(list: Pick<TextList, "head" | "tail">): Bytes[] {
-  const strings = [list.head, list.tail].filter((part) => part.length > 0);
-  return strings.flatMap((part) => (part.endsWith("\0") ? part.slice(0, -1) : part).split("\0") as Bytes[]);
+export function argsOf({ head, tail }: Pick<TextList, "head" | "tail">): Bytes[] {
+  // What ends where the tail begins is left out: else it would be an empty string.
+  const parts = [head, tail.startsWith("\0") ? tail.slice(1) : tail].filter((part) => part.length > 0);
+  return parts.flatMap((part) => (part.endsWith("\0") ? part.slice(0, -1) : part).split("\0") as Bytes[]);
 }
 
 /** A text's bytes; null when the kernel had none. */

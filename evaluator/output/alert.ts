@@ -105,13 +105,28 @@ export const ALERT_FIELDS = {
  */
 export const ALERT_ARGS_SIZE_MAX = 4096;
 
-/** What is known of the process beside the event; `isCut`: arguments are missing. */
-export type AlertContext = { args: Bytes[] | null; cwd: Bytes | null; isCut: boolean };
+/** What is known of the process beside the event; `cut`: the keys of which something is missing. */
+export type AlertContext = { args: Bytes[] | null; cwd: Bytes | null; cut: string[] };
 
 /** From the event itself, if it is a start; else from what is known of its process. */
-export function contextOf(event: Event, known: () => AlertContext | null): AlertContext {
-  if (event.event_type !== "process_start") return known() ?? { args: null, cwd: null, isCut: false };
-  return { args: event.args, cwd: event.cwd, isCut: event.truncated?.includes("args") === true };
+export function contextOf(event: Event, known: () => AlertContext): AlertContext {
+  if (event.event_type !== "process_start") return known();
+  return { args: event.args, cwd: event.cwd, cut: event.truncated ?? [] };
+}
+
+/** The keys of an alert of which something is missing. */
+function truncatedOf(path: Bytes | null, event: Event, context: AlertContext): string[] | undefined {
+  const cut = new Set(context.cut);
+  const name =
+    event.event_type !== "file_rename"
+      ? "path"
+      : path === event.old_filename
+        ? "old_filename"
+        : "new_filename";
+  if (path !== null && event.truncated?.includes(name)) cut.add("path");
+  if (event.truncated?.includes("exe_path")) cut.add("exe_path");
+  const keys = Object.keys(ALERT_FIELDS).filter((key) => cut.has(key));
+  return keys.length > 0 ? keys : undefined;
 }
 
 /** Makes the alert of a match. The same rule and event give the same `alert_id`, now and in every replay. */
@@ -155,6 +170,6 @@ export function alertOf({ rule, ...facts }: Match, event: Event, context: AlertC
     ancestors: event.ancestors,
     container_id: event.container_id ?? null,
     attack: rule.attack.length > 0 ? rule.attack.map(fromUtf8) : null,
-    truncated: context.isCut ? ["args"] : undefined,
+    truncated: truncatedOf(facts.path, event, context),
   };
 }
