@@ -280,7 +280,7 @@ enum frame_type {
 	FRAME_COVERAGE = 3,	/* JSON: what is observed on this host, and what not */
 	FRAME_CLOCK = 4,	/* struct clock_frame */
 	FRAME_COUNTERS = 5,	/* struct counters_frame, then `cpus` times struct cpu_counters */
-	FRAME_END = 6,		/* empty: the sender closed the stream on purpose; a stream without it was cut */
+	FRAME_END = 6,		/* empty: the sender closed the stream on purpose, or its reader did; a stream without it was cut */
 	FRAME_LOSERS = 7,	/* struct loser, some of them: sent before the counters when records were lost */
 	FRAME_TAKEN = 8,	/* struct taken_frame, then `cpus` times struct cpu_counters; sent before the first counters */
 };
@@ -291,7 +291,7 @@ struct frame_header {
 	__u32 size;		/* bytes of payload that follow */
 	__u64 position;		/* FRAME_RECORDS: the ring's consumer position at the first byte */
 	__u32 checksum;		/* CRC-32 of the stream from its first byte to the frame's last, checksums read as 0 */
-	__u32 more;		/* FRAME_RECORDS: 1 while the round goes on */
+	__u32 more;		/* FRAME_RECORDS: 1 while the round goes on; FRAME_END, in a capture: 1 where the stream was cut */
 };
 
 /* Before each record in a ring: the kernel's struct bpf_ringbuf_hdr. The next one is at the next multiple of 8. */

@@ -147,7 +147,7 @@ export class Core {
       case "counters":
         return this.count(frame.counters);
       case "end":
-        return [...this.found(this.ledger.end(this.positions)), this.health()];
+        return frame.cut ? this.cut() : [...this.found(this.ledger.end(this.positions)), this.health()];
     }
   }
 

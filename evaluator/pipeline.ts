@@ -224,9 +224,10 @@ class Pipeline {
     if (this.closed) return "cut";
     if (ended) return "end";
     if (acknowledge && reader.offset === 0) return "nothing";
-    await recording?.cut();
+    const isLeft = leaves?.aborted === true;
+    await recording?.endStream(!isLeft);
     if (!acknowledge) await release();
-    this.add(leaves?.aborted ? this.core.leave() : this.core.cut());
+    this.add(isLeft ? this.core.leave() : this.core.cut());
     await this.flush();
     if (!acknowledge) reader.finish();
     return "cut";

@@ -22,9 +22,9 @@ export class Recording {
     return this.attempt(() => this.target.flush());
   }
 
-  /** The stream was cut. */
-  cut(): Promise<void> {
-    this.target.cut();
+  /** The stream has ended without saying so. */
+  endStream(wasCut: boolean): Promise<void> {
+    this.target.endStream(wasCut);
     return this.flush();
   }
 

@@ -193,7 +193,7 @@ class Pair {
   reconnect(ends = false): void {
     if (ends) {
       this.count();
-      this.queue.push({ type: "end", raw: RAW });
+      this.queue.push({ type: "end", cut: false, raw: RAW });
       this.take(Infinity, true);
     } else this.notices.push(...this.core.cut());
     this.queue = [];

@@ -28,7 +28,11 @@ const opened = frameOf(FrameType.records, open, { ring: Ring.activity });
  * Runs an evaluator against sensors that send these bytes, one after the other; all but the last one are killed then. Returns the
  * types of its lines as soon as there are so many, and what the last sensor was told.
  */
-async function evaluate(streams: Buffer[], linesMin: number): Promise<{ types: string[]; told: Buffer }> {
+async function evaluate(
+  streams: Buffer[],
+  linesMin: number,
+  ...args: string[]
+): Promise<{ types: string[]; told: Buffer }> {
   const folder = mkdtempSync(join(tmpdir(), "warder-run-"));
   const path = join(folder, "sensor.sock");
   const told: Buffer[] = [];
@@ -41,7 +45,7 @@ async function evaluate(streams: Buffer[], linesMin: number): Promise<{ types: s
     socket.write(streams[sockets.length - 1] ?? Buffer.alloc(0), () => isLast || socket.end());
   });
   await new Promise<void>((resolve) => server.listen(path, resolve));
-  const command = [process.execPath, MAIN, "run", "--socket", path, "-o", "json", "--allow-root"];
+  const command = [process.execPath, MAIN, "run", "--socket", path, "-o", "json", "--allow-root", ...args];
   const program = Bun.spawn(command, { stdout: "pipe", stderr: "ignore" });
   const types: string[] = [];
   let rest = "";
@@ -76,4 +80,17 @@ test("what was held back of other rings is not acknowledged to the sensor of the
 test("what is held back is written when the sensor falls silent in the middle of a round", async () => {
   const { types } = await evaluate([Buffer.concat([preambleOf(), held])], 2);
   expect(types).toEqual(["process_exit", "sensor_silent"]);
+}, 30_000);
+
+test("a recording of a sensor that was killed tells of it when it is replayed, as the live run did", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "warder-run-"));
+  const capture = join(folder, "capture");
+  const streams = [1n, 2n].map((instance) => Buffer.concat([preambleOf({ instance }), opened]));
+  const { types } = await evaluate(streams, 4, "--record", capture);
+  expect(types).toEqual(["file_open", "sensor_gone", "health", "file_open"]);
+  const { stdout } = Bun.spawnSync([process.execPath, MAIN, "replay", capture, "-o", "json"]);
+  const lines = stdout.toString().trim().split("\n");
+  const again = lines.map((line) => (JSON.parse(line) as { event_type: string }).event_type);
+  expect(again.slice(0, types.length)).toEqual(types);
+  rmSync(folder, { recursive: true });
 }, 30_000);

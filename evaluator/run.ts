@@ -163,8 +163,13 @@ export async function record(
   const recording = openRecording(file);
   if (!options.allowRoot) becomeUser(options.user);
   const stop = stopSignal();
-  onAbort(stop.signal, connection.close);
-  if (seconds !== null) setTimeout(connection.close, seconds * 1000);
+  let isLeft = false;
+  const leave = () => {
+    isLeft = true;
+    connection.close();
+  };
+  onAbort(stop.signal, leave);
+  if (seconds !== null) setTimeout(leave, seconds * 1000);
   const reader = new FrameReader();
   let frames = 0;
   const handled = new Handled();
@@ -178,6 +183,7 @@ export async function record(
     await writeRecording(recording, () => recording.flush());
     connection.acknowledge({ ...handled.now(), unwrittenEvents: 0n, unwrittenAlerts: 0n });
   }
+  recording.endStream(!isLeft);
   await writeRecording(recording, () => recording.close());
   if (frames === 0) throw new Failure(Exit.io, `${socket}: ${REFUSED}`);
   say(`${file}: ${frames} frames`);

@@ -170,8 +170,8 @@ export class CaptureWriter {
     await this.writePending();
   }
 
-  /** The stream was cut: the capture ends it, so that another stream may follow. */
-  cut(): void {
+  /** The stream has ended without saying so: because its reader left it, or because it was cut. Another one may follow. */
+  endStream(wasCut: boolean): void {
     if (!this.open) return;
     const bytes = Buffer.alloc(FRAME_HEADER.size);
     writeFrameHeader(new DataView(bytes.buffer, bytes.byteOffset), 0, {
@@ -180,7 +180,7 @@ export class CaptureWriter {
       size: 0,
       position: 0n,
       checksum: 0,
-      more: 0,
+      more: wasCut ? 1 : 0,
     });
     this.addFrame(bytes);
     this.open = false;
@@ -188,7 +188,7 @@ export class CaptureWriter {
 
   /** Completes the file. @throws the system's error */
   async close(): Promise<void> {
-    this.cut();
+    this.endStream(false);
     if (this.zstd) {
       this.zstd.end();
       await finished(this.zstd);

@@ -60,7 +60,8 @@ export type Frame = { raw: Uint8Array } & (
   | { type: "counters"; counters: Counters }
   | { type: "losers"; losers: Loser[] }
   | { type: "taken"; taken: Taken }
-  | { type: "end" }
+  /** `cut`: of a capture whose stream ended without a word. */
+  | { type: "end"; cut: boolean }
 );
 
 /** A frame of records from a ring, or a part of one. */
@@ -243,7 +244,7 @@ export class FrameReader {
         return { type: "taken", taken: orFail(readTaken(view, cpus)), raw };
       case FrameType.end:
         this.ended = true;
-        return { type: "end", raw };
+        return { type: "end", cut: more === 1, raw };
     }
   }
 }

@@ -125,7 +125,7 @@ function preambleOf(instance: bigint): Frame {
 
 const RAW = new Uint8Array();
 const NONE = "" as Bytes;
-const END: Frame = { type: "end", raw: RAW };
+const END: Frame = { type: "end", cut: false, raw: RAW };
 
 test.each([
   ["of the same rings gives it again, and gives it once", 1n, ""],

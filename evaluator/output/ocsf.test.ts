@@ -17,6 +17,11 @@ describe("the schema allows", () => {
   });
 });
 
+test("a creator whose path was cut to nothing has a file all the same", async () => {
+  const fork = (await sampleLines()).find((line) => line.event_type === "process_relationship");
+  expect(wrongWithOcsf(ocsf({ ...fork, parent_exe_path: "" } as never))).toEqual([]);
+});
+
 /** The first line of the sample that has this code and fits, as OCSF has it. */
 async function sample(code: string, fits: (event: JsonObject) => boolean = () => true): Promise<JsonObject> {
   const events = (await sampleLines()).filter((line) => line.event_type === code).map(ocsf);

@@ -339,7 +339,9 @@ export const ocsf: (record: Line) => JsonObject = compileTables<Line>("unmapped"
     "actor.process.uid": creator(({ parent_process_id: id }) => id),
     "actor.process.file.name": creator(({ parent_exe_path: path }) => path && lastOf(path)),
     "actor.process.file.path": creator(({ parent_exe_path: path }) => path),
-    "actor.process.file.type_id": creator(({ parent_exe_path: path }) => path && REGULAR_FILE),
+    "actor.process.file.type_id": creator(({ parent_exe_path: path }) =>
+      path === null ? null : REGULAR_FILE,
+    ),
   },
   process_exit: {
     ...processEvent([2, "Terminate"]),
