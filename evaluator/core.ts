@@ -74,6 +74,8 @@ export class Core {
   positions: bigint[] = RINGS.map(() => 0n);
   malformed = 0;
   unsupported = 0;
+  /** Has somebody hidden events, as if the sensor itself had acted? */
+  hasHidden = false;
   /** What of the last frame is still to be handled, when its lines have been written: its records have raised very many alerts. */
   rest: RecordsFrame | null = null;
   /** First and last time of a record, ns of wall time. */
@@ -356,6 +358,7 @@ export class Core {
       const what = `${count} records of ${type} are marked as the sensor's acts, and are none`;
       outputs.push(this.notice("tampered", { what }));
     }
+    this.hasHidden ||= forged.length > 0 || (counters.tampered & Tamper.own) !== 0;
     for (const [bit, what] of Object.entries(TAMPERED)) {
       if (counters.tampered & ~this.tampered & Number(bit)) outputs.push(this.notice("tampered", { what }));
     }

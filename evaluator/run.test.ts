@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ACKNOWLEDGEMENT, FrameType, RecordKind, Ring, readAcknowledgement } from "../bpf/event.gen.ts";
 import {
+  END,
   entryOf,
   firstOf,
   frameOf,
@@ -94,3 +95,51 @@ test("a recording of a sensor that was killed tells of it when it is replayed, a
   expect(again.slice(0, types.length)).toEqual(types);
   rmSync(folder, { recursive: true });
 }, 30_000);
+
+test("sensors that close behind their first word are connected to ever less often", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "warder-run-"));
+  const path = join(folder, "sensor.sock");
+  let connections = 0;
+  const server = createServer((socket) => {
+    connections += 1;
+    socket.on("error", () => {});
+    socket.end(preambleOf());
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  const command = [process.execPath, MAIN, "run", "--socket", path, "-o", "json", "--allow-root"];
+  const program = Bun.spawn(command, { stdout: "ignore", stderr: "ignore" });
+  await Bun.sleep(3000);
+  program.kill("SIGKILL");
+  await program.exited;
+  server.close();
+  rmSync(folder, { recursive: true });
+  // After 0, 100, 300, 700, 1,500 and 3,100 ms.
+  expect(connections).toBeWithin(2, 7);
+}, 30_000);
+
+test("--strict does not hide why a replay ended: the code is that of the reason", () => {
+  const half = sampleCapture().subarray(0, 60_000);
+  for (const args of [[], ["--strict"]]) {
+    const command = [process.execPath, MAIN, "replay", "-", "-o", "json", ...args];
+    const { exitCode, stderr } = Bun.spawnSync(command, { stdin: half });
+    expect([exitCode, stderr.toString()]).toEqual([3, expect.stringContaining("the stream was cut")]);
+  }
+}, 30_000);
+
+test.each([
+  [
+    "a record of running processes that does not decode",
+    frameOf(FrameType.snapshot, entryOf(Buffer.alloc(200))),
+  ],
+])(
+  "--strict objects to %s",
+  (_what, frame) => {
+    const capture = Buffer.concat([preambleOf(), frame, END]);
+    const codes = [[], ["--strict"]].map((args) => {
+      const command = [process.execPath, MAIN, "replay", "-", "-o", "json", ...args];
+      return Bun.spawnSync(command, { stdin: capture }).exitCode;
+    });
+    expect(codes).toEqual([0, 4]);
+  },
+  30_000,
+);

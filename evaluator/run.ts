@@ -25,6 +25,8 @@ export type RunOptions = OutputOptions & {
 
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
+/** A sensor that closes sooner than this, one after the other, is connected to ever less often. */
+const STEADY_MS = 1000;
 /** A sensor that is started again serves sooner. */
 const LATE_MS = 5000;
 const REFUSALS_MAX = 5;
@@ -62,12 +64,14 @@ export async function run(load: () => Loaded, options: RunOptions, reload: () =>
   });
 
   let refusals = 0;
+  let pause = 0;
   let failure: Failure | null = null;
   while (!failure) {
     connection ??= await waitForSensor(socket, stop, () => pipeline.release());
     if (!connection) break;
     const { signal } = stop;
     const { close } = connection;
+    const connected = performance.now();
     const callOff = onAbort(signal, () => setTimeout(close, options.once ? END_MS : 0));
     const outcome = await pipeline
       .feed(connection.pieces, recording, connection.acknowledge, signal)
@@ -87,6 +91,9 @@ export async function run(load: () => Loaded, options: RunOptions, reload: () =>
           ? "the sensor has stopped; waiting for the next one"
           : "the sensor has gone; waiting for the next one",
       );
+      const isSteady = performance.now() - connected > STEADY_MS;
+      pause = isSteady ? 0 : Math.min(Math.max(pause * 2, RETRY_MS_MIN), RETRY_MS_MAX);
+      await Bun.sleep(pause);
       continue;
     }
     // A sensor that is being killed may still take a connection; one that refuses does so every time.
@@ -96,11 +103,11 @@ export async function run(load: () => Loaded, options: RunOptions, reload: () =>
     await Bun.sleep(RETRY_MS_MIN * refusals);
   }
   // Who leaves on purpose leaves the next one what is held back.
-  if (!stop.signal.aborted) await pipeline.release();
-  await pipeline.finish(stop.signal.aborted);
+  if (!stop.signal.aborted) failure ??= await pipeline.release();
+  const incomplete = await pipeline.finish(stop.signal.aborted);
   metrics?.close();
   await recording?.close();
-  failure ??= pipeline.failure ?? recording?.failure ?? null;
+  failure ??= pipeline.failure ?? recording?.failure ?? incomplete;
   if (failure) throw failure;
 }
 
@@ -129,13 +136,14 @@ export async function replay(
     if (outcome instanceof Failure) failure = outcome;
     if (failure || pipeline.closed) break;
   }
-  await pipeline.release();
+  failure ??= await pipeline.release();
   progress.end();
   // Of a file that is no capture, there is nothing to sum up.
   const rules = failure && !pipeline.begun ? null : loaded.rules;
-  await pipeline.finish(false, rules);
+  const incomplete = await pipeline.finish(false, rules);
   if (failure && pipeline.begun)
     throw new Failure(failure.exitCode, `${failure.message}; what came before is in the output`);
+  failure ??= incomplete;
   if (failure) throw failure;
   judge.decide({ complete: !pipeline.closed });
 }
@@ -231,7 +239,7 @@ function isOther(socket: string): boolean {
 async function waitForSensor(
   socket: string,
   stop: { signal: AbortSignal },
-  late: () => Promise<void>,
+  late: () => Promise<Failure | null>,
 ): Promise<SensorConnection | null> {
   const begun = performance.now();
   let told = false;
@@ -240,7 +248,8 @@ async function waitForSensor(
     if (connection) return connection;
     if (!told) say(`no sensor serves at ${socket} yet ("warder-sensor run" starts one); waiting`);
     told = true;
-    if (performance.now() - begun > LATE_MS) await late();
+    const failure = performance.now() - begun > LATE_MS ? await late() : null;
+    if (failure) throw failure;
     await Bun.sleep(wait);
   }
   return null;

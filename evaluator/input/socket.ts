@@ -17,14 +17,17 @@ const RETRY_MS = 100;
 export class Handled {
   /** By ring, where the last records end. */
   private readonly position = Array.from({ length: RINGS_MAX }, () => 0n);
-  /** By ring, where the last records of this stream end. */
+  /** By ring, where the first records of this stream begin, and where the last ones end. */
+  private readonly begun = Array.from({ length: RINGS_MAX }, (): bigint | null => null);
   private readonly sent = Array.from({ length: RINGS_MAX }, () => 0n);
   /** The time of the last counters. */
   private counters = 0n;
 
   /** This frame has come. */
   came(frame: Frame): void {
-    if (frame.type === "records") this.sent[frame.ring] = frame.position + BigInt(frame.bytes.length);
+    if (frame.type !== "records") return;
+    this.begun[frame.ring] ??= frame.position;
+    this.sent[frame.ring] = frame.position + BigInt(frame.bytes.length);
   }
 
   /** This frame has been handled. */
@@ -38,10 +41,11 @@ export class Handled {
 
   /** As it is at this moment. */
   now(): Pick<Acknowledgement, "position" | "counters"> {
-    // What an earlier stream had sent of the same rings is this one's only once it has sent it again.
+    // What an earlier stream had sent of the same rings is this one's only once it has sent it again; it does not, when another
+    // reader has acknowledged it meanwhile.
     const position = this.position.map((at, ring) => {
       const sent = this.sent[ring] ?? 0n;
-      return at < sent ? at : sent;
+      return at < (this.begun[ring] ?? 0n) ? 0n : at < sent ? at : sent;
     });
     return { position, counters: this.counters };
   }
