@@ -56,6 +56,7 @@ type Case = {
   execId?: number;
   isRename?: boolean;
   hasEnded?: boolean;
+  hasWaited?: boolean;
   args: string[] | null;
   cwd: string | null;
   truncated?: string[];
@@ -71,6 +72,13 @@ test.each<[string, Case]>([
       args: ["cat", "a"],
       cwd: "/root",
       truncated: ["args"],
+    },
+  ],
+  [
+    "the same, of a process that has made room for others since",
+    {
+      ...{ exec: { args: list("cat\0a\0", "", 9000) }, flags: RecordFlag.argsUnreadable, hasWaited: true },
+      ...{ args: ["cat", "a"], cwd: "/root", truncated: ["args"] },
     },
   ],
   [
@@ -108,32 +116,47 @@ test.each<[string, Case]>([
   ],
   ["it runs another program by now, of which nothing came", { execId: 3, args: null, cwd: null }],
   ["it has ended", { hasEnded: true, args: null, cwd: null }],
-])("%s", (_what, { exec, open, flags = 0, execId = 2, isRename = false, hasEnded = false, ...expected }) => {
-  const alerts: Alert[] = [];
-  const core = new Core(
-    {
-      decision: {
-        ...{ engine: compileRules([rule]), detections: compileDetections([]) },
-        ...{ filter: compileFilter([rule], []), alertsOnly: true, eventsPerSecond: 0 },
+])(
+  "%s",
+  (_what, {
+    exec,
+    open,
+    flags = 0,
+    execId = 2,
+    isRename = false,
+    hasEnded = false,
+    hasWaited = false,
+    ...expected
+  }) => {
+    const alerts: Alert[] = [];
+    const core = new Core(
+      {
+        decision: {
+          ...{ engine: compileRules([rule]), detections: compileDetections([]) },
+          ...{ filter: compileFilter([rule], []), alertsOnly: true, eventsPerSecond: 0 },
+        },
+        limits: { entriesMax: 100, ancestorsMax: 3, hotMax: 4 },
+        ...{ healthInterval: 10n ** 30n, memory: () => null, shortfalls: () => [], hasNotices: true },
       },
-      limits: { entriesMax: 10, ancestorsMax: 3 },
-      ...{ healthInterval: 10n ** 30n, memory: () => null, shortfalls: () => [], hasNotices: true },
-    },
-    { direct: null, isFull: false, event() {}, alert: (_kind, alert) => alerts.push(alert) },
-  );
-  const recordOf = (kind: RecordKind, record: object, more: object) =>
-    encodeRecord({ ...record, kind, header: { ...header, ...more, kind } } as DecodedRecord);
-  const start = recordOf(RecordKind.exec, { ...program, ...exec }, { flags });
-  const end = recordOf(RecordKind.exit, sample(RecordKind.exit), {});
-  const file = { ...sample(RecordKind.fileOpen), path: text("/etc/x"), newPath: text(""), ...open };
-  const act = recordOf(isRename ? RecordKind.fileRename : RecordKind.fileOpen, file, { execId });
-  core.handle({ type: "preamble", preamble: PREAMBLE as never, raw: RAW });
-  for (const [ring, those] of [
-    [Ring.process, hasEnded ? [start, end] : [start]],
-    [Ring.activity, [act]],
-  ] as const)
-    core.handle({ type: "records", ring, position: 0n, more: false, bytes: framed(those), raw: RAW });
-  expect(alerts.map(({ args, cwd, truncated }) => ({ args, cwd, truncated }))).toEqual([
-    { truncated: undefined, ...expected } as never,
-  ]);
-});
+      { direct: null, isFull: false, event() {}, alert: (_kind, alert) => alerts.push(alert) },
+    );
+    const recordOf = (kind: RecordKind, record: object, more: object) =>
+      encodeRecord({ ...record, kind, header: { ...header, ...more, kind } } as DecodedRecord);
+    const start = recordOf(RecordKind.exec, { ...program, ...exec }, { flags });
+    const others = Array.from({ length: 50 }, (_, i) =>
+      recordOf(RecordKind.exec, program, { process: { ...header.process, tgid: 200 + i }, tid: 200 + i }),
+    );
+    const end = recordOf(RecordKind.exit, sample(RecordKind.exit), {});
+    const file = { ...sample(RecordKind.fileOpen), path: text("/etc/x"), newPath: text(""), ...open };
+    const act = recordOf(isRename ? RecordKind.fileRename : RecordKind.fileOpen, file, { execId });
+    core.handle({ type: "preamble", preamble: PREAMBLE as never, raw: RAW });
+    for (const [ring, those] of [
+      [Ring.process, [start, ...(hasEnded ? [end] : []), ...(hasWaited ? others : [])]],
+      [Ring.activity, [act]],
+    ] as const)
+      core.handle({ type: "records", ring, position: 0n, more: false, bytes: framed(those), raw: RAW });
+    expect(alerts.map(({ args, cwd, truncated }) => ({ args, cwd, truncated }))).toEqual([
+      { truncated: undefined, ...expected } as never,
+    ]);
+  },
+);

@@ -25,7 +25,6 @@ const NONE = text("");
 const key = (tgid: number, startTime = BigInt(tgid) * 10n): ProcessKey => ({ tgid, startTime, reserved: 0 });
 
 function headerOf(kind: number, process: ProcessKey, parent: ProcessKey, comm: string, execId: number) {
-  const ids = { uid: 0, gid: 0, euid: 0, egid: 0 };
   return {
     sequence: 0n,
     time: 1n,
@@ -37,7 +36,7 @@ function headerOf(kind: number, process: ProcessKey, parent: ProcessKey, comm: s
     tid: process.tgid,
     execId,
     comm: fromUtf8(comm),
-    ...ids,
+    ...{ uid: 0, gid: 0, euid: 0, egid: 0 },
   };
 }
 
@@ -229,8 +228,8 @@ test("long argument lists are bounded by their bytes: those of the oldest go, ar
     const view = viewOf(open(key(i + 1), key(1), String(i + 1), 1));
     const process = processes.observe(view);
     expect(processes.lineageOf(view, process).exePath as string).toBe(`/${i + 1}`);
-    const { args: itsArgs, cwd } = processes.imageOf(view, process, Infinity);
-    return `${itsArgs?.join() ?? null} ${cwd}`;
+    const { args: own, cwd } = processes.imageOf(view, process, Infinity);
+    return `${own?.join() ?? null} ${cwd}`;
   });
   const whole = seen.filter((one) => one === `${args} /cwd`).length;
   expect(seen.filter((one) => one === "null null").length).toBe(5000 - whole);
@@ -265,10 +264,8 @@ test("what comes back from the cold is what went there", () => {
     return seen.map((record) => {
       const view = viewOf(record);
       const process = processes.observe(view);
-      return {
-        lineage: processes.lineageOf(view, process),
-        image: processes.imageOf(view, process, Infinity),
-      };
+      const [lineage, image] = [processes.lineageOf(view, process), processes.imageOf(view, process, 9999)];
+      return { lineage, image };
     });
   };
   const [child, grandchild, parent] = live(4);
