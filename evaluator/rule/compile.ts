@@ -46,7 +46,47 @@ export function compileAll<T extends Pick<Rule | Detection, "match">>(
 /** Finds all that could match an event, and little else, in order. */
 function compileIndex<T>(all: readonly Indexed<T>[]): (event: Subject) => Indexed<T>[] {
   const paths = new PathTable<Indexed<T>>();
-  const names: Record<Exclude<Key["of"], PathKey["of"]>, Map<string | number, Indexed<T>[]>> = {
+  const names = makeLists<Indexed<T>>();
+  // Of process and parent both are looked up, where both are asked for: one of them may be common, and the other one not.
+  const pairs = makeLists<Indexed<T>>();
+  const keys = rarestKeys(all.map(({ match }) => keysOf(match)));
+  for (const [i, one] of all.entries()) {
+    const lists = keysOf(one.match);
+    const isPair = one.match.type === "process" && lists.length > 1;
+    for (const key of isPair ? lists.flat(2) : (keys[i] ?? []))
+      if (isPathKey(key)) paths.add(key, one);
+      else addTo((isPair ? pairs : names)[key.of], textOf(key), one);
+  }
+
+  return (event) => {
+    if (isFileEvent(event)) return inOrder(pathsOf(event).flatMap((path) => [...paths.in(path)]));
+    if (isNetworkEvent(event)) {
+      const { comm, exe_path: exe } = event;
+      return inOrder([
+        ...have(names.port, portOf(event).port),
+        ...have(names.actorComm, comm),
+        ...have(names.actorExe, exe),
+      ]);
+    }
+    const processes = processesOf(event);
+    if (!processes) return [];
+    const { name, exe, parentName, parentExe } = processes;
+    const byName = ({ comm, exe: exes }: Lists<Indexed<T>>) => [...have(comm, name), ...have(exes, exe)];
+    const byParent = ({ parentComm, parentExe: exes }: Lists<Indexed<T>>) => [
+      ...have(parentComm, parentName),
+      ...have(exes, parentExe),
+    ];
+    const [ofName, ofParent] = [byName(pairs), byParent(pairs)];
+    const both = ofName.length < ofParent.length ? ofName : ofParent;
+    return inOrder([...byName(names), ...byParent(names), ...both]);
+  };
+}
+
+/** Things by keys that are no paths. */
+type Lists<T> = Record<Exclude<Key["of"], PathKey["of"]>, Map<string | number, T[]>>;
+
+function makeLists<T>(): Lists<T> {
+  return {
     comm: new Map(),
     exe: new Map(),
     parentComm: new Map(),
@@ -55,33 +95,18 @@ function compileIndex<T>(all: readonly Indexed<T>[]): (event: Subject) => Indexe
     actorExe: new Map(),
     port: new Map(),
   };
-  const keys = rarestKeys(all.map(({ match }) => keysOf(match)));
-  for (const [i, one] of all.entries())
-    for (const key of keys[i] ?? [])
-      if (isPathKey(key)) paths.add(key, one);
-      else addTo(names[key.of], textOf(key), one);
+}
 
-  return (event) => {
-    const found: Indexed<T>[] = [];
-    const take = (of: keyof typeof names, key: string | number | null) => {
-      for (const one of (key !== null && names[of].get(key)) || []) found.push(one);
-    };
-    if (isFileEvent(event)) {
-      for (const path of pathsOf(event)) for (const one of paths.in(path)) found.push(one);
-    } else if (isNetworkEvent(event)) {
-      take("port", portOf(event).port);
-      take("actorComm", event.comm);
-      take("actorExe", event.exe_path);
-    } else {
-      const processes = processesOf(event);
-      if (!processes) return [];
-      take("comm", processes.name);
-      take("exe", processes.exe);
-      take("parentComm", processes.parentName);
-      take("parentExe", processes.parentExe);
-    }
-    return found.length > 1 ? [...new Set(found)].toSorted((a, b) => a.order - b.order) : found;
-  };
+/** Those that have a key. */
+function have<T>(lists: ReadonlyMap<string | number, T[]>, key: string | number | null): readonly T[] {
+  return (key === null ? undefined : lists.get(key)) ?? NOBODY;
+}
+
+const NOBODY: readonly never[] = [];
+
+/** Each once, in order. */
+function inOrder<T extends { order: number }>(found: T[]): T[] {
+  return found.length > 1 ? [...new Set(found)].toSorted((a, b) => a.order - b.order) : found;
 }
 
 function isPathKey(key: Key): key is PathKey {

@@ -110,27 +110,39 @@ describe("the filter", () => {
     expect([rename("/etc/x", "/y"), rename("/y", "/etc/x"), rename("/y", "/x")]).toEqual([true, true, false]);
   });
 
+  const network = (kind: NetworkRecord["kind"], localPort: number, remotePort: number, comm = "x") =>
+    viewOf({
+      ...{ kind, header: { ...header(kind), comm: fromUtf8(comm) }, family: 2, type: 1, protocol: 6 },
+      ...{
+        localPort,
+        remotePort,
+        reserved: 0,
+        localAddr: new Uint8Array(16),
+        remoteAddr: new Uint8Array(16),
+      },
+      ...{ backlog: 0, fd: 3, error: 0, call: 48, requested: 0, path: text("") },
+    });
+
   test("asks for ports of a direction", () => {
     const filter = filterOf({ type: "network", directions: ["outbound"], ports: [4444], processNames: [] });
-    const network = (kind: NetworkRecord["kind"], localPort: number, remotePort: number) =>
-      filter.couldMatch(
-        viewOf({
-          ...{
-            kind,
-            header: header(kind),
-            family: 2,
-            type: 1,
-            protocol: 6,
-            localPort,
-            remotePort,
-            reserved: 0,
-          },
-          ...{ backlog: 0, fd: 3, error: 0, call: 48, requested: 0, path: text("") },
-          ...{ localAddr: new Uint8Array(16), remoteAddr: new Uint8Array(16) },
-        }),
-      );
-    expect(network(RecordKind.connect, 1, 4444)).toBe(true);
-    expect(network(RecordKind.connect, 4444, 1)).toBe(false);
-    expect(network(RecordKind.accept, 4444, 4444)).toBe(false);
+    expect(filter.couldMatch(network(RecordKind.connect, 1, 4444))).toBe(true);
+    expect(filter.couldMatch(network(RecordKind.connect, 4444, 1))).toBe(false);
+    expect(filter.couldMatch(network(RecordKind.accept, 4444, 4444))).toBe(false);
+  });
+
+  test("asks for ports of processes of a name, or of any where a rule names executables", () => {
+    const rule = (...processNames: string[]): NetworkMatch => ({
+      ...{ type: "network", directions: ["outbound"], ports: [443], processNames },
+    });
+    const long = "a-very-long-name";
+    const named = filterOf(rule("nc", long));
+    const could = (filter: Filter, comm: string, port = 443) =>
+      filter.couldMatch(network(RecordKind.connect, 1, port, comm));
+    expect(["nc", long.slice(0, 15), "n", "ncat", ""].map((comm) => could(named, comm))).toEqual([
+      ...[true, true, false, false, false],
+    ]);
+    expect(could(named, "nc", 80)).toBe(false);
+    const byPath = filterOf(rule("nc", "/usr/bin/ncat"));
+    expect(could(byPath, "anything")).toBe(true);
   });
 });

@@ -44,6 +44,9 @@ export class Filter {
   private readonly endings: Marks;
   private readonly parts: Marks;
   private readonly ports = new Uint8Array(PORTS);
+  /** The same of rules that ask for processes of these names. */
+  private readonly portsOfNamed = new Uint8Array(PORTS);
+  private readonly names: Marks;
   /** Sizes of endings, by their last byte. */
   private readonly endingSizes: (number[] | undefined)[] = [];
   /** A bit for each two bytes that a part ends with. */
@@ -56,13 +59,18 @@ export class Filter {
     const paths = new Map<number, number>();
     const endings = new Map<number, number>();
     const parts = new Map<number, number>();
-    // Names of processes are in no record of a connection.
+    const names = new Map<number, number>();
+    // Executables are in no record of a connection, and names are in each: of the lists of such a rule, the ports are looked up.
     const keys = rarestKeys(matches.map((match) => keysOf(match).slice(0, match.type === "network" ? 1 : 2)));
     for (const [i, match] of matches.entries()) {
       this.hasProcessRules ||= match.type === "process";
       const bits = bitsOf(match);
+      const own = match.type === "network" ? match.processNames : [];
+      const isNamed = own.length > 0 && own.every(({ is }) => is === "comm");
+      const ports = isNamed ? this.portsOfNamed : this.ports;
+      if (isNamed) for (const name of own) mark(names, hashOf(name.bytes), bits);
       for (const key of keys[i] ?? []) {
-        if (key.of === "port") this.ports[key.port] = (this.ports[key.port] ?? 0) | bits;
+        if (key.of === "port") ports[key.port] = (ports[key.port] ?? 0) | bits;
         else if (key.of === "anyPath") this.anyPath |= bits;
         else if (key.of === "path") addPath(paths, key.bytes, bits);
         else if (key.of === "ending") this.addEnding(endings, key.bytes, bits);
@@ -72,13 +80,14 @@ export class Filter {
     this.paths = new Marks(paths);
     this.endings = new Marks(endings);
     this.parts = new Marks(parts);
+    this.names = new Marks(names);
   }
 
   /** Could something match this record? It must be whole. */
   couldMatch(record: RecordView): boolean {
     const kind = record.u16(RECORD_HEADER.at.kind);
     const bit = BITS_BY_KIND[kind] ?? 0;
-    if (kind >= RecordKind.connect) return (this.portBits(record, kind) & bit) !== 0;
+    if (kind >= RecordKind.connect) return this.couldMatchPort(record, kind, bit);
     if (kind < RecordKind.fileOpen) {
       // Their names are strings already, and there are few of them.
       return this.hasProcessRules && kind !== RecordKind.exit;
@@ -87,9 +96,19 @@ export class Filter {
     return kind === RecordKind.fileRename && this.couldMatchPath(record, NEW_PATH, bit);
   }
 
-  private portBits(record: RecordView, kind: number): number {
+  private couldMatchPort(record: RecordView, kind: number, bit: number): boolean {
     const { localPort, remotePort } = NETWORK_RECORD.at;
-    return this.ports[record.u16(kind === RecordKind.connect ? remotePort : localPort)] ?? 0;
+    const port = record.u16(kind === RecordKind.connect ? remotePort : localPort);
+    if ((this.ports[port] ?? 0) & bit) return true;
+    return ((this.portsOfNamed[port] ?? 0) & bit) !== 0 && this.hasName(record, bit);
+  }
+
+  private hasName(record: RecordView, bit: number): boolean {
+    const end = record.charsEnd(RECORD_HEADER.at.comm);
+    let hash = SEED;
+    for (let at = record.start + RECORD_HEADER.at.comm; at < end; at++)
+      hash = Math.imul(hash ^ (record.bytes[at] ?? 0), PRIME);
+    return (this.names.get(hash) & bit) !== 0;
   }
 
   private couldMatchPath(record: RecordView, text: number, bit: number): boolean {

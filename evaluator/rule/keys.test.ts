@@ -54,10 +54,13 @@ test.each(Object.entries(FAMILIES))(
   },
 );
 
-test("what few share is looked up where it is found soonest: the ending, then a folder that is not one of the root", () => {
+test("a key is an ending, a deep folder or a part; what stands near the root only where there is no other", () => {
   const keyOf = (pattern: string) => rarestKeys([keysOf(compileMatch(file([], [pattern])))])[0]?.[0];
-  expect(keyOf("/usr/lib*/security/pam_*.so")).toMatchObject({ of: "ending", bytes: ".so" });
-  expect(keyOf("/etc/cron.d/*backup*")).toMatchObject({ of: "path", bytes: "/etc/cron.d" });
+  expect(keyOf("*/.ssh/authorized_keys")).toMatchObject({ of: "ending", bytes: "/.ssh/authorized_keys" });
+  expect(keyOf("/usr/lib*/security/pam_*.so")).toMatchObject({ of: "part", bytes: "ity/pam_" });
+  expect(keyOf("/proc/*/mem")).toMatchObject({ of: "ending", bytes: "/mem" });
+  expect(keyOf("/etc/ssl/private/*")).toMatchObject({ of: "path", bytes: "/etc/ssl/private" });
   expect(keyOf("/home/*/.ssh/*")).toMatchObject({ of: "part", bytes: "ssh/" });
   expect(keyOf("/dev/sd*")).toMatchObject({ of: "path", bytes: "/dev" });
+  expect(keyOf("*a*")).toEqual({ of: "anyPath" });
 });

@@ -20,8 +20,10 @@ export type Key = NameKey | { of: "port"; port: number } | PathKey;
 
 /** Fewer bytes than the last of these are in too many paths to be worth a look. */
 const PART_SIZES = [8, 4, 3] as const;
-/** So many may have the same key before another one is looked for. */
-const FEW = 8;
+/** A text of so many bytes is found where it is meant; with each byte less, twice as much is found. */
+const LONG = 8;
+/** A folder so deep is in few paths. */
+const FOLDER_DEPTH_MIN = 3;
 /** Parts of one pattern that are keys, at most. */
 const PARTS_MAX = 64;
 
@@ -64,19 +66,20 @@ export function pathKey(path: Bytes): PathKey {
 }
 
 /**
- * The keys of a pattern, of which nothing else can be told, by how much they find: the ending if there is one, the folder before
- * the first star, parts that are long enough. A folder of the root, and parts of what stands before the first star, find most.
+ * The keys of a pattern: its ending, parts that are long enough, the folder before the first star. A folder near the root, and
+ * parts of what stands before the first star, are in so many paths that they are keys only where there is no other.
  */
 export function patternKeys(pattern: Bytes): PathKey[] {
   const [first = "" as Bytes, ...others] = pattern.split("*") as Bytes[];
   const last = others.at(-1);
   if (last === undefined) return [pathKey(pattern)];
-  const keys: PathKey[] = [];
-  if (last !== "") keys.push({ of: "ending", bytes: last });
   const end = first.lastIndexOf("/");
   const folder: PathKey[] = end > 0 ? [{ of: "path", bytes: first.slice(0, end) as Bytes }] : [];
-  const isDeep = first.lastIndexOf("/", end - 1) > 0;
-  keys.push(...(isDeep ? folder : []), ...partsOf(others), ...(isDeep ? [] : folder), ...partsOf([first]));
+  const isDeep = first.split("/").length > FOLDER_DEPTH_MIN + 1;
+  const ending: PathKey[] = last === "" ? [] : [{ of: "ending", bytes: last }];
+  const keys = [...ending, ...(isDeep ? folder : []), ...partsOf(others)];
+  if (keys.length > 0) return keys;
+  keys.push(...folder, ...partsOf([first]));
   return keys.length > 0 ? keys : [{ of: "anyPath" }];
 }
 
@@ -93,17 +96,19 @@ function partsOf(texts: readonly Bytes[]): PathKey[] {
 }
 
 /**
- * What each of these is looked up by. Of an entry it is the first key that few others have: many rules are about the same shells
- * or folders, each with something of its own. Of the lists that must hold together, it is the one whose keys the fewest have.
+ * What each of these is looked up by: of an entry the key, and of the lists that must hold together the one, by which least is
+ * found. Many rules are about the same shells or folders, each with something of its own; and what many rules ask for is in many
+ * events, as are short texts.
  */
 export function rarestKeys<K extends Key>(things: readonly K[][][][]): K[][] {
   const sharers = countSharers(things.flat(3));
+  const findings = (key: K) => sharers(key) / 2 ** Math.min(String(textOf(key)).length, LONG);
   return things.map((lists) => {
     const choices = lists.map((list) => {
-      const keys = list.map((entry) => entry.find((key) => sharers(key) <= FEW) ?? least(entry, sharers));
-      return { keys, sharers: keys.reduce((sum, key) => sum + sharers(key), 0) };
+      const keys = list.map((entry) => least(entry, findings));
+      return { keys, findings: keys.reduce((sum, key) => sum + findings(key), 0) };
     });
-    return choices.length > 0 ? least(choices, (choice) => choice.sharers).keys : [];
+    return choices.length > 0 ? least(choices, (choice) => choice.findings).keys : [];
   });
 }
 
@@ -120,8 +125,8 @@ function least<T>(things: readonly T[], count: (thing: T) => number): T {
 
 /** How many of the keys are like one of them; chance may add some. Any path has the key of none. */
 function countSharers(keys: readonly Key[]): (key: Key) => number {
-  const counts = new Uint32Array(2 ** Math.ceil(Math.log2(4 * keys.length + 1)));
-  const placeOf = (key: Key) => Bun.hash.crc32(String(textOf(key)), key.of.length) & (counts.length - 1);
+  const counts = new Uint32Array(2 ** Math.ceil(Math.log2(8 * keys.length + 1)));
+  const placeOf = (key: Key) => Bun.hash.crc32(`${key.of} ${textOf(key)}`) & (counts.length - 1);
   for (const key of keys) {
     const place = placeOf(key);
     counts[place] = (counts[place] ?? 0) + 1;
