@@ -70,7 +70,7 @@ export class ColdStore {
     this.tags = new Uint8Array(this.places.length);
     this.states = new Uint8Array(this.places.length);
     // Half of the memory, and as many as may wait.
-    this.lentMax = Math.min(entriesMax, this.memory.length / 2 / LENT_SIZE_MAX);
+    this.lentMax = Math.min(entriesMax, Math.floor(this.memory.length / 2 / LENT_SIZE_MAX));
   }
 
   /** Keeps an entry under a key that has none. One that takes more than a quarter of the memory counts as evicted. */
