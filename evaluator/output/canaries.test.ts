@@ -36,18 +36,19 @@ class Pair {
     }
   }
 
-  report(): Hearing {
+  report(isDetached = false): Hearing {
     const counters = this.kernel.counters();
     const canaries = counters.canaries.with(KIND, this.acts);
-    return this.canaries.report({ ...counters, canaries }, this.kernel.taken);
+    const detached = counters.detached.with(KIND >>> 5, isDetached ? 1 << (KIND & 31) : 0);
+    return this.canaries.report({ ...counters, canaries, detached }, this.kernel.taken);
   }
 }
 
 /** What comes out when this report and all records before it have been compared. */
-function compared(pair: Pair): Hearing {
-  pair.report();
+function compared(pair: Pair, isDetached = false): Hearing {
+  pair.report(isDetached);
   pair.take();
-  return pair.report();
+  return pair.report(isDetached);
 }
 
 test("an act is heard by its record, and is no silence when that was lost with others, on whatever CPU", () => {
@@ -70,6 +71,19 @@ test("acts without records are a silence, told once, until a record comes again"
   pair.act("submitted");
   expect(compared(pair)).toEqual({ ...NOTHING, heard: ["file_open"] });
   expect(pair.canaries.silences).toEqual([]);
+});
+
+test("a hook that is detached is a silence without any act, and until an act is heard without that", () => {
+  const pair = new Pair();
+  pair.act("submitted");
+  const reason = "its hook is not attached any more";
+  expect(compared(pair, true)).toMatchObject({ silent: [{ types: ["file_open"], reason }], heard: [] });
+  pair.act("submitted");
+  expect(compared(pair, true)).toEqual(NOTHING);
+  expect(pair.canaries.silences).toEqual([{ type: "file_open", reason }]);
+  expect(compared(pair)).toEqual(NOTHING); // without an act, nobody knows
+  pair.act("submitted");
+  expect(compared(pair)).toEqual({ ...NOTHING, heard: ["file_open"] });
 });
 
 test("records without acts are forged", () => {

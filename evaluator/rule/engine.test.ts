@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { ALL_EVENT_KINDS, type EventType } from "../../bpf/kinds.ts";
 import type { Event, FileEvent, NetworkEvent, ProcessEvent } from "../event/event.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
 import { ndjson } from "../output/ndjson.ts";
@@ -8,7 +9,7 @@ import { annotate, compileDetections } from "./detections.ts";
 import { compileRules } from "./engine.ts";
 import { explain } from "./explain.ts";
 import { parseJson, readEvent } from "./given.ts";
-import { makeRule, type Rule } from "./schema.ts";
+import { type Direction, type FileOperation, makeRule, type Rule } from "./schema.ts";
 
 const COMMON = {
   timestamp_ns: 1n,
@@ -182,6 +183,8 @@ test("the indexed engine, a loop over all rules, and the explainer, also of the 
           const found = engine.evaluate(one).map(({ rule }) => rule.id);
           matched += found.length;
           expect(found).toEqual(looped.map(({ id }) => id));
+          // Whatever can match an event is blind when it is lost.
+          expect(engine.watching(one.event_type)).toEqual(expect.arrayContaining(found));
           expect(found).toEqual(explained.map(({ id }) => id));
           const read = asRead(one);
           const again = rules.filter((rule) => explain(rule, read).every(({ holds }) => holds));
@@ -192,6 +195,36 @@ test("the indexed engine, a loop over all rules, and the explainer, also of the 
     { numRuns: 2000 },
   );
   expect(matched).toBeGreaterThan(1000);
+});
+
+test("a rule watches the types of events that it can match, and none when it is switched off", () => {
+  const file = (...operations: FileOperation[]): Rule["match"] => ({
+    ...{ type: "file", paths: ["/etc/"], patterns: [] },
+    operations,
+  });
+  const network = (...directions: Direction[]): Rule["match"] => ({
+    ...{ type: "network", ports: [80], processNames: [] },
+    directions,
+  });
+  const processes: Rule["match"] = { type: "process", processNames: ["sh"], parentNames: [] };
+  const cases: [Rule["match"], EventType[]][] = [
+    [processes, ["process_start", "process_relationship"]],
+    [file("file_open"), ["file_open"]],
+    [file("file_unlink", "file_write"), ["file_write", "file_unlink"]],
+    [file("file_rename"), ["file_rename"]],
+    [network(), ["network_connect", "network_bind", "network_listen", "network_accept"]],
+    [network("outbound"), ["network_connect"]],
+    [network("inbound"), ["network_bind", "network_listen", "network_accept"]],
+    [network("inbound", "outbound"), ["network_connect", "network_bind", "network_listen", "network_accept"]],
+  ];
+  const watchedBy = (enabled: boolean, part: Rule["match"]) => {
+    const engine = compileRules([ruleOf(part, "R-1", enabled)]);
+    return ALL_EVENT_KINDS.map(({ type }) => type).filter((type) => engine.watching(type).includes("R-1"));
+  };
+  for (const [part, types] of cases) {
+    expect(watchedBy(true, part)).toEqual(types);
+    expect(watchedBy(false, part)).toEqual([]);
+  }
 });
 
 describe("a process rule", () => {
