@@ -1,16 +1,19 @@
 // What somebody with root's rights may do to a sensor at work, and how soon the evaluator says so.
 
-import { chmodSync, rmSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { Bench, type Line, type Program } from "./pair.ts";
+import { Bench, type Line, type Program, ROOT } from "./pair.ts";
 
 /** What was done, what was said of it, and after how many seconds. `said` is null when nothing was. */
 export type Sign = { deed: string; said: string | null; seconds: number; limit: number };
 
 const LIMIT_S = 5;
 const GONE_LIMIT_S = 2;
+/** Until another sensor has started, and the evaluator has found it. */
+const RESTART_LIMIT_S = 10;
 /** Pairs at the same time: each is idle, but for its start. */
 const DEEDS_AT_ONCE = 4;
+const MAPS = join(ROOT, "bpf/maps.bpf.h");
 /** Any user that the sensor does not know. */
 const STRANGER = 4242;
 
@@ -29,10 +32,15 @@ const tampered =
   (line: Line): string | null =>
     line.event_type === "tampered" && String(line["what"]).includes(part) ? String(line["what"]) : null;
 
-const silent = (line: Line): string | null =>
-  line.event_type === "sensor_silent"
-    ? `${String(line["reason"])}: ${(line["types"] as string[]).join(" ")}`
-    : null;
+/** A silence for this reason, and of these types only: one that names others is of something else. */
+const silent =
+  (reason: string, types: RegExp) =>
+  (line: Line): string | null => {
+    const named = (line["types"] ?? []) as string[];
+    const isMeant = line.event_type === "sensor_silent" && line["reason"] === reason && named.length > 0;
+    return isMeant && named.every((type) => types.test(type)) ? `${reason}: ${named.join(" ")}` : null;
+  };
+const DETACHED = "its hook is not attached any more";
 
 function harmed({ sensor, harm }: Scene, ...words: string[]): string {
   const [deed = "", ...rest] = words;
@@ -72,14 +80,20 @@ const refused = (line: Line): string | null =>
     : null;
 
 const DEEDS: Deed[] = [
-  ...["exec", "fork", "exit"].map(
-    (name, place): Deed => ({
+  ...(
+    [
+      ["exec", /^process_start$/],
+      ["fork", /^process_relationship$/],
+      ["exit", /^process_exit$/],
+      ["files and network", /^(file|network)_/],
+    ] as const
+  ).map(
+    ([name, types], place): Deed => ({
       deed: `E63 the hook of ${name} is detached`,
       act: (scene) => detach(scene, place),
-      sign: silent,
+      sign: silent(DETACHED, types),
     }),
   ),
-  { deed: "E63 the hook of files and network is detached", act: (scene) => detach(scene, 3), sign: silent },
   {
     deed: "E63 pins are removed",
     pinned: true,
@@ -140,7 +154,7 @@ const DEEDS: Deed[] = [
   {
     deed: "E61 the sensor is stopped (SIGSTOP)",
     act: ({ sensor }) => sensor.signal("SIGSTOP"),
-    sign: silent,
+    sign: silent("no word for 4 s", /^(process|file|network)_/),
   },
   {
     deed: "E60 the sensor is killed",
@@ -148,6 +162,16 @@ const DEEDS: Deed[] = [
     act: ({ sensor }) => sensor.signal("SIGKILL"),
     sign: (line) =>
       line.event_type === "sensor_gone" ? `gone: ${(line["types"] as string[]).join(" ")}` : null,
+  },
+  {
+    deed: "E60 killed without pins, another one comes",
+    limit: RESTART_LIMIT_S,
+    act: async ({ bench, sensor }) => {
+      await sensor.end("SIGKILL");
+      await bench.sensor("--no-pin");
+    },
+    sign: (line) =>
+      line.event_type === "gap" ? `gap: of ${(Number(line["duration_ns"]) / 1e9).toFixed(1)} s` : null,
   },
   {
     deed: "E67 a stranger connects",
@@ -162,8 +186,17 @@ const DEEDS: Deed[] = [
   { deed: "a second evaluator connects", act: ({ bench }) => refusal(bench), sign: refused },
 ];
 
-/** Maps that nobody but the programs may write: the kernel refuses it to root. */
-const FROZEN = ["counters", "own_processes", "memory", "watched_paths", "excluded_comms", "writes", "losers"];
+/**
+ * What the kernel side holds, and nobody but its programs may write: the kernel refuses it to root. All maps, and the settings,
+ * but for the rings: into these, only programs put anything, and how far they were read is the sensor's to write (a position
+ * that is moved is a deed of its own).
+ */
+const FROZEN = [...readFileSync(MAPS, "utf8").matchAll(/^\} (\w+) SEC\("\.maps"\);$/gm)]
+  .map(([, name = ""]) => name)
+  .filter((name) => !name.endsWith("_ring"))
+  .concat(".rodata.settings");
+/** Only programs of the fentry profile use it: beside those of the other, there is no such map. */
+const OF_FENTRY = "pending";
 
 /** Does each deed to a pair of its own, and waits for the sign. */
 export async function tryDeeds(harm: string): Promise<Sign[]> {
@@ -181,7 +214,7 @@ async function tryDeed({ deed, pinned, limit = LIMIT_S, act, sign }: Deed, harm:
     const sensor = await bench.sensor(...(pinned ? [] : ["--no-pin"]));
     const config = bench.path("config.toml");
     await Bun.write(config, "[health]\ninterval_s = 1\n");
-    const evaluator = await bench.evaluator("--alerts-only", "--config", config);
+    const evaluator = await bench.evaluatorTo(null, "--alerts-only", "--config", config);
     await Bun.sleep(2500); // two counters, so that there is something to compare with
     const before = evaluator.lines().length;
     const begun = performance.now();
@@ -205,7 +238,9 @@ async function tryFrozen(harm: string): Promise<Sign[]> {
   const bench = new Bench();
   try {
     const sensor = await bench.sensor("--no-pin");
-    return FROZEN.map((map): Sign => {
+    const evaluator = await bench.evaluator();
+    const profile = evaluator.lines().find((line) => line.event_type === "coverage")?.["profile"];
+    return FROZEN.filter((map) => map !== OF_FENTRY || profile === "fentry").map((map): Sign => {
       const output = Bun.spawnSync([harm, "write", String(sensor.pid), map])
         .stdout.toString()
         .trim();
