@@ -105,10 +105,11 @@ async function tryFaults(tools: faults.Tools): Promise<void> {
   // In the short form these are tests beside this one.
   if (!values.short && (values.only === undefined || values.only === "shown")) {
     console.log("");
-    for await (const { id, what, tests, holds } of showAll()) {
+    for await (const { id, what, file, tests, failed, holds } of showAll()) {
       console.log(
-        `${id.padEnd(5)}${what.padEnd(56)}${String(tests).padStart(3)} tests  ${holds ? "holds" : "BROKEN"}`,
+        `${id.padEnd(5)}${what.padEnd(56)}${String(tests).padStart(3)} tests  ${holds ? "holds" : `BROKEN: see bun test ${file}`}`,
       );
+      for (const name of failed) console.log(`  failed: ${name}`);
       broken ||= !holds;
     }
   }

@@ -121,8 +121,15 @@ const SHOWN: Shown[] = [
   },
 ];
 
-/** How a test ended: how many of its name there are, and whether all passed. */
-export type Showing = { id: string; what: string; tests: number; holds: boolean };
+/** How a test ended: how many of its name passed, which did not, and whether that is all there is to say. */
+export type Showing = {
+  id: string;
+  what: string;
+  file: string;
+  tests: number;
+  failed: string[];
+  holds: boolean;
+};
 
 /** How the tests of a file ended: names of those that passed and of others; `works`: everything that went wrong has a name. */
 type Ran = { passed: string[]; failed: string[]; works: boolean };
@@ -145,8 +152,8 @@ export async function* showAll(): AsyncGenerator<Showing> {
     const { passed, failed, works } = await begin(file);
     for (const { id = "", what, test } of rows) {
       const tests = passed.filter((name) => name.match(test)).length;
-      const holds = works && tests > 0 && !failed.some((name) => name.match(test));
-      yield { id, what, tests, holds };
+      const others = failed.filter((name) => name.match(test));
+      yield { id, what, file, tests, failed: others, holds: works && tests > 0 && others.length === 0 };
     }
   }
 }
