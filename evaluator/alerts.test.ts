@@ -89,7 +89,11 @@ test.each<[string, Case]>([
     "no argument could be read",
     { exec: { args: list("", "", 9000) }, flags: RecordFlag.argsUnreadable, args: null, cwd: "/root" },
   ],
-  ["arguments are not collected", { exec: { args: list("") }, args: null, cwd: "/root" }],
+  ["arguments are not collected, or there are none", { exec: { args: list("") }, args: [], cwd: "/root" }],
+  [
+    "the program's path was cut",
+    { exec: { exePath: text("cat", 9000) }, args: ["cat", "/x"], cwd: "/root", truncated: ["exe_path"] },
+  ],
   [
     "the folder was cut",
     { exec: { cwd: text("root", 9000) }, args: ["cat", "/x"], cwd: "root", truncated: ["cwd"] },

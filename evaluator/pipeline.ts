@@ -24,7 +24,7 @@ import { say } from "./talk.ts";
 export type OutputOptions = { output?: Format; color?: Coloring; alertsOnly?: boolean; strict?: boolean };
 
 const SECOND_NS = 1_000_000_000n;
-/** Bytes of lines that wait are written at this size, and those that one more portion of a frame has made. */
+/** Bytes of lines that wait are written at this size, and those of one event with its alerts, or of one portion of others, beyond it. */
 const LINES_SIZE_MAX = 512 * 1024;
 /** A sensor counts every second: one that has not for so long is silent. */
 const SILENT_MS = 4000;
@@ -187,22 +187,7 @@ class Pipeline {
     let told = 0n;
     // Whoever is silent does not say what belongs between what is held back.
     const release = () => this.handle(rounds.rest(), handled);
-    for await (const piece of acknowledge ? this.listened(pieces, release) : pieces) {
-      let failure: unknown = null;
-      try {
-        for (const frame of reader.push(piece)) {
-          recording?.write(frame);
-          handled.came(frame);
-          await this.handle(rounds.portions(frame), handled);
-          ended = frame.type === "end";
-        }
-      } catch (error) {
-        failure = error;
-        await release();
-      }
-      // What was handled is written while more is handled, and no more.
-      await this.written;
-      if (this.closed) return "cut";
+    const settle = () => {
       const { position, counters } = handled.now();
       this.written = awaitedLater(
         this.write(recording, () => {
@@ -216,9 +201,28 @@ class Pipeline {
           });
         }),
       );
-      if (failure === null) continue;
+    };
+    try {
+      for await (const piece of acknowledge ? this.listened(pieces, release) : pieces) {
+        for (const frame of reader.push(piece)) {
+          recording?.write(frame);
+          handled.came(frame);
+          await this.handle(rounds.portions(frame), handled);
+          ended = frame.type === "end";
+        }
+        // What was handled is written while more is handled, and no more.
+        await this.written;
+        if (this.closed) return "cut";
+        settle();
+      }
+    } catch (error) {
+      await release();
+      await recording?.endStream(true);
       await this.written;
-      throw failure;
+      if (this.closed) return "cut";
+      settle();
+      await this.written;
+      throw error;
     }
     await this.written;
     if (this.closed) return "cut";

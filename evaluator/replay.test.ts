@@ -1,6 +1,7 @@
 // Captures that end as they should not, or tell of what is missing, by the command line.
 
 import { expect, test } from "bun:test";
+import { zstdCompressSync } from "node:zlib";
 import { COUNTERS_FRAME, FrameType, RecordKind, Ring } from "../bpf/event.gen.ts";
 import {
   countersOf,
@@ -40,6 +41,13 @@ test("what is held back of a round is written when the capture has ended, howeve
   // The rest of the round does not come: it is written before the end is told.
   const cut = await replay([preambleOf(), opened, held]);
   expect(cut.types).toEqual(["file_open", "process_exit", "sensor_gone", "health"]);
+});
+
+test("what came before bytes that are no capture any more is written, also what is held back", async () => {
+  const compressed = zstdCompressSync(Buffer.concat([preambleOf(), opened, held]));
+  const { types, code } = await replay([compressed, Buffer.from("something else")]);
+  expect(types).toEqual(["file_open", "process_exit"]);
+  expect(code).toBe(3);
 });
 
 /** Counters of a CPU on which nothing was counted; `isGone`: the hook of execs is not attached any more. */

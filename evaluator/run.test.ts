@@ -189,6 +189,17 @@ test("a recording of a sensor that was killed tells of it when it is replayed, a
   rmSync(folder, { recursive: true });
 }, 30_000);
 
+test("a recording of a stream that breaks off with bytes that are none ends as a cut one", async () => {
+  const sensors = new Sensors([Buffer.concat([preambleOf(), opened, Buffer.alloc(64, 0xff)])]);
+  const capture = join(sensors.folder, "capture");
+  const program = start(sensors, "run", "-o", "json", "--record", capture);
+  const types = await Array.fromAsync(typesIn(program.stdout));
+  expect([types, await program.exited]).toEqual([["file_open"], 3]);
+  const { stdout } = Bun.spawnSync([process.execPath, MAIN, "replay", capture, "-o", "json"]);
+  expect(stdout.toString()).toContain("sensor_gone");
+  sensors.close();
+}, 30_000);
+
 test("sensors that close behind their first word are connected to ever less often", async () => {
   const sensors = new Sensors(Array.from({ length: 50 }, () => preambleOf()));
   const program = start(sensors, "run", "-o", "json");

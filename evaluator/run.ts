@@ -67,8 +67,11 @@ export async function run(load: () => Loaded, options: RunOptions, reload: () =>
   let pause = 0;
   let failure: Failure | null = null;
   while (!failure) {
-    connection ??= await waitForSensor(socket, stop, () => pipeline.release());
-    if (!connection) break;
+    const next =
+      connection ?? (await waitForSensor(socket, stop, () => pipeline.release()).catch(failureOf(socket)));
+    if (next instanceof Failure) failure = next;
+    if (next === null || next instanceof Failure) break;
+    connection = next;
     const { signal } = stop;
     const { close } = connection;
     const connected = performance.now();
@@ -103,11 +106,11 @@ export async function run(load: () => Loaded, options: RunOptions, reload: () =>
     await Bun.sleep(RETRY_MS_MIN * refusals);
   }
   // Who leaves on purpose leaves the next one what is held back.
-  if (!stop.signal.aborted) failure ??= await pipeline.release();
+  const unreleased = stop.signal.aborted ? null : await pipeline.release();
   const incomplete = await pipeline.finish(stop.signal.aborted);
   metrics?.close();
   await recording?.close();
-  failure ??= pipeline.failure ?? recording?.failure ?? incomplete;
+  failure ??= unreleased ?? pipeline.failure ?? recording?.failure ?? incomplete;
   if (failure) throw failure;
 }
 
@@ -136,14 +139,14 @@ export async function replay(
     if (outcome instanceof Failure) failure = outcome;
     if (failure || pipeline.closed) break;
   }
-  failure ??= await pipeline.release();
+  const unreleased = await pipeline.release();
   progress.end();
   // Of a file that is no capture, there is nothing to sum up.
   const rules = failure && !pipeline.begun ? null : loaded.rules;
   const incomplete = await pipeline.finish(false, rules);
   if (failure && pipeline.begun)
     throw new Failure(failure.exitCode, `${failure.message}; what came before is in the output`);
-  failure ??= incomplete;
+  failure ??= unreleased ?? incomplete;
   if (failure) throw failure;
   judge.decide({ complete: !pipeline.closed });
 }
@@ -155,7 +158,7 @@ async function* watched(pieces: AsyncIterable<Uint8Array>, see: () => void): Asy
   }
 }
 
-/** Saves the sensor's stream, untouched but for checksums. */
+/** Saves the sensor's stream, untouched but for checksums and, where it does not end by itself, an end. */
 export async function record(
   file: string,
   loaded: Loaded,

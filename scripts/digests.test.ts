@@ -20,7 +20,7 @@ test.each([
     const said =
       changed.length === 0
         ? "the same"
-        : `${changed.map((options) => `"replay ${options}"`).join(", ")}: other bytes than when scripts/sample.sha256 was written; where that is meant (a rule, a key, a new sample), \`bun scripts/digests.ts\` renews it`;
+        : `${changed.map((options) => `"replay ${options}"`).join(", ")}: other bytes than when scripts/sample.sha256 was written; where that is meant (a rule, a key, a version, a new sample), \`bun scripts/digests.ts\` renews it`;
     expect(said).toBe("the same");
   },
 );

@@ -27,7 +27,7 @@ export type Image = {
 };
 
 /** What may be missing of an image. */
-export const Lack = { argsUnknown: 1, argsCut: 2, cwdCut: 4 } as const;
+export const Lack = { argsUnknown: 1, argsCut: 2, cwdCut: 4, exeCut: 8 } as const;
 
 /** Arguments that nobody needs any more. */
 export const NONE = "" as Bytes;

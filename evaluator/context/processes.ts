@@ -214,6 +214,7 @@ export class Processes {
     const cut: string[] = [];
     if (isLong || (lacks & Lack.argsCut) !== 0) cut.push("args");
     if ((lacks & Lack.cwdCut) !== 0) cut.push("cwd");
+    if ((lacks & Lack.exeCut) !== 0) cut.push("exe_path");
     if ((lacks & Lack.argsUnknown) !== 0) return { args: null, cwd, cut };
     const head = isLong ? (argsHead.slice(0, argsSize / 2) as Bytes) : argsHead;
     const tail = isLong ? ((argsTail || argsHead).slice(-argsSize / 2) as Bytes) : argsTail;
@@ -293,18 +294,21 @@ export class Processes {
   private readImage(record: RecordView): Image {
     const args = record.text(EXEC_TEXT.args);
     const headSize = record.u32(EXEC.args + TEXT_LIST.at.size);
-    const isCut = headSize < args.length;
+    const isInTwo = headSize < args.length;
     const isUnread = (record.u32(HEADER.flags) & RecordFlag.argsUnreadable) !== 0;
     const areSome = isUnread || args.length < record.u32(EXEC.args + TEXT_LIST.at.fullSize);
-    const lackOfArgs = args.length === 0 ? Lack.argsUnknown : areSome ? Lack.argsCut : 0;
-    const isCwdCut = record.textSize(EXEC_TEXT.cwd) < record.u32(EXEC.cwd + TEXT.at.fullSize);
+    const lackOfArgs = areSome ? (args.length === 0 ? Lack.argsUnknown : Lack.argsCut) : 0;
+    const isCut = (text: number, at: number) => record.textSize(text) < record.u32(at + TEXT.at.fullSize);
     return {
       execId: record.u32(HEADER.execId),
       exePath: this.sharedOrNull(textOf(record, EXEC.exePath, EXEC_TEXT.exePath)),
-      argsHead: isCut ? (args.slice(0, headSize) as Bytes) : args,
-      argsTail: isCut ? (args.slice(headSize) as Bytes) : NONE,
+      argsHead: isInTwo ? (args.slice(0, headSize) as Bytes) : args,
+      argsTail: isInTwo ? (args.slice(headSize) as Bytes) : NONE,
       cwd: this.sharedOrNull(textOf(record, EXEC.cwd, EXEC_TEXT.cwd)),
-      lacks: lackOfArgs | (isCwdCut ? Lack.cwdCut : 0),
+      lacks:
+        lackOfArgs |
+        (isCut(EXEC_TEXT.cwd, EXEC.cwd) ? Lack.cwdCut : 0) |
+        (isCut(EXEC_TEXT.exePath, EXEC.exePath) ? Lack.exeCut : 0),
       containerId: containerOf(record),
     };
   }

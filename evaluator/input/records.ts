@@ -291,6 +291,7 @@ function checkHeader({ type, ring, size, more }: FrameHeader, cpus: number, offs
         `counters that were taken of ${size} bytes; ${TAKEN_FRAME.size + rows} were expected for ${cpus} CPUs`,
       );
     case FrameType.end:
+      expect(more <= 1, `the field "more" is ${more}, not 0 or 1`);
       return expect(size === 0, `a last frame of ${size} bytes; 0 were expected`);
     default:
       throw new StreamError(offset, `a frame of unknown type ${type}`);

@@ -58,8 +58,9 @@ export class Outputs {
   private readonly main: Output;
   private readonly alerts: Output | null = null;
   private readonly ageCheck: NodeJS.Timeout | null;
-  /** Kept when what was flushed is out. */
+  /** Kept when what was flushed is out; so many times was something flushed that is not. */
   private writing: Promise<void> = Promise.resolve();
+  private flushes = 0;
 
   /**
    * Opens what has to be opened, as this process's user. `told` hears what becomes of the main output's lines.
@@ -135,13 +136,19 @@ export class Outputs {
 
   /** Writes every line so far. The promise is kept when they are out, or lost; lines that come meanwhile wait. */
   flush(): Promise<void> {
-    const done = this.writeAfter(this.writing);
-    this.writing = done.catch(() => {});
+    // Taken at once where nothing is on its way: the next lines are made while these are written.
+    const done = this.flushes === 0 ? this.write() : this.writing.then(() => this.write());
+    this.flushes += 1;
+    this.writing = this.settled(done);
     return done;
   }
 
-  private async writeAfter(before: Promise<void>): Promise<void> {
-    await before;
+  private async settled(flush: Promise<void>): Promise<void> {
+    await flush.catch(() => {});
+    this.flushes -= 1;
+  }
+
+  private async write(): Promise<void> {
     await Promise.all(this.all.map(write));
   }
 

@@ -49,9 +49,10 @@ function compileIndex<T>(all: readonly Indexed<T>[]): (event: Subject) => Indexe
   const names = makeLists<Indexed<T>>();
   // Of process and parent both are looked up, where both are asked for: one of them may be common, and the other one not.
   const pairs = makeLists<Indexed<T>>();
-  const keys = rarestKeys(all.map(({ match }) => keysOf(match)));
+  const listsOf = all.map(({ match }) => keysOf(match));
+  const keys = rarestKeys(listsOf);
   for (const [i, one] of all.entries()) {
-    const lists = keysOf(one.match);
+    const lists = listsOf[i] ?? [];
     const isPair = one.match.type === "process" && lists.length > 1;
     for (const key of isPair ? lists.flat(2) : (keys[i] ?? []))
       if (isPathKey(key)) paths.add(key, one);

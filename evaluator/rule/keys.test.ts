@@ -20,6 +20,8 @@ const FAMILIES: Record<string, (i: number) => Rule["match"]> = {
   "an ending": (i) => file([], [`*/secret-${i}/*status`]),
   "the end of a part": (i) => file([], [`*/evil-${i}/deeper-still/*`]),
   "the beginning of a part": (i) => file([], [`*/deeper-still/evil-${i}/*`]),
+  "an ending behind what is before the star": (i) => file([], [`/tmp/evil-${i}*.sh`]),
+  "a deep folder before what is before the star": (i) => file([], [`/etc/systemd/system/evil-${i}*`]),
   "a short part": (i) => file([], [`*/x/*/a${i}*`]),
   "a list of patterns": (i) => file([`/opt/app-${i}`], ["*.conf", "*.key"]),
   "a list of paths": (i) => file(["/etc", "/usr"], [`*/unit-${i}.service`]),
@@ -57,10 +59,10 @@ test.each(Object.entries(FAMILIES))(
 test("a key is an ending, a deep folder or a part; what stands near the root only where there is no other", () => {
   const keyOf = (pattern: string) => rarestKeys([keysOf(compileMatch(file([], [pattern])))])[0]?.[0];
   expect(keyOf("*/.ssh/authorized_keys")).toMatchObject({ of: "ending", bytes: "/.ssh/authorized_keys" });
-  expect(keyOf("/usr/lib*/security/pam_*.so")).toMatchObject({ of: "part", bytes: "ity/pam_" });
+  expect(keyOf("/usr/lib*/security/pam_*.so")).toMatchObject({ of: "part", bytes: "curity/p" });
   expect(keyOf("/proc/*/mem")).toMatchObject({ of: "ending", bytes: "/mem" });
   expect(keyOf("/etc/ssl/private/*")).toMatchObject({ of: "path", bytes: "/etc/ssl/private" });
-  expect(keyOf("/home/*/.ssh/*")).toMatchObject({ of: "part", bytes: "ssh/" });
+  expect(keyOf("/home/*/.ssh/*")).toMatchObject({ of: "part", bytes: ".ssh" });
   expect(keyOf("/dev/sd*")).toMatchObject({ of: "path", bytes: "/dev" });
   expect(keyOf("*a*")).toEqual({ of: "anyPath" });
 });

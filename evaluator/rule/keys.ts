@@ -24,8 +24,10 @@ const PART_SIZES = [8, 4, 3] as const;
 const LONG = 8;
 /** A folder so deep is in few paths. */
 const FOLDER_DEPTH_MIN = 3;
-/** Parts of one pattern that are keys, at most. */
+/** Parts of one pattern that are keys, at most; of very many patterns in a list, as many as make so many keys in all. */
 const PARTS_MAX = 64;
+const PARTS_MIN = 4;
+const KEYS_MAX = 200_000;
 
 /**
  * The lists of a rule's or detection's match part that must hold together. One entry of a list must fit, and all keys of an
@@ -46,7 +48,7 @@ export function keysOf(match: Compiled): Key[][][] {
     case "file":
       return listsOf(
         match.paths.map((path) => [pathKey(path)]),
-        match.patterns.map((pattern) => patternKeys(pattern)),
+        match.patterns.map((pattern) => patternKeys(pattern, partsMaxOf(match.patterns))),
       );
   }
 }
@@ -66,10 +68,10 @@ export function pathKey(path: Bytes): PathKey {
 }
 
 /**
- * The keys of a pattern: its ending, parts that are long enough, the folder before the first star. A folder near the root, and
- * parts of what stands before the first star, are in so many paths that they are keys only where there is no other.
+ * The keys of a pattern: its ending, parts that are long enough, the folder before the first star, and what stands between the
+ * two. Folders near the root are in so many paths that they are keys only where there is no other. At most `partsMax` parts of each.
  */
-export function patternKeys(pattern: Bytes): PathKey[] {
+export function patternKeys(pattern: Bytes, partsMax: number): PathKey[] {
   const [first = "" as Bytes, ...others] = pattern.split("*") as Bytes[];
   const last = others.at(-1);
   if (last === undefined) return [pathKey(pattern)];
@@ -77,20 +79,25 @@ export function patternKeys(pattern: Bytes): PathKey[] {
   const folder: PathKey[] = end > 0 ? [{ of: "path", bytes: first.slice(0, end) as Bytes }] : [];
   const isDeep = first.split("/").length > FOLDER_DEPTH_MIN + 1;
   const ending: PathKey[] = last === "" ? [] : [{ of: "ending", bytes: last }];
-  const keys = [...ending, ...(isDeep ? folder : []), ...partsOf(others)];
-  if (keys.length > 0) return keys;
-  keys.push(...folder, ...partsOf([first]));
+  const keys = [...ending, ...(isDeep ? folder : []), ...partsOf(others, partsMax)];
+  if (keys.length > 0) return [...keys, ...partsOf([first.slice(Math.max(end, 0)) as Bytes], partsMax)];
+  keys.push(...folder, ...partsOf([first], partsMax));
   return keys.length > 0 ? keys : [{ of: "anyPath" }];
 }
 
+/** Of so many patterns in one list, how many parts of each are keys. */
+export function partsMaxOf({ length }: readonly unknown[]): number {
+  return Math.max(PARTS_MIN, Math.min(PARTS_MAX, Math.floor(KEYS_MAX / length)));
+}
+
 /** What of these texts can be looked for in paths: the end of the longest first. */
-function partsOf(texts: readonly Bytes[]): PathKey[] {
+function partsOf(texts: readonly Bytes[], max: number): PathKey[] {
   const longestFirst = texts.toSorted((a, b) => b.length - a.length);
   const size = PART_SIZES.find((one) => one <= (longestFirst[0]?.length ?? 0));
   if (size === undefined) return [];
   const keys: PathKey[] = [];
   for (const text of longestFirst)
-    for (let end = text.length; end >= size && keys.length < PARTS_MAX; end--)
+    for (let end = text.length; end >= size && keys.length < max; end--)
       keys.push({ of: "part", bytes: text.slice(end - size, end) as Bytes });
   return keys;
 }
@@ -105,11 +112,19 @@ export function rarestKeys<K extends Key>(things: readonly K[][][][]): K[][] {
   const findings = (key: K) => sharers(key) / 2 ** Math.min(String(textOf(key)).length, LONG);
   return things.map((lists) => {
     const choices = lists.map((list) => {
-      const keys = list.map((entry) => least(entry, findings));
+      const keys = list.map((entry) => ownKey(entry, findings));
       return { keys, findings: keys.reduce((sum, key) => sum + findings(key), 0) };
     });
     return choices.length > 0 ? least(choices, (choice) => choice.findings).keys : [];
   });
+}
+
+/** The one that finds least. Of parts that find as little, the one in the middle: at the ends, they have more of what is not their own. */
+function ownKey<K extends Key>(entry: readonly K[], findings: (key: K) => number): K {
+  const best = least(entry, findings);
+  if (best.of !== "part") return best;
+  const equal = entry.filter((key) => key.of === "part" && findings(key) === findings(best));
+  return equal[equal.length >>> 1] ?? best;
 }
 
 /** The first of those that have the least. */

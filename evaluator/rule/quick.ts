@@ -3,7 +3,7 @@
 
 import type { Bytes } from "../event/text.ts";
 import { type Compiled, type Name, type NameTest, partsFit, pathFits, type Tests } from "./conditions.ts";
-import { type PathKey, pathKey, patternKeys, rarestKeys } from "./keys.ts";
+import { type PathKey, partsMaxOf, pathKey, patternKeys, rarestKeys } from "./keys.ts";
 import { PathTable } from "./lookup.ts";
 
 /** What `plainly` means. */
@@ -21,7 +21,11 @@ export function quickly(match: Compiled): Tests {
         match.paths.map((entry) => ({ entry, keys: [pathKey(entry)] })),
         pathFits,
       );
-      const globs = match.patterns.map((glob) => ({ entry: glob.split("*"), keys: patternKeys(glob) }));
+      const partsMax = partsMaxOf(match.patterns);
+      const globs = match.patterns.map((glob) => ({
+        entry: glob.split("*"),
+        keys: patternKeys(glob, partsMax),
+      }));
       const isPattern = pathsTest(globs, partsFit);
       return { type: "file", operations, isPath: (path) => isPath(path) && isPattern(path) };
     }

@@ -20,7 +20,7 @@ export type Severity = (typeof SEVERITIES)[number];
 export type FileOperation = (typeof FILE_OPERATIONS)[number];
 export type Direction = (typeof DIRECTIONS)[number];
 
-/** What must hold of an event. An empty list matches everything. */
+/** What must hold of an event. An empty list asks for nothing; ports, and one of the lists of the others, are never empty. */
 export type ProcessMatch = { type: "process"; processNames: string[]; parentNames: string[] };
 export type FileMatch = { type: "file"; paths: string[]; patterns: string[]; operations: FileOperation[] };
 export type NetworkMatch = {

@@ -1,6 +1,6 @@
 // What `--json` writes, and `--compare` reads.
 
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import * as v from "valibot";
 import type { Machine, Version } from "./machine.ts";
@@ -52,5 +52,7 @@ export function writeResults(path: string, results: Results): void {
 /** Makes its folder, if there is none. @throws Error when a file of this path cannot be written */
 export function mustBeWritable(path: string, options: { folder: boolean }): void {
   if (options.folder) mkdirSync(dirname(path), { recursive: true });
+  const isNew = !existsSync(path);
   closeSync(openSync(path, "a"));
+  if (isNew) unlinkSync(path);
 }

@@ -20,13 +20,14 @@ export function atEnd(undo: () => Promise<unknown>): () => Promise<void> {
 
 /** Ends all programs that this one has started, and what they have started; then undoes the rest. */
 export async function endStarted(): Promise<void> {
+  const deadline = performance.now() + 4 * END_MS_MAX;
   do {
     await endPrograms();
     const rest = [...undone];
     undone.clear();
     await Promise.allSettled(rest.map((undo) => undo()));
     // What was measured may have gone on meanwhile.
-  } while (undone.size > 0 || startedBy(process.pid).length > 0);
+  } while ((undone.size > 0 || startedBy(process.pid).length > 0) && performance.now() < deadline);
 }
 
 async function endPrograms(): Promise<void> {
@@ -42,6 +43,8 @@ async function endPrograms(): Promise<void> {
     const left = [...all].filter(([pid, id]) => id !== "" && idOf(pid) === id).map(([pid]) => pid);
     if (left.length === 0) return;
     if (performance.now() > deadline) for (const pid of left) signal(pid, "SIGKILL");
+    // What the kernel does not end is not waited for.
+    if (performance.now() > deadline + END_MS_MAX) return;
     await Bun.sleep(20);
   }
 }
