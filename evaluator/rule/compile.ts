@@ -72,15 +72,19 @@ function compileIndex<T>(all: readonly Indexed<T>[]): (event: Subject) => Indexe
     const processes = processesOf(event);
     if (!processes) return [];
     const { name, exe, parentName, parentExe } = processes;
-    const byName = ({ comm, exe: exes }: Lists<Indexed<T>>) => [...have(comm, name), ...have(exes, exe)];
+    const byName = ({ comm, exe: exes }: Lists<Indexed<T>>) => [have(comm, name), have(exes, exe)];
     const byParent = ({ parentComm, parentExe: exes }: Lists<Indexed<T>>) => [
-      ...have(parentComm, parentName),
-      ...have(exes, parentExe),
+      have(parentComm, parentName),
+      have(exes, parentExe),
     ];
     const [ofName, ofParent] = [byName(pairs), byParent(pairs)];
-    const both = ofName.length < ofParent.length ? ofName : ofParent;
-    return inOrder([...byName(names), ...byParent(names), ...both]);
+    const both = sizeOf(ofName) < sizeOf(ofParent) ? ofName : ofParent;
+    return inOrder([...byName(names), ...byParent(names), ...both].flat());
   };
+}
+
+function sizeOf(lists: readonly (readonly unknown[])[]): number {
+  return lists.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** Things by keys that are no paths. */

@@ -49,8 +49,9 @@ export class Filter {
   private readonly names: Marks;
   /** Sizes of endings, by their last byte. */
   private readonly endingSizes: (number[] | undefined)[] = [];
-  /** A bit for each two bytes that a part ends with. */
+  /** A bit for each two bytes that a part ends with, and the sizes of those that do, as bits. */
   private readonly partEnds = new Uint32Array((U16 + 1) / 32);
+  private readonly partSizes = new Uint8Array(U16 + 1);
   private hasProcessRules = false;
   /** What rules look at whose keys are in any path. */
   private anyPath = 0;
@@ -165,8 +166,12 @@ export class Filter {
   }
 
   private hasPartThatEnds(high: number, low: number, bit: number): boolean {
-    const bits = this.parts.get(eightOf(high, low)) | this.parts.get(low) | this.parts.get(low & THREE_BYTES);
-    return (bits & bit) !== 0;
+    const sizes = this.partSizes[low & U16] ?? 0;
+    return (
+      ((sizes & 8) !== 0 && (this.parts.get(eightOf(high, low)) & bit) !== 0) ||
+      ((sizes & 4) !== 0 && (this.parts.get(low) & bit) !== 0) ||
+      ((sizes & 3) !== 0 && (this.parts.get(low & THREE_BYTES) & bit) !== 0)
+    );
   }
 
   private addEnding(endings: Map<number, number>, ending: Bytes, bits: number): void {
@@ -180,6 +185,7 @@ export class Filter {
     const [last, end] = [part.charCodeAt(part.length - 2), part.charCodeAt(part.length - 1)];
     const place = (last << 8) | end;
     this.partEnds[place >>> 5] = (this.partEnds[place >>> 5] ?? 0) | (1 << (place & 31));
+    this.partSizes[place] = (this.partSizes[place] ?? 0) | part.length;
     mark(parts, partOf(part), bits);
   }
 }

@@ -111,43 +111,48 @@ export function rarestKeys<K extends Key>(things: readonly K[][][][]): K[][] {
   const sharers = countSharers(things.flat(3));
   const findings = (key: K) => sharers(key) / 2 ** Math.min(String(textOf(key)).length, LONG);
   return things.map((lists) => {
-    const choices = lists.map((list) => {
-      const keys = list.map((entry) => ownKey(entry, findings));
-      return { keys, findings: keys.reduce((sum, key) => sum + findings(key), 0) };
-    });
-    return choices.length > 0 ? least(choices, (choice) => choice.findings).keys : [];
+    let best: { keys: K[]; findings: number } = { keys: [], findings: Number.POSITIVE_INFINITY };
+    for (const list of lists) {
+      const own = list.map((entry) => ownKey(entry, findings));
+      const sum = own.reduce((all, one) => all + one.findings, 0);
+      if (best.keys.length === 0 || sum < best.findings)
+        best = { keys: own.map(({ key }) => key), findings: sum };
+    }
+    return best.keys;
   });
 }
 
-/** The one that finds least. Of parts that find as little, the one in the middle: at the ends, they have more of what is not their own. */
-function ownKey<K extends Key>(entry: readonly K[], findings: (key: K) => number): K {
-  const best = least(entry, findings);
-  if (best.of !== "part") return best;
-  const equal = entry.filter((key) => key.of === "part" && findings(key) === findings(best));
-  return equal[equal.length >>> 1] ?? best;
-}
-
-/** The first of those that have the least. */
-function least<T>(things: readonly T[], count: (thing: T) => number): T {
-  let best = things[0] as T;
-  let fewest = count(best);
-  for (const thing of things.slice(1)) {
-    const other = count(thing);
-    if (other < fewest) [best, fewest] = [thing, other];
-  }
-  return best;
+/** The key that finds least. Of parts that find as little, the one in the middle: at the ends, they have more of what is not their own. */
+function ownKey<K extends Key>(
+  entry: readonly K[],
+  findings: (key: K) => number,
+): { key: K; findings: number } {
+  const all = entry.map(findings);
+  const least = Math.min(...all);
+  const first = all.indexOf(least);
+  const equal = all.flatMap((count, i) => (count === least && entry[i]?.of === entry[first]?.of ? [i] : []));
+  const key = entry[equal[equal.length >>> 1] ?? 0];
+  if (!key) throw new TypeError("an entry without a key");
+  return { key, findings: least };
 }
 
 /** How many of the keys are like one of them; chance may add some. Any path has the key of none. */
 function countSharers(keys: readonly Key[]): (key: Key) => number {
   const counts = new Uint32Array(2 ** Math.ceil(Math.log2(8 * keys.length + 1)));
-  const placeOf = (key: Key) => Bun.hash.crc32(`${key.of} ${textOf(key)}`) & (counts.length - 1);
+  const placeOf = (key: Key) =>
+    Bun.hash.crc32(String(textOf(key)), KINDS.indexOf(key.of)) & (counts.length - 1);
   for (const key of keys) {
     const place = placeOf(key);
     counts[place] = (counts[place] ?? 0) + 1;
   }
   return (key) => (key.of === "anyPath" ? Number.POSITIVE_INFINITY : (counts[placeOf(key)] ?? 0));
 }
+
+/** Texts of different kinds are different keys. */
+const KINDS: readonly Key["of"][] = [
+  ...(["comm", "exe", "parentComm", "parentExe", "actorComm", "actorExe"] as const),
+  ...(["port", "path", "ending", "part", "anyPath"] as const),
+];
 
 /** What is looked up. */
 export function textOf(key: Key): string | number {
