@@ -7,7 +7,7 @@
 
 import { RECORD_HEADER, RecordFlag, RecordKind } from "../bpf/event.gen.ts";
 import type { Process } from "./context/process.ts";
-import { Processes, type ProcessLimits } from "./context/processes.ts";
+import { type Circumstances, Processes, type ProcessLimits } from "./context/processes.ts";
 import type { Event } from "./event/event.ts";
 import { Instant } from "./event/instant.ts";
 import { normalise, type Origin } from "./event/normalise.ts";
@@ -141,7 +141,9 @@ export class Decider {
     annotate(event, detections);
     if (isWritten) sink.event(kind, event);
     totals.matched += matches.length;
-    for (const match of matches) sink.alert(kind, this.raise(match, event, record, process));
+    if (matches.length === 0) return;
+    const context = contextOf(event, () => processes.imageOf(record, process, ALERT_ARGS_SIZE_MAX));
+    for (const match of matches) sink.alert(kind, this.raise(match, event, context));
   }
 
   /** Enters in the books what becomes of an event. Returns whether it is written. */
@@ -170,12 +172,11 @@ export class Decider {
     return normalise(record.decode(), this.processes.lineageOf(record, process), this.origin, redelivered);
   }
 
-  private raise(match: Match, event: Event, record: RecordView, process: Process): Alert {
+  private raise(match: Match, event: Event, context: Circumstances): Alert {
     const { tally } = this;
     tally.alerts += 1;
     countUp(tally.bySeverity, match.rule.severity);
     countUp(tally.byRule, match.rule.id);
-    const context = contextOf(event, () => this.processes.imageOf(record, process, ALERT_ARGS_SIZE_MAX));
     return alertOf(match, event, context);
   }
 }

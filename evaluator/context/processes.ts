@@ -33,8 +33,8 @@ const EXEC_TEXT = EXEC_RECORD.variable;
 /** The bounds of the table. `hotMax`: processes that are objects; the others are bytes until something happens to them (4,096). */
 export type ProcessLimits = { entriesMax: number; ancestorsMax: number; hotMax?: number };
 
-/** With which arguments a program was executed, and where. */
-type Circumstances = { args: Bytes[] | null; cwd: Bytes | null; cut: string[] };
+/** With which arguments a program was executed, and where; null where it is not known. `cut`: the keys of which something is missing. */
+export type Circumstances = { args: Bytes[] | null; cwd: Bytes | null; cut: string[] };
 
 /** All processes that were seen, as far as the bounds allow. */
 export class Processes {
@@ -203,8 +203,8 @@ export class Processes {
   }
 
   /**
-   * Arguments and working directory of the process of a record that does not carry them, for alerts; null where they are not known.
-   * Of more than `argsSize` bytes of arguments, the middle is left out. `cut`: the keys of which something is missing.
+   * Of the process of a record that does not carry them, for alerts. Of more than `argsSize` bytes of arguments, the middle is left
+   * out.
    */
   imageOf(record: RecordView, process: Process, argsSize: number): Circumstances {
     const image = this.imageFor(record, process);

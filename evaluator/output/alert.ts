@@ -2,6 +2,7 @@
 // without knowing events; what has no meaning for a rule's type is null.
 
 import { createHash } from "node:crypto";
+import type { Circumstances } from "../context/processes.ts";
 import type { Event, EventType } from "../event/event.ts";
 import { COMMON_FIELDS, EVENT_FIELDS, type Fields } from "../event/fields.ts";
 import { type Bytes, fromUtf8 } from "../event/text.ts";
@@ -105,17 +106,14 @@ export const ALERT_FIELDS = {
  */
 export const ALERT_ARGS_SIZE_MAX = 4096;
 
-/** What is known of the process beside the event; `cut`: the keys of which something is missing. */
-export type AlertContext = { args: Bytes[] | null; cwd: Bytes | null; cut: string[] };
-
 /** From the event itself, if it is a start; else from what is known of its process. */
-export function contextOf(event: Event, known: () => AlertContext): AlertContext {
+export function contextOf(event: Event, known: () => Circumstances): Circumstances {
   if (event.event_type !== "process_start") return known();
   return { args: event.args, cwd: event.cwd, cut: event.truncated ?? [] };
 }
 
 /** The keys of an alert of which something is missing. */
-function truncatedOf(path: Bytes | null, event: Event, context: AlertContext): string[] | undefined {
+function truncatedOf(path: Bytes | null, event: Event, context: Circumstances): string[] | undefined {
   const cut = new Set(context.cut);
   const name =
     event.event_type !== "file_rename"
@@ -125,12 +123,13 @@ function truncatedOf(path: Bytes | null, event: Event, context: AlertContext): s
         : "new_filename";
   if (path !== null && event.truncated?.includes(name)) cut.add("path");
   if (event.truncated?.includes("exe_path")) cut.add("exe_path");
+  if (cut.size === 0) return undefined;
   const keys = Object.keys(ALERT_FIELDS).filter((key) => cut.has(key));
   return keys.length > 0 ? keys : undefined;
 }
 
 /** Makes the alert of a match. The same rule and event give the same `alert_id`, now and in every replay. */
-export function alertOf({ rule, ...facts }: Match, event: Event, context: AlertContext): Alert {
+export function alertOf({ rule, ...facts }: Match, event: Event, context: Circumstances): Alert {
   return {
     event_type: "alert",
     timestamp_ns: event.timestamp_ns,

@@ -46,10 +46,7 @@ export function keysOf(match: Compiled): Key[][][] {
         match.processNames.map((name) => [nameKey(name, "comm", "exe")]),
       );
     case "file":
-      return listsOf(
-        match.paths.map((path) => [pathKey(path)]),
-        match.patterns.map((pattern) => patternKeys(pattern, partsMaxOf(match.patterns))),
-      );
+      return listsOf(pathKeys(match.paths), patternKeys(match.patterns));
   }
 }
 
@@ -62,8 +59,18 @@ function nameKey({ is, bytes }: Name, comm: NameKey["of"], exe: NameKey["of"]): 
   return { of: is === "comm" ? comm : exe, bytes };
 }
 
-/** The key of a path of a rule. */
-export function pathKey(path: Bytes): PathKey {
+/** The keys of each path of a list. */
+export function pathKeys(paths: readonly Bytes[]): PathKey[][] {
+  return paths.map((path) => [pathKey(path)]);
+}
+
+/** The keys of each pattern of a list. */
+export function patternKeys(patterns: readonly Bytes[]): PathKey[][] {
+  const partsMax = Math.max(PARTS_MIN, Math.min(PARTS_MAX, Math.floor(KEYS_MAX / patterns.length)));
+  return patterns.map((pattern) => keysOfPattern(pattern, partsMax));
+}
+
+function pathKey(path: Bytes): PathKey {
   return { of: "path", bytes: path.endsWith("/") ? (path.slice(0, -1) as Bytes) : path };
 }
 
@@ -71,7 +78,7 @@ export function pathKey(path: Bytes): PathKey {
  * The keys of a pattern: its ending, parts that are long enough, the folder before the first star, and what stands between the
  * two. Folders near the root are in so many paths that they are keys only where there is no other. At most `partsMax` parts of each.
  */
-export function patternKeys(pattern: Bytes, partsMax: number): PathKey[] {
+function keysOfPattern(pattern: Bytes, partsMax: number): PathKey[] {
   const [first = "" as Bytes, ...others] = pattern.split("*") as Bytes[];
   const last = others.at(-1);
   if (last === undefined) return [pathKey(pattern)];
@@ -83,11 +90,6 @@ export function patternKeys(pattern: Bytes, partsMax: number): PathKey[] {
   if (keys.length > 0) return [...keys, ...partsOf([first.slice(Math.max(end, 0)) as Bytes], partsMax)];
   keys.push(...folder, ...partsOf([first], partsMax));
   return keys.length > 0 ? keys : [{ of: "anyPath" }];
-}
-
-/** Of so many patterns in one list, how many parts of each are keys. */
-export function partsMaxOf({ length }: readonly unknown[]): number {
-  return Math.max(PARTS_MIN, Math.min(PARTS_MAX, Math.floor(KEYS_MAX / length)));
 }
 
 /** What of these texts can be looked for in paths: the end of the longest first. */

@@ -3,7 +3,7 @@
 
 import type { Bytes } from "../event/text.ts";
 import { type Compiled, type Name, type NameTest, partsFit, pathFits, type Tests } from "./conditions.ts";
-import { type PathKey, partsMaxOf, pathKey, patternKeys, rarestKeys } from "./keys.ts";
+import { type PathKey, pathKeys, patternKeys, rarestKeys } from "./keys.ts";
 import { PathTable } from "./lookup.ts";
 
 /** What `plainly` means. */
@@ -16,17 +16,10 @@ export function quickly(match: Compiled): Tests {
         isParent: namesTest(match.parentNames),
       };
     case "file": {
-      const { operations } = match;
-      const isPath = pathsTest(
-        match.paths.map((entry) => ({ entry, keys: [pathKey(entry)] })),
-        pathFits,
-      );
-      const partsMax = partsMaxOf(match.patterns);
-      const globs = match.patterns.map((glob) => ({
-        entry: glob.split("*"),
-        keys: patternKeys(glob, partsMax),
-      }));
-      const isPattern = pathsTest(globs, partsFit);
+      const { operations, paths, patterns } = match;
+      const isPath = pathsTest(paths, pathKeys(paths), pathFits);
+      const globs = patterns.map((glob) => glob.split("*"));
+      const isPattern = pathsTest(globs, patternKeys(patterns), partsFit);
       return { type: "file", operations, isPath: (path) => isPath(path) && isPattern(path) };
     }
     case "network": {
@@ -50,14 +43,15 @@ function namesTest(names: readonly Name[]): NameTest {
   return (comm, exe) => (comm !== null && comms.has(comm)) || (exe !== null && exes.has(exe));
 }
 
-/** Does one of the entries fit? An empty list fits everything. */
+/** Does one of the entries, each with its keys, fit? An empty list fits everything. */
 function pathsTest<E>(
-  entries: readonly { entry: E; keys: PathKey[] }[],
+  entries: readonly E[],
+  keys: readonly PathKey[][],
   fits: (entry: E, path: Bytes) => boolean,
 ): (path: Bytes) => boolean {
   if (entries.length === 0) return () => true;
   const table = new PathTable<E>();
-  const keys = rarestKeys(entries.map((one) => [[one.keys]]));
-  for (const [i, { entry }] of entries.entries()) for (const key of keys[i] ?? []) table.add(key, entry);
+  const rarest = rarestKeys(keys.map((own) => [[own]]));
+  for (const [i, entry] of entries.entries()) for (const key of rarest[i] ?? []) table.add(key, entry);
   return (path) => table.in(path).some((entry) => fits(entry, path));
 }
